@@ -1,0 +1,364 @@
+"""How a kind of record lives: its flow, lane, merging, partition, privacy, rights and retention.
+
+    @collection("punches", flow=UP, lane=IMPORTANT, partition=SITE)
+    class Punch(Fact):
+        employee: Annotated[str, Personal]
+
+The declaration is all that sync, stores, API and portal need; nothing else of an app knows of them.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import Enum, IntEnum
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from beira.kernel import limits
+from beira.kernel.errors import Invalid, NotFound, TooLarge
+from beira.kernel.record import DELETED, Fact, Record, State, Value
+
+
+class Flow(Enum):
+    """Which way a collection's records travel."""
+
+    LOCAL = "local"
+    UP = "up"
+    DOWN = "down"
+    BOTH = "both"
+
+
+class Lane(IntEnum):
+    """How soon a change must leave the node. The higher the number, the more urgent."""
+
+    NORMAL = 0
+    IMPORTANT = 1
+    CRITICAL = 2
+
+    @property
+    def deadline_s(self) -> int:
+        return _DEADLINES_S[self]
+
+
+_DEADLINES_S = {
+    Lane.NORMAL: limits.DEADLINE_NORMAL_S,
+    Lane.IMPORTANT: limits.DEADLINE_IMPORTANT_S,
+    Lane.CRITICAL: limits.DEADLINE_CRITICAL_S,
+}
+
+
+class Scope(Enum):
+    """Which partition a record belongs to when its writer names none."""
+
+    TENANT = "tenant"
+    SITE = "site"
+    NODE = "node"
+
+
+class MergeOrder(Enum):
+    """What decides between two writes of one field."""
+
+    LATEST = "latest"
+    URGENT = "urgent"
+
+
+LOCAL, UP, DOWN, BOTH = Flow.LOCAL, Flow.UP, Flow.DOWN, Flow.BOTH
+NORMAL, IMPORTANT, CRITICAL = Lane.NORMAL, Lane.IMPORTANT, Lane.CRITICAL
+TENANT, SITE, NODE = Scope.TENANT, Scope.SITE, Scope.NODE
+
+
+class Personal:
+    """Marks a field as personal data: `employee: Annotated[str, Personal]`."""
+
+
+class FieldType(Enum):
+    """What a field is kept as. Timestamps and dates travel as ISO 8601 text, times in UTC with a Z."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    REAL = "real"
+    BOOLEAN = "boolean"
+    TIMESTAMP = "timestamp"
+    DATE = "date"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One typed field of a collection."""
+
+    name: str
+    type: FieldType
+    python_type: Any
+    nullable: bool
+    required: bool
+    default: Value
+    personal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A declaration. `read` and `write` name the roles of people; nodes follow flow and partition."""
+
+    name: str
+    record: type[Record]
+    flow: Flow
+    lane: Lane
+    scope: Scope
+    order: MergeOrder
+    fields: Mapping[str, Field]
+    read: frozenset[str]
+    write: frozenset[str]
+    retention_days: int | None
+    doc: str
+
+    @property
+    def is_fact(self) -> bool:
+        return issubclass(self.record, Fact)
+
+    @property
+    def goes_up(self) -> bool:
+        return self.flow in (Flow.UP, Flow.BOTH)
+
+    @property
+    def goes_down(self) -> bool:
+        return self.flow in (Flow.DOWN, Flow.BOTH)
+
+    def encode(self, record: Record) -> dict[str, Value]:
+        """A record's fields as plain values, checked; `id` is not among them."""
+        if not isinstance(record, self.record):
+            raise Invalid(f"{self.name} holds {self.record.__name__}, not {type(record).__name__}.")
+        return self.check({name: getattr(record, name) for name in self.fields}, whole=True)
+
+    def check(self, fields: Mapping[str, object], *, whole: bool) -> dict[str, Value]:
+        """`fields` as canonical plain values.
+
+        Args: `whole` adds defaults and demands every required field; without it only the fields
+        given are checked. Fields this release does not know pass through untouched (law 8).
+
+        Raises: Invalid with the field's name, TooLarge.
+        """
+        checked: dict[str, Value] = {}
+        for name, field in self.fields.items():
+            if name in fields:
+                checked[name] = _canonical(self.name, field, fields[name])
+            elif whole and field.required:
+                raise _invalid(self.name, name, "is missing")
+            elif whole:
+                checked[name] = field.default
+        for name in fields.keys() - self.fields.keys() - {"id"}:
+            checked[name] = _unknown(self.name, name, fields[name])
+        _check_size(self.name, checked)
+        return checked
+
+    def decode(self, id: str, fields: Mapping[str, Value]) -> Record:
+        """The typed record of a stored row; fields the record does not know are left out."""
+        known = {name: value for name, value in fields.items() if name in self.fields}
+        return msgspec.convert({"id": id, **known}, self.record, strict=False)
+
+
+R = TypeVar("R", bound=Record)
+_DECLARED = "__beira_collection__"
+_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+_EVERYONE = ("owner", "member", "guest")
+
+
+def collection(
+    name: str,
+    *,
+    flow: Flow,
+    lane: Lane = Lane.NORMAL,
+    partition: Scope = Scope.SITE,
+    order: MergeOrder = MergeOrder.LATEST,
+    read: Iterable[str] = _EVERYONE,
+    write: Iterable[str] = ("owner",),
+    retention_days: int | None = None,
+) -> Callable[[type[R]], type[R]]:
+    """Declare the decorated `Fact` or `State` as the collection `name`.
+
+    `read` and `write` are roles of people. `retention_days` is how long a node keeps what the cloud
+    has confirmed (None: for ever). Raises Invalid at import time for a declaration that cannot be.
+    """
+
+    def declare(record: type[R]) -> type[R]:
+        declared = Collection(
+            name=_checked_name(name),
+            record=record,
+            flow=flow,
+            lane=lane,
+            scope=partition,
+            order=order,
+            fields=_fields_of(name, record),
+            read=frozenset(read),
+            write=frozenset(write),
+            retention_days=retention_days,
+            doc=(record.__doc__ or "").strip(),
+        )
+        setattr(record, _DECLARED, declared)
+        return record
+
+    return declare
+
+
+def collection_of(record: type[Record] | Record) -> Collection:
+    """The declaration of a record class or instance. Raises Invalid if there is none."""
+    found = getattr(record, _DECLARED, None)
+    if not isinstance(found, Collection):
+        name = record.__name__ if isinstance(record, type) else type(record).__name__
+        raise Invalid(f"{name} is not declared.", hint="Decorate it with @collection(...).")
+    return found
+
+
+class Registry:
+    """All collections of the apps installed, by name."""
+
+    def __init__(self, collections: Iterable[Collection]) -> None:
+        self._by_name: dict[str, Collection] = {}
+        for item in collections:
+            if item.name in self._by_name:
+                raise Invalid(f"Two collections are called {item.name}.")
+            self._by_name[item.name] = item
+
+    def __iter__(self) -> Iterator[Collection]:
+        return iter(self._by_name.values())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __getitem__(self, name: str) -> Collection:
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise NotFound(
+                f"There is no collection {name!r}.",
+                code="collection.unknown",
+                hint="Collections: " + ", ".join(sorted(self._by_name)) + ".",
+            ) from None
+
+
+def timestamp(moment: datetime) -> str:
+    """The canonical text of a moment: UTC, no trailing zeros. Raises Invalid without a time zone."""
+    if moment.tzinfo is None:
+        raise Invalid(
+            "A time without its zone is ambiguous.", hint="Add an offset, such as -03:00."
+        )
+    text = moment.astimezone(UTC).replace(tzinfo=None).isoformat()
+    return (text.rstrip("0") if "." in text else text) + "Z"
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.match(name) or len(name) > limits.NAME_CHARS:
+        raise Invalid(f"{name!r} cannot name a collection or field: use a-z, 0-9 and _.")
+    return name
+
+
+def _fields_of(name: str, record: type[Record]) -> dict[str, Field]:
+    if not issubclass(record, Fact | State):
+        raise Invalid(f"{record.__name__} must derive from Fact or State.")
+    hints = typing.get_type_hints(record, include_extras=True)
+    infos = [info for info in msgspec.structs.fields(record) if info.name != "id"]
+    if len(infos) > limits.FIELDS_PER_COLLECTION:
+        raise Invalid(f"{name} has more than {limits.FIELDS_PER_COLLECTION} fields.")
+    return {_checked_name(info.name): _field(info, hints[info.name]) for info in infos}
+
+
+def _field(info: msgspec.structs.FieldInfo, hint: Any) -> Field:
+    personal = any(m is Personal for m in getattr(hint, "__metadata__", ()))
+    inner = hint.__origin__ if hasattr(hint, "__metadata__") else hint
+    args = typing.get_args(inner)
+    is_union = typing.get_origin(inner) in (typing.Union, types.UnionType)
+    nullable = is_union and type(None) in args
+    plain = [a for a in args if a is not type(None)] if is_union else [inner]
+    kind = _field_type(plain[0]) if len(plain) == 1 else FieldType.JSON
+    return Field(
+        name=info.name,
+        type=kind,
+        python_type=hint,
+        nullable=nullable,
+        required=info.required,
+        default=None if info.required else msgspec.to_builtins(_default(info)),
+        personal=personal,
+    )
+
+
+def _default(info: msgspec.structs.FieldInfo) -> object:
+    if info.default is not msgspec.NODEFAULT:
+        return info.default
+    return info.default_factory()
+
+
+def _field_type(hint: Any) -> FieldType:
+    if hasattr(hint, "__metadata__"):
+        hint = hint.__origin__
+    if typing.get_origin(hint) is Literal:
+        hint = type(typing.get_args(hint)[0])
+    if isinstance(hint, type):
+        if issubclass(hint, IntEnum):
+            return FieldType.INTEGER
+        if issubclass(hint, Enum):
+            return FieldType.TEXT
+        for python, kind in _TYPES:
+            if issubclass(hint, python):
+                return kind
+    return FieldType.JSON
+
+
+_TYPES: tuple[tuple[type, FieldType], ...] = (
+    (bool, FieldType.BOOLEAN),
+    (int, FieldType.INTEGER),
+    (float, FieldType.REAL),
+    (str, FieldType.TEXT),
+    (datetime, FieldType.TIMESTAMP),
+    (date, FieldType.DATE),
+)
+
+
+def _canonical(collection: str, field: Field, value: object) -> Value:
+    try:
+        if field.type is FieldType.TIMESTAMP and isinstance(value, str | datetime):
+            moment = msgspec.convert(value, datetime) if isinstance(value, str) else value
+            return timestamp(moment)
+        plain = msgspec.to_builtins(value)
+        typed = msgspec.convert(plain, field.python_type)
+    except Invalid as error:
+        raise _invalid(collection, field.name, error.message) from None
+    except (msgspec.ValidationError, TypeError, OverflowError) as error:
+        raise _invalid(collection, field.name, str(error)) from None
+    if isinstance(typed, str) and len(typed) > limits.TEXT_CHARS:
+        raise TooLarge(f"{collection}.{field.name} is over {limits.TEXT_CHARS} characters.")
+    if isinstance(typed, str) and "\x00" in typed:
+        raise _invalid(collection, field.name, "holds a NUL character")
+    if isinstance(typed, int) and not -(2**63) <= typed < 2**63:
+        raise _invalid(collection, field.name, "is beyond 64 bits")
+    return msgspec.to_builtins(typed)
+
+
+def _unknown(collection: str, name: str, value: object) -> Value:
+    if name == DELETED:
+        if not isinstance(value, bool):
+            raise _invalid(collection, name, "is true or false")
+        return value
+    if not _NAME.match(name) or len(name) > limits.NAME_CHARS:
+        raise _invalid(collection, name[: limits.NAME_CHARS], "is not a field's name")
+    return msgspec.to_builtins(value)
+
+
+def _check_size(collection: str, fields: dict[str, Value]) -> None:
+    size = len(msgspec.json.encode(fields))
+    if size > limits.RECORD_BYTES:
+        raise TooLarge(f"A record of {collection} is {size} bytes; {limits.RECORD_BYTES} at most.")
+
+
+def _invalid(collection: str, field: str, why: str) -> Invalid:
+    return Invalid(
+        f"{collection}.{field}: {why}.",
+        code="field.invalid",
+        hint=f"See the fields of {collection} in the API's description (/rest/v1/).",
+        details={"collection": collection, "field": field},
+    )

@@ -1,0 +1,1 @@
+"""Where rows live: one port (`port.Store`), and what implements it: SQLite, PostgreSQL, memory."""

@@ -1,0 +1,133 @@
+"""What Beira asks of a database: rows, streams and marks, all changed in one transaction.
+
+- *Rows* are the records, merged by `kernel.merge` as they come in.
+- A *stream* numbers what was changed, in commit order and without holes that could still fill up.
+  A node has one stream per lane (its log of what the cloud must still get); the cloud has one per
+  partition (the feed nodes follow). A stream names each record once, at its latest change, so it
+  holds no history: reading `(after, upto]` gives the rows as they are now.
+- *Marks* are small named values: cursors, acknowledged numbers, tickets.
+
+A store belongs to one tenant. tests/contract/ holds every implementation to this page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from beira.kernel.collection import Registry
+from beira.kernel.query import Page, Query
+from beira.kernel.record import Row, Value
+
+Route: TypeAlias = Callable[[Row], str | None]
+"""The stream that must name a row once it changed, or None for none."""
+
+
+class Commit(msgspec.Struct, kw_only=True, frozen=True):
+    """What a commit did: the rows as they are now, of those it changed (replays change nothing)."""
+
+    rows: tuple[Row, ...] = ()
+
+
+class Slice(msgspec.Struct, kw_only=True, frozen=True):
+    """All that changed in a stream after `after` up to `upto`; `more` if there is more behind it.
+
+    With no change, `upto` is the end of what was looked at: it never lies before `after`.
+    """
+
+    stream: str
+    after: int
+    upto: int
+    rows: tuple[Row, ...]
+    more: bool
+
+
+class Pending(msgspec.Struct, kw_only=True, frozen=True):
+    """What a stream holds: records named, the hlc of the oldest change among them, the last number."""
+
+    count: int
+    oldest_hlc: int | None
+    last: int
+
+
+class News(msgspec.Struct, kw_only=True, frozen=True):
+    """Told to subscribers after each commit that changed rows: (collection, id, partition) of each."""
+
+    tenant: str
+    rows: tuple[tuple[str, str, str], ...]
+
+
+class Store(Protocol):
+    """One tenant's data. All methods may raise Unavailable; writes may raise Full. Nothing is lost
+    by either: what was confirmed stays."""
+
+    @property
+    def registry(self) -> Registry: ...
+
+    async def commit(
+        self,
+        rows: Sequence[Row],
+        *,
+        route: Route | None = None,
+        marks: Mapping[str, Value] | None = None,
+        expect: Mapping[str, Value] | None = None,
+    ) -> Commit:
+        """Merge `rows`, name those that changed in their streams, set `marks`: all durable, or none.
+
+        `expect` demands the present values of marks (None: absent), for writers that race.
+        Raises: Conflict `marks.moved` when they differ, Conflict `partition.fixed`.
+        """
+        ...
+
+    async def since(
+        self, stream: str, after: int, *, whole: bool = False, most: int, most_bytes: int
+    ) -> Slice:
+        """What changed in `stream` after `after`, in order, at most `most` rows of `most_bytes`
+        (roughly, as JSON; always at least one row).
+
+        Each row holds only the fields changed since it was last trimmed from the stream, unless
+        `whole` is set.
+        """
+        ...
+
+    async def trim(
+        self, stream: str, upto: int, *, marks: Mapping[str, Value] | None = None
+    ) -> None:
+        """Forget the stream's entries up to and including `upto`, and set `marks`, together."""
+        ...
+
+    async def pending(self, stream: str) -> Pending: ...
+
+    async def get(self, collection: str, id: str) -> Row | None:
+        """The row, deleted or not."""
+        ...
+
+    async def query(self, query: Query, partitions: Iterable[str] | None = None) -> Page:
+        """Answer a checked query over the rows that are not deleted, within `partitions`
+        (None: all of the tenant)."""
+        ...
+
+    async def marks(self, prefix: str = "") -> dict[str, Value]: ...
+
+    async def forget(self, collection: str, before_hlc: int, *, most: int = 1_000) -> int:
+        """Retention: remove up to `most` rows last written before `before_hlc` that no stream names.
+        Returns how many."""
+        ...
+
+    def subscribe(self, listener: Callable[[News], None]) -> Callable[[], None]:
+        """Call `listener` after each commit that changed rows, on the event loop; the returned
+        function ends it."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class NodeStore(Store, Protocol):
+    """What only a node's store can do."""
+
+    async def restamp(self, streams: Sequence[str], node: str, ceiling: int) -> int:
+        """Bring the unsent stamps of `node` that are above `ceiling` down to it, order kept
+        (`kernel.clock.relaid`). Returns the greatest stamp number the store now holds of `node`."""
+        ...
