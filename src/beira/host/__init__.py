@@ -1,1 +1,6 @@
-"""See ARCHITECTURE.md."""
+"""What the two programs have in common: a tenant's data, the apps installed, and running commands."""
+
+from beira.host.host import Host, Place
+from beira.host.wall import SystemWall, Wall
+
+__all__ = ["Host", "Place", "SystemWall", "Wall"]

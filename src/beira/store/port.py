@@ -22,7 +22,7 @@ from beira.kernel.query import Page, Query
 from beira.kernel.record import Row, Value
 
 Route: TypeAlias = Callable[[Row], str | None]
-"""The stream that must name a row once it changed, or None for none."""
+"""Asked with each row given to `commit` that changed something: the stream that must name it, or None."""
 
 
 class Commit(msgspec.Struct, kw_only=True, frozen=True):

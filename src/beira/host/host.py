@@ -1,0 +1,268 @@
+"""A host is one tenant's data with the apps that work on it: a node has one, the cloud one a tenant.
+
+It runs commands, whichever door they came in by: checks who asks and what is given, runs the
+handler, and commits its effects with the receipt in one transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, tzinfo
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import msgspec
+import structlog
+
+from beira.host.context import CommandContext
+from beira.host.wall import Wall
+from beira.kernel import limits
+from beira.kernel.access import Kind, Principal, home_partition, node_partition, site_partition
+from beira.kernel.app import Catalogue
+from beira.kernel.clock import HybridClock, Stamp
+from beira.kernel.collection import Collection, Lane, collection_of, timestamp
+from beira.kernel.command import Command, Receipt, Runs
+from beira.kernel.errors import BeiraError, Denied, Unavailable
+from beira.kernel.query import Query, where
+from beira.kernel.record import Row, Value
+from beira.kernel.system import Site
+from beira.store.port import Commit, Route, Store
+
+log = structlog.get_logger(__name__)
+S = TypeVar("S", bound=msgspec.Struct)
+CLOCK_MARK = "clock.last"
+DEFAULT_ZONE = "America/Sao_Paulo"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a host runs: in the cloud there is no site, and `node` is the replica's stamp name."""
+
+    tenant: str
+    node: str
+    site: str | None = None
+    groups: tuple[str, ...] = ()
+    name: str = ""
+    zone: tzinfo = field(default_factory=lambda: ZoneInfo(DEFAULT_ZONE))
+
+    @property
+    def in_cloud(self) -> bool:
+        return self.site is None
+
+    @property
+    def principal(self) -> Principal:
+        """The host itself, asking on its own account."""
+        if self.site is None:
+            return Principal(kind=Kind.SERVICE, id=self.node, tenant=self.tenant)
+        return Principal(
+            kind=Kind.NODE,
+            id=self.node,
+            tenant=self.tenant,
+            name=self.name,
+            sites=(self.site,),
+            groups=self.groups,
+        )
+
+
+class Host:
+    """One tenant's data, apps and commands. `route` says which stream must name a local write."""
+
+    def __init__(
+        self,
+        *,
+        place: Place,
+        store: Store,
+        catalogue: Catalogue,
+        wall: Wall,
+        route: Route,
+        clock: HybridClock | None = None,
+    ) -> None:
+        self.place = place
+        self.store = store
+        self.catalogue = catalogue
+        self.wall = wall
+        self.clock = clock or HybridClock()
+        self._route = route
+
+    async def start(self) -> None:
+        """Take up the clock where it was left, and what is known of the place."""
+        last = (await self.store.marks(CLOCK_MARK)).get(CLOCK_MARK, 0)
+        self.clock.last = max(self.clock.last, int(last))
+        await self.refresh_place()
+
+    async def refresh_place(self) -> None:
+        """Take the site's zone and groups from its record, once the cloud has sent it."""
+        if self.place.site is None:
+            return
+        row = await self.store.get("sites", self.place.site)
+        if row is not None:
+            site = msgspec.convert({"id": row.id, **_known(row, Site)}, Site, strict=False)
+            self.place = replace(self.place, zone=_zone(site.zone), groups=tuple(site.groups))
+
+    def now(self) -> datetime:
+        """The time in UTC, corrected by the measured skew."""
+        return datetime.fromtimestamp(self.clock.now_ms(self.wall.now_ms()) / 1000, UTC)
+
+    def stamped(
+        self,
+        collection: Collection,
+        id: str,
+        partition: str,
+        fields: Mapping[str, Value],
+        lane: Lane | None = None,
+    ) -> Row:
+        """A row written here and now; `fields` must have been checked by the collection."""
+        lane = collection.lane if lane is None else lane
+        stamp = Stamp(self.clock.tick(self.wall.now_ms()), int(lane), self.place.node)
+        stamps = dict.fromkeys(fields, stamp)
+        return Row.of(collection.name, id, partition, dict(fields), stamps)
+
+    async def write(self, rows: Sequence[Row]) -> Commit:
+        """Commit local writes and name them in their streams."""
+        marks = None if self.place.in_cloud else {CLOCK_MARK: self.clock.last}
+        return await self.store.commit(rows, route=self._route, marks=marks)
+
+    async def run(
+        self,
+        name: str,
+        params: Mapping[str, object],
+        *,
+        principal: Principal,
+        door: str,
+        call_id: str = "",
+        trace_id: str = "",
+    ) -> Receipt:
+        """Run a command once, and say what became of it.
+
+        A `call_id` seen before gives the receipt of then. An error of the command is a receipt that
+        is not ok, with its code and hint.
+
+        Raises: NotFound for an unknown command; Unavailable or Full if even the receipt could not
+        be written, in which case nothing was.
+        """
+        command = self.catalogue.command(name)
+        call_id = call_id or self.wall.new_id()
+        earlier = await self.store.get("receipts", call_id)
+        if earlier is not None:
+            return _receipt(earlier)
+        ctx = CommandContext(self, principal, call_id, trace_id or call_id)
+        started_s = self.wall.monotonic_s()
+        outcome = await self._attempt(command, ctx, params)
+        receipt = Receipt(
+            id=call_id,
+            command=name,
+            by=principal.name or principal.id,
+            door=door,
+            at=self.now(),
+            took_ms=round((self.wall.monotonic_s() - started_s) * 1000, 1),
+            trace=ctx.trace_id,
+            **outcome,
+        )
+        rows = await ctx.rows() if receipt.ok else []
+        await self.write([*rows, self._receipt_row(receipt, command)])
+        log.info(
+            "command.done", command=name, ok=receipt.ok, code=receipt.code, trace=receipt.trace
+        )
+        return receipt
+
+    async def settings(self, kind: type[S]) -> S:
+        """The settings of an app in force here: the node's over the site's over its groups' over
+        the tenant's. What does not fit the app's type is left out, and said in the log."""
+        app = self.catalogue.app_of_settings(kind)
+        page = await self.store.query(
+            Query(collection="settings", where=where(app=app.name), limit=limits.QUERY_ROWS)
+        )
+        values: dict[str, Any] = {}
+        for row in sorted(page.rows, key=self._specificity):
+            if self._specificity(row) >= 0:
+                values |= row["values"]
+        return _fitting(kind, values)
+
+    def _specificity(self, row: Mapping[str, Value]) -> int:
+        partition = row["_partition"]
+        ranked = ["tenant", *(f"group:{g}" for g in self.place.groups)]
+        if self.place.site is not None:
+            ranked += [site_partition(self.place.site), node_partition(self.place.node)]
+        return ranked.index(partition) if partition in ranked else -1
+
+    async def _attempt(
+        self, command: Command, ctx: CommandContext, params: Mapping[str, object]
+    ) -> dict[str, Any]:
+        try:
+            self._allow(command, ctx.principal)
+            args = command.check(params)
+            async with asyncio.timeout(limits.COMMAND_TIMEOUT_S):
+                result = await command.handler(ctx, **args)
+            await ctx.rows()
+            return {"ok": True, "result": msgspec.to_builtins(result)}
+        except TimeoutError:
+            error: BeiraError = Unavailable(
+                f"{command.name} took over {limits.COMMAND_TIMEOUT_S} s.", code="command.timeout"
+            )
+        except BeiraError as raised:
+            error = raised
+        except Exception:
+            log.exception("command.failed", command=command.name, trace=ctx.trace_id)
+            error = BeiraError(f"{command.name} failed.", hint="The log has the details.")
+        failed = {"ok": False, "code": error.code, "message": error.message, "hint": error.hint}
+        return failed | ({"result": error.details} if error.details else {})
+
+    def _allow(self, command: Command, principal: Principal) -> None:
+        if principal.kind is Kind.PERSON and principal.role not in command.roles:
+            raise Denied(
+                f"{principal.role} may not {command.name}.",
+                hint="Ask an owner of the tenant for the right.",
+            )
+        wrong = Runs.NODE if self.place.in_cloud else Runs.CLOUD
+        if command.runs is wrong:
+            raise Denied(
+                f"{command.name} runs only {'on a node' if wrong is Runs.NODE else 'in the cloud'}.",
+                code="command.elsewhere",
+                hint="Send it as a call to a node." if wrong is Runs.NODE else "Ask the cloud.",
+            )
+
+    def _receipt_row(self, receipt: Receipt, command: Command) -> Row:
+        declared = collection_of(Receipt)
+        home = (
+            "tenant"
+            if self.place.in_cloud
+            else home_partition(declared, site=self.place.site, node=self.place.node)
+        )
+        return self.stamped(declared, receipt.id, home, declared.encode(receipt), command.lane)
+
+
+def _receipt(row: Row) -> Receipt:
+    return collection_of(Receipt).decode(row.id, row.fields)  # type: ignore[return-value]
+
+
+def _known(row: Row, kind: type[msgspec.Struct]) -> dict[str, Value]:
+    names = set(kind.__struct_fields__)
+    return {name: value for name, value in row.fields.items() if name in names}
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError):
+        log.warning("site.zone_unknown", zone=name, used=DEFAULT_ZONE)
+        return ZoneInfo(DEFAULT_ZONE)
+
+
+def _fitting(kind: type[S], values: dict[str, Any]) -> S:
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        log.warning("settings.invalid", settings=kind.__name__, why=str(error))
+    fitting: dict[str, Any] = {}
+    for name, value in values.items():
+        try:
+            msgspec.convert({name: value}, kind)
+        except msgspec.ValidationError:
+            continue
+        fitting[name] = value
+    return msgspec.convert(fitting, kind)
+
+
+__all__ = ["CLOCK_MARK", "Host", "Place", "timestamp"]

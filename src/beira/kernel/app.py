@@ -1,0 +1,80 @@
+"""What an app says of itself: its collections, commands, settings, and where its other halves are.
+
+Edge, cloud and pages are named by `module:attribute`, so that a node need not load what only the
+cloud uses. Apps are found by the entry point group `beira.apps`, ours by the same door as anyone's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from beira.kernel.collection import Collection, Registry
+from beira.kernel.command import Command
+from beira.kernel.errors import Invalid, NotFound
+from beira.kernel.system import SYSTEM_COLLECTIONS
+
+
+class NoSettings(msgspec.Struct):
+    """For an app that has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """An app's manifest.
+
+    edge:  `async with edge(host): ...`, a factory of an async context manager run by a node
+    cloud: the same, run by the cloud
+    pages: a list of Litestar route handlers, mounted by the portal of either host
+    menu:  (path, name in pt-BR, name in English) of the pages people should find
+    """
+
+    name: str
+    title: str
+    collections: tuple[Collection, ...] = ()
+    commands: tuple[Command, ...] = ()
+    settings: type[msgspec.Struct] = NoSettings
+    edge: str = ""
+    cloud: str = ""
+    pages: str = ""
+    menu: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass
+class Catalogue:
+    """All apps installed: every collection and command by its name."""
+
+    apps: tuple[App, ...]
+    collections: Registry = field(init=False)
+    commands: dict[str, Command] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        declared = [c for app in self.apps for c in app.collections]
+        self.collections = Registry([*SYSTEM_COLLECTIONS, *declared])
+        for command in (c for app in self.apps for c in app.commands):
+            if command.name in self.commands:
+                raise Invalid(f"Two commands are called {command.name}.")
+            self.commands[command.name] = command
+
+    def command(self, name: str) -> Command:
+        """Raises NotFound with the names there are."""
+        try:
+            return self.commands[name]
+        except KeyError:
+            raise NotFound(
+                f"There is no command {name!r}.",
+                code="command.unknown",
+                hint="Commands: " + ", ".join(sorted(self.commands)) + ".",
+            ) from None
+
+    def app_of_settings(self, kind: type[msgspec.Struct]) -> App:
+        for app in self.apps:
+            if app.settings is kind:
+                return app
+        raise NotFound(f"No app has the settings {kind.__name__}.")
+
+
+def catalogue(apps: Iterable[App]) -> Catalogue:
+    return Catalogue(tuple(apps))
