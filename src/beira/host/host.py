@@ -7,7 +7,8 @@ handler, and commits its effects with the receipt in one transaction.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ from beira.kernel.collection import Collection, Lane, collection_of, timestamp
 from beira.kernel.command import Command, Receipt, Runs
 from beira.kernel.errors import BeiraError, Denied, Unavailable
 from beira.kernel.query import Query, where
-from beira.kernel.record import Row, Value
+from beira.kernel.record import Record, Row, Value
 from beira.kernel.system import Site
 from beira.store.port import Commit, Route, Store
 
@@ -124,6 +125,13 @@ class Host:
         marks = None if self.place.in_cloud else {CLOCK_MARK: self.clock.last}
         return await self.store.commit(rows, route=self._route, marks=marks)
 
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[CommandContext]:
+        """Records an app writes on the host's own account, committed together at the end."""
+        ctx = CommandContext(self, self.place.principal, self.wall.new_id(), "")
+        yield ctx
+        await self.write(await ctx.rows())
+
     async def run(
         self,
         name: str,
@@ -133,11 +141,13 @@ class Host:
         door: str,
         call_id: str = "",
         trace_id: str = "",
+        beside: Callable[[Receipt], Sequence[Record]] | None = None,
     ) -> Receipt:
         """Run a command once, and say what became of it.
 
         A `call_id` seen before gives the receipt of then. An error of the command is a receipt that
-        is not ok, with its code and hint.
+        is not ok, with its code and hint. `beside` gives records to commit in the same transaction
+        as the receipt, such as the interaction that led to it.
 
         Raises: NotFound for an unknown command; Unavailable or Full if even the receipt could not
         be written, in which case nothing was.
@@ -149,7 +159,7 @@ class Host:
             return _receipt(earlier)
         ctx = CommandContext(self, principal, call_id, trace_id or call_id)
         started_s = self.wall.monotonic_s()
-        outcome = await self._attempt(command, ctx, params)
+        outcome, rows = await self._attempt(command, ctx, params)
         receipt = Receipt(
             id=call_id,
             command=name,
@@ -160,8 +170,10 @@ class Host:
             trace=ctx.trace_id,
             **outcome,
         )
-        rows = await ctx.rows() if receipt.ok else []
-        await self.write([*rows, self._receipt_row(receipt, command)])
+        more = CommandContext(self, self.place.principal, call_id, ctx.trace_id)
+        for record in beside(receipt) if beside else ():
+            more.put(record)
+        await self.write([*rows, *await more.rows(), self._receipt_row(receipt, command)])
         log.info(
             "command.done", command=name, ok=receipt.ok, code=receipt.code, trace=receipt.trace
         )
@@ -189,14 +201,13 @@ class Host:
 
     async def _attempt(
         self, command: Command, ctx: CommandContext, params: Mapping[str, object]
-    ) -> dict[str, Any]:
+    ) -> tuple[dict[str, Any], list[Row]]:
         try:
             self._allow(command, ctx.principal)
             args = command.check(params)
             async with asyncio.timeout(limits.COMMAND_TIMEOUT_S):
                 result = await command.handler(ctx, **args)
-            await ctx.rows()
-            return {"ok": True, "result": msgspec.to_builtins(result)}
+            return {"ok": True, "result": msgspec.to_builtins(result)}, await ctx.rows()
         except TimeoutError:
             error: BeiraError = Unavailable(
                 f"{command.name} took over {limits.COMMAND_TIMEOUT_S} s.", code="command.timeout"
@@ -207,7 +218,7 @@ class Host:
             log.exception("command.failed", command=command.name, trace=ctx.trace_id)
             error = BeiraError(f"{command.name} failed.", hint="The log has the details.")
         failed = {"ok": False, "code": error.code, "message": error.message, "hint": error.hint}
-        return failed | ({"result": error.details} if error.details else {})
+        return failed | ({"result": error.details} if error.details else {}), []
 
     def _allow(self, command: Command, principal: Principal) -> None:
         if principal.kind is Kind.PERSON and principal.role not in command.roles:
