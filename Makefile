@@ -91,7 +91,7 @@ test-parts: $(DEV_STAMP)
 # No file stands for the environment itself: one that was moved, or half made, is made again.
 .PHONY: $(VENV)
 $(VENV):
-	@sh tools/venv.sh $(VENV) $(PYTHON)
+	@sh tools/make_venv.sh $(VENV) $(PYTHON)
 
 $(RUN_STAMP): pyproject.toml constraints.txt | $(VENV)
 	@$(INSTALL) -e ".[cloud,voice]"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make the virtual environment with uv in it, from any Python 3.11 or newer that can be found.
-# Usage: tools/venv.sh FOLDER [PYTHON]. Does nothing when the environment works already.
+# Usage: tools/make_venv.sh FOLDER [PYTHON]. Does nothing when the environment works already.
 set -eu
 folder=$1
 wanted=${2:-}
@@ -17,7 +17,7 @@ else
 fi
 for candidate in $candidates; do
     if new_enough "$candidate"; then
-        exec "$candidate" "$here/venv.py" "$folder" "$here/../constraints.txt"
+        exec "$candidate" "$here/make_venv.py" "$folder" "$here/../constraints.txt"
     fi
 done
 
