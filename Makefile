@@ -70,7 +70,7 @@ wheel: $(RUN_STAMP) ## Build dist/beira-*.whl, with the portal's scripts and fon
 	@$(BIN)/uv build --wheel --quiet --out-dir dist .
 	@ls dist/*.whl
 
-constraints: $(RUN_STAMP) ## Write constraints.txt anew from pyproject.toml
+constraints: | $(VENV) ## Write constraints.txt anew from pyproject.toml
 	@PYTHON="$(PYTHON)" sh tools/constraints.sh $(BIN)/uv
 
 clean-demo: ## Forget the demonstration's data
