@@ -14,6 +14,7 @@ CHAOS_ROUNDS ?= 200
 TORCH ?= torch==2.13.0
 
 # A stamp stands for "installed as pyproject.toml and constraints.txt now say".
+VENV_STAMP := $(VENV)/.beira-venv
 RUN_STAMP := $(VENV)/.beira-run
 DEV_STAMP := $(VENV)/.beira-dev
 TRAIN_STAMP := $(VENV)/.beira-train
@@ -70,7 +71,7 @@ wheel: $(RUN_STAMP) ## Build dist/beira-*.whl, with the portal's scripts and fon
 	@$(BIN)/uv build --wheel --quiet --out-dir dist .
 	@ls dist/*.whl
 
-constraints: | $(VENV) ## Write constraints.txt anew from pyproject.toml
+constraints: $(VENV_STAMP) ## Write constraints.txt anew from pyproject.toml
 	@PYTHON="$(PYTHON)" sh tools/constraints.sh $(BIN)/uv
 
 clean-demo: ## Forget the demonstration's data
@@ -88,21 +89,22 @@ test-parts: $(DEV_STAMP)
 	@$(BIN)/python tools/node.py
 	@sh tools/system.sh
 
-# No file stands for the environment itself: one that was moved, or half made, is made again.
-.PHONY: $(VENV)
-$(VENV):
+# Looked at every time, since an environment may have been moved or half made; its stamp changes,
+# and all is installed again, only when it had to be made anew.
+$(VENV_STAMP): FORCE
 	@sh tools/make_venv.sh $(VENV) $(PYTHON)
+FORCE:
 
-$(RUN_STAMP): pyproject.toml constraints.txt | $(VENV)
+$(RUN_STAMP): pyproject.toml constraints.txt $(VENV_STAMP)
 	@$(INSTALL) -e ".[cloud,voice]"
 	@touch $@
 
-$(DEV_STAMP): pyproject.toml constraints.txt | $(VENV)
+$(DEV_STAMP): pyproject.toml constraints.txt $(VENV_STAMP)
 	@$(INSTALL) -e ".[cloud,voice,dev]"
 	@touch $@ $(RUN_STAMP)
 
 # Only training needs torch; pip rather than uv, since a machine's pip may know a wheel for its CPU.
-$(TRAIN_STAMP): | $(DEV_STAMP)
+$(TRAIN_STAMP): $(VENV_STAMP) | $(DEV_STAMP)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(INSTALL) pip
 	@$(BIN)/python -m pip install --quiet $(TORCH)
 	@touch $@

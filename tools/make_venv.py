@@ -22,13 +22,18 @@ from urllib.parse import urljoin
 PIP_WHEEL = "pip-26.3-py3-none-any.whl"
 PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
 TIMEOUT_S = 60.0
+MADE_NAME = ".beira-venv"  # its time tells make when the environment was made anew
 
 
 def is_working(folder: Path) -> bool:
-    """Whether uv runs there: an environment that was moved or copied does not."""
+    """Whether uv runs there, and scripts would: in a folder that was moved they do not."""
     try:
-        for command in ([folder / "bin/python", "-c", "import ssl"], [folder / "bin/uv", "-V"]):
-            subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT_S)
+        first_line = (folder / "bin/pip").read_bytes().partition(b"\n")[0]
+        if bytes(folder.resolve()) not in first_line:
+            return False
+        for command in (["bin/python", "-c", "import ssl"], ["bin/uv", "-V"]):
+            line = [str(folder / command[0]), *command[1:]]
+            subprocess.run(line, check=True, capture_output=True, timeout=TIMEOUT_S)
     except (OSError, subprocess.SubprocessError):
         return False
     return True
@@ -64,25 +69,28 @@ def fetch_pip(folder: Path) -> Path:
 def install_uv(folder: Path, requirement: str) -> None:
     """Install uv with the environment's pip, or with one run from its wheel."""
     python = folder / "bin/python"
-    install = ["install", "--quiet", "--disable-pip-version-check", requirement]
+    install = ["install", "--quiet", "--disable-pip-version-check"]
     if importlib.util.find_spec("ensurepip") is not None:
-        subprocess.run([python, "-m", "pip", *install], check=True)
+        subprocess.run([python, "-m", "pip", *install, requirement], check=True)
         return
     with tempfile.TemporaryDirectory() as scratch:
         pip = fetch_pip(Path(scratch))
-        subprocess.run([python, pip / "pip", *install], check=True)
+        subprocess.run([python, pip / "pip", *install, str(pip), requirement], check=True)
 
 
 def main(folder: Path, constraints: Path) -> int:
     """Exit status 0 when the environment works, 1 with the next step when it cannot be made."""
+    made = folder / MADE_NAME
     if is_working(folder):
+        if not made.exists():
+            made.touch()
         return 0
     has_pip = importlib.util.find_spec("ensurepip") is not None
     try:
-        if not (folder / "bin/python").exists() or not is_python(folder):
-            print(f"venv: making {folder} with Python {sys.version.split()[0]}", flush=True)
-            venv.create(folder, clear=True, symlinks=True, with_pip=has_pip)
+        print(f"venv: making {folder} with Python {sys.version.split()[0]}", flush=True)
+        venv.create(folder, clear=True, symlinks=True, with_pip=has_pip)
         install_uv(folder, pinned(constraints, "uv"))
+        made.touch()
     except (OSError, subprocess.SubprocessError) as error:
         print(
             f"venv: {folder} could not be made: {error}\n"
@@ -92,17 +100,6 @@ def main(folder: Path, constraints: Path) -> int:
         )
         return 1
     return 0
-
-
-def is_python(folder: Path) -> bool:
-    """Whether the environment's interpreter starts and has a pip when we would use it."""
-    check = "import importlib.util as u, sys; sys.exit(u.find_spec('pip') is None)"
-    needs_pip = importlib.util.find_spec("ensurepip") is not None
-    command = [folder / "bin/python", "-c", check if needs_pip else "pass"]
-    try:
-        return subprocess.run(command, capture_output=True, timeout=TIMEOUT_S).returncode == 0
-    except (OSError, subprocess.SubprocessError):
-        return False
 
 
 if __name__ == "__main__":

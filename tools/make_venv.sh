@@ -22,7 +22,7 @@ for candidate in $candidates; do
 done
 
 cat >&2 <<END
-Beira needs Python 3.11 or newer; found: $( (python3 --version || echo "no python3") 2>&1 ).
+Beira needs Python 3.11 or newer; found: $( ("${wanted:-python3}" --version || echo nothing) 2>&1 | tail -n 1).
   next: install it (Debian 12 and Ubuntu 24.04: apt-get install python3; macOS: brew install python),
         or name the one you have: make PYTHON=/path/to/python3.12 run
 END
