@@ -16,7 +16,11 @@ from beira.kernel.record import Row, Value
 
 
 def merge(collection: Collection, old: Row | None, new: Row) -> Row:
-    """The join of two rows of one record. Raises Conflict if they belong to different partitions."""
+    """The join of two rows of one record.
+
+    Raises: Conflict `partition.fixed` for rows of different partitions, Conflict `fact.taken` for
+    facts of different nodes: neither can come of honest writing.
+    """
     if old is None:
         return new
     if old.partition != new.partition:
@@ -26,6 +30,12 @@ def merge(collection: Collection, old: Row | None, new: Row) -> Row:
             hint="A record never moves between partitions: write a new one and delete this.",
         )
     if collection.is_fact:
+        if old.stamp.node != new.stamp.node:
+            raise Conflict(
+                f"{collection.name} {new.id} was written by {old.stamp.node}.",
+                code="fact.taken",
+                hint="A fact belongs to the node that wrote it: give the new one an id of its own.",
+            )
         return min(old, new, key=lambda row: _weight(collection, row.stamp, row.fields))
     return _merge_fields(collection, old, new)
 

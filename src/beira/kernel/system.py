@@ -10,17 +10,17 @@ from beira.kernel.collection import (
     CRITICAL,
     DOWN,
     IMPORTANT,
+    LOCAL,
     NODE,
     NORMAL,
     SITE,
     TENANT,
-    UP,
     Personal,
     collection,
     collection_of,
 )
 from beira.kernel.command import Call, Receipt
-from beira.kernel.record import State
+from beira.kernel.record import Fact, State
 
 
 @collection("sites", flow=DOWN, lane=NORMAL, partition=TENANT)
@@ -40,13 +40,19 @@ class NodeInfo(State):
     site: str
 
 
-@collection("node_status", flow=UP, lane=NORMAL, partition=NODE, write=())
+@collection("node_status", flow=LOCAL, lane=NORMAL, partition=NODE, write=())
 class NodeStatus(State):
-    """How a node is, by its own account; the id is the node's. Sent with each sync, not queued."""
+    """How a node is, by its own account; the id is the node's. Told while connected, never queued.
+
+    `met` holds, by lane, how many batches were confirmed within their deadline and how many late.
+    `online` is what the cloud last saw: believe it only while `seen_at` is fresh.
+    """
 
     release: str
     started_at: datetime
-    told_at: datetime
+    seen_at: datetime
+    online: bool = True
+    last_sync_at: datetime | None = None
     skew_ms: int = 0
     pending: dict[str, int] = {}
     oldest_s: dict[str, int] = {}
@@ -80,6 +86,20 @@ class Alert(State):
     seen_at: datetime | None = None
 
 
+@collection("quarantine", flow=LOCAL, lane=IMPORTANT, partition=TENANT, write=())
+class Quarantined(Fact):
+    """A record the cloud could not take, whole, with the reason: nothing a node sent is thrown away."""
+
+    node: str
+    in_collection: str
+    record: str
+    code: str
+    message: str
+    at: datetime
+    row: Annotated[dict[str, Any], Personal] = {}
+
+
 SYSTEM_COLLECTIONS = tuple(
-    collection_of(record) for record in (Site, NodeInfo, NodeStatus, Setting, Alert, Call, Receipt)
+    collection_of(record)
+    for record in (Site, NodeInfo, NodeStatus, Setting, Alert, Quarantined, Call, Receipt)
 )

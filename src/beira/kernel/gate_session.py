@@ -1,0 +1,272 @@
+"""The cloud's half of sync, without I/O: one object a connection, or a request over plain HTTP.
+
+It decides what is acknowledged, refused or asked again; the driver commits, reads feeds and sends.
+`Ack` follows `committed`, which the driver calls after the transaction is on disk (law 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from beira.kernel import limits
+from beira.kernel.access import Principal, partitions
+from beira.kernel.admit import Admitted, admit, is_ahead, without_echo
+from beira.kernel.batch import pack, unpack
+from beira.kernel.collection import Lane, Registry
+from beira.kernel.errors import BeiraError
+from beira.kernel.record import Row
+from beira.kernel.wire import (
+    PROTOCOL,
+    Ack,
+    Ahead,
+    Bye,
+    Confirm,
+    Feed,
+    Gap,
+    Got,
+    Hello,
+    Ping,
+    Pong,
+    Push,
+    Refused,
+    Status,
+    Welcome,
+    Wire,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Put the message on the link."""
+
+    message: Wire
+
+
+@dataclass(frozen=True, slots=True)
+class PresentTicket:
+    """Ask who holds this node's ticket, then call `ticket_given` (or `refuse`)."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmTicket:
+    """The node has its new ticket on disk."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Merge the admitted rows, keep the refused ones in quarantine and move the lane from `has` to
+    `upto`, in one transaction; then call `committed` (or `lane_moved`)."""
+
+    lane: Lane
+    has: int
+    upto: int
+    admitted: Admitted
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFeed:
+    """Read the partition's feed after `after`, then call `feed_read`."""
+
+    partition: str
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveStatus:
+    """Keep how the node says it is."""
+
+    fields: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveCursor:
+    """The node has the partition's feed up to `upto`."""
+
+    partition: str
+    upto: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the connection, once what was sent before is out."""
+
+
+Action: TypeAlias = (
+    Send | PresentTicket | ConfirmTicket | Commit | ReadFeed | SaveStatus | SaveCursor | Close
+)
+
+
+@dataclass(slots=True)
+class FeedState:
+    """One partition: sent up to, acknowledged up to, whether being read, whether there is news."""
+
+    sent: int = 0
+    got: int = 0
+    reading: bool = False
+    stale: bool = True
+    flying: int = 0
+
+
+class GateSession:
+    """One connection of `node`. `acked` is how far the cloud has each of its lanes."""
+
+    def __init__(
+        self,
+        *,
+        node: Principal,
+        registry: Registry,
+        release: str,
+        cloud: str,
+        acked: Mapping[Lane, int],
+    ) -> None:
+        self.node = node
+        self.registry = registry
+        self.release = release
+        self.cloud = cloud
+        self.acked = {lane: acked.get(lane, 0) for lane in Lane}
+        self.feeds: dict[str, FeedState] = {}
+        self.hello: Hello | None = None
+        self.live = False
+        self._committing: dict[Lane, int] = {}
+
+    def received(self, message: Wire, now_ms: int) -> list[Action]:
+        """A message came from the node."""
+        if isinstance(message, Hello):
+            return self._greeted(message)
+        if not self.live:
+            return self.refuse("sync.no_hello", "A session begins with hello.", retry=True)
+        match message:
+            case Confirm():
+                return [ConfirmTicket(message.ticket)]
+            case Push():
+                return self._pushed(message, now_ms)
+            case Got():
+                return self._got(message)
+            case Status():
+                return [SaveStatus(message.fields)]
+            case Ping():
+                return [Send(Pong(sent_ms=message.sent_ms, clock_ms=now_ms))]
+            case Pong():
+                return []
+            case _:
+                return self.refuse("sync.unexpected", f"A node sends no {type(message).__name__}.")
+
+    def ticket_given(self, ticket: int, now_ms: int) -> list[Action]:
+        """The node is the only one of its name: welcome it, and feed it from its cursors."""
+        assert self.hello is not None
+        self.live = True
+        granted = sorted(partitions(self.node) or ())
+        for partition in granted:
+            cursor = self.hello.cursors.get(partition, 0)
+            self.feeds[partition] = FeedState(sent=cursor, got=cursor)
+        welcome = Welcome(
+            protocol=PROTOCOL,
+            release=self.release,
+            ticket=ticket,
+            clock_ms=now_ms,
+            cloud=self.cloud,
+            acked={int(lane): has for lane, has in self.acked.items()},
+            partitions=granted,
+        )
+        return [Send(welcome), *self._feed()]
+
+    def committed(self, lane: Lane, upto: int, refused: Iterable[Refused]) -> list[Action]:
+        """A push is on disk."""
+        self._committing.pop(lane, None)
+        self.acked[lane] = max(self.acked[lane], upto)
+        return [Send(Ack(lane=int(lane), upto=self.acked[lane], refused=list(refused)))]
+
+    def lane_moved(self, lane: Lane, has: int) -> list[Action]:
+        """Another connection of this node has moved the lane meanwhile: say where it is."""
+        self._committing.pop(lane, None)
+        self.acked[lane] = has
+        return [Send(Gap(lane=int(lane), has=has))]
+
+    def news(self, changed: Iterable[str] | None) -> list[Action]:
+        """Partitions have changed (None: look at all)."""
+        for partition in self.feeds if changed is None else changed:
+            if partition in self.feeds:
+                self.feeds[partition].stale = True
+        return self._feed()
+
+    def feed_read(
+        self, partition: str, after: int, upto: int, rows: Iterable[Row], more: bool
+    ) -> list[Action]:
+        """The feed asked for was read; what the node itself wrote is not sent back to it."""
+        state = self.feeds[partition]
+        state.reading = False
+        state.stale = state.stale or more
+        state.sent = upto
+        fresh = self.hello is None or self.hello.cursors.get(partition, 0) == 0
+        told = (
+            rows if fresh else [r for r in (without_echo(row, self.node.id) for row in rows) if r]
+        )
+        groups = pack(told)
+        if upto == after:
+            return self._feed()
+        state.flying += 1
+        feed = Feed(partition=partition, after=after, upto=upto, groups=groups, more=more)
+        return [Send(feed), *self._feed()]
+
+    def refuse(
+        self, code: str, message: str, hint: str = "", *, retry: bool = False
+    ) -> list[Action]:
+        """End the session and say why."""
+        self.live = False
+        return [Send(Bye(code=code, message=message, hint=hint, retry=retry)), Close()]
+
+    def refuse_with(self, error: BeiraError, *, retry: bool = False) -> list[Action]:
+        return self.refuse(error.code, error.message, error.hint, retry=retry)
+
+    def _greeted(self, message: Hello) -> list[Action]:
+        if abs(message.protocol - PROTOCOL) > 1:
+            return self.refuse(
+                "sync.protocol",
+                f"The node speaks protocol {message.protocol}, the cloud {PROTOCOL}.",
+                "Update whichever is older; neighbouring releases understand each other.",
+            )
+        self.hello = message
+        return [PresentTicket(message.ticket)]
+
+    def _pushed(self, message: Push, now_ms: int) -> list[Action]:
+        try:
+            lane = Lane(message.lane)
+            rows = unpack(message.groups)
+        except (ValueError, BeiraError) as error:
+            return self.refuse("batch.corrupt", str(error), retry=True)
+        has = self._committing.get(lane, self.acked[lane])
+        if message.after > has or message.upto < message.after:
+            return [Send(Gap(lane=int(lane), has=self.acked[lane]))]
+        if message.upto <= self.acked[lane]:
+            return [Send(Ack(lane=int(lane), upto=self.acked[lane]))]
+        if len(rows) > limits.BATCH_CHANGES:
+            return self.refuse(
+                "batch.too_large", f"{len(rows)} rows; {limits.BATCH_CHANGES} at most."
+            )
+        if is_ahead(rows, now_ms):
+            return [Send(Ahead(lane=int(lane), clock_ms=now_ms))]
+        self._committing[lane] = message.upto
+        return [Commit(lane, has, message.upto, admit(rows, self.node, self.registry))]
+
+    def _got(self, message: Got) -> list[Action]:
+        state = self.feeds.get(message.partition)
+        if state is None:
+            return self.refuse("partition.denied", f"{message.partition} was never sent.")
+        state.flying = max(0, state.flying - 1)
+        state.got = max(state.got, min(message.upto, state.sent))
+        return [SaveCursor(message.partition, state.got), *self._feed()]
+
+    def _feed(self) -> list[Action]:
+        actions: list[Action] = []
+        for partition, state in self.feeds.items():
+            if state.stale and not state.reading and state.flying < limits.FEEDS_IN_FLIGHT:
+                state.stale = False
+                state.reading = True
+                actions.append(ReadFeed(partition, state.sent))
+        return actions

@@ -1,0 +1,362 @@
+"""The node's half of sync, without I/O: events in, actions out.
+
+One object drives one connection, be it a WebSocket, plain HTTP or the simulator's link. Its driver
+tells it what happened (a message came, a batch was read, time passed) and carries out what it
+answers. What the session believes is rebuilt from the store at each connection, so it may be thrown
+away at any moment (law 2): a change leaves the log only by `Trim`, and that follows an `Ack`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from beira.kernel import limits
+from beira.kernel.clock import ms_of
+from beira.kernel.collection import Lane
+from beira.kernel.policy import Backlog, Link, measured, plan
+from beira.kernel.record import Row
+from beira.kernel.wire import (
+    PROTOCOL,
+    Ack,
+    Ahead,
+    Bye,
+    Confirm,
+    Feed,
+    Gap,
+    Got,
+    Hello,
+    Ping,
+    Pong,
+    Push,
+    Refused,
+    Status,
+    Welcome,
+    Wire,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Put the message on the link."""
+
+    message: Wire
+
+
+@dataclass(frozen=True, slots=True)
+class SaveTicket:
+    """Make the ticket durable, then call `ticket_saved`."""
+
+    ticket: int
+    cloud: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetClock:
+    """The machine's clock is off by `offset_ms` (cloud minus node). With `restamp`, bring unsent
+    stamps down first, then call `restamped`."""
+
+    offset_ms: int
+    restamp: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLane:
+    """Read the lane's log after `after`, then call `lane_read`."""
+
+    lane: Lane
+    after: int
+    most_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trim:
+    """The cloud has the lane up to `upto`: forget it from the log, and keep what was refused."""
+
+    lane: Lane
+    upto: int
+    refused: tuple[Refused, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Merge a feed and move its cursor, in one transaction, then call `applied`."""
+
+    feed: Feed
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the connection. Without `retry` the driver must not connect again by itself."""
+
+    code: str
+    message: str
+    hint: str
+    retry: bool
+
+
+Action: TypeAlias = Send | SaveTicket | SetClock | ReadLane | Trim | Apply | Close
+
+
+@dataclass(slots=True)
+class Sent:
+    """A batch on its way."""
+
+    upto: int
+    sent_ms: float
+    size_bytes: int
+    oldest_ms: int
+
+
+@dataclass(slots=True)
+class LaneState:
+    """Numbers of one lane's log: written, read for sending, and acknowledged."""
+
+    written: int = 0
+    sent: int = 0
+    acked: int = 0
+    reading: bool = False
+    flying: list[Sent] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Delivery:
+    """How many batches' oldest changes met their lane's deadline, for the published figure."""
+
+    met: int = 0
+    late: int = 0
+
+
+class NodeSession:
+    """One connection of a node.
+
+    `cursors` are how far each partition's feed is on disk, `acked` how far each lane was trimmed,
+    `written` the last number of each lane's log. Times given are the corrected wall time in ms.
+    """
+
+    def __init__(
+        self,
+        *,
+        release: str,
+        ticket: int,
+        cloud: str,
+        cursors: Mapping[str, int],
+        acked: Mapping[Lane, int],
+        written: Mapping[Lane, int],
+        link: Link | None = None,
+    ) -> None:
+        self.release = release
+        self.ticket = ticket
+        self.cloud = cloud
+        self.cursors = dict(cursors)
+        self.lanes = {
+            lane: LaneState(
+                written=written.get(lane, 0), sent=acked.get(lane, 0), acked=acked.get(lane, 0)
+            )
+            for lane in Lane
+        }
+        self.link = link or Link()
+        self.live = False
+        self.partitions: list[str] = []
+        self.deliveries = {lane: Delivery() for lane in Lane}
+        self.skew_ms = 0
+        self.cloud_behind = False
+        self._heard_ms = 0.0
+        self._pinged_ms = 0.0
+        self._opened_ms = 0.0
+        self._held_back = False
+
+    def opened(self, now_ms: int) -> list[Action]:
+        """The link is up: present the node."""
+        self._heard_ms = self._pinged_ms = self._opened_ms = now_ms
+        return [Send(self.hello(now_ms))]
+
+    def hello(self, now_ms: int) -> Hello:
+        """What presents this node. A link without memory (HTTP) sends it with each request."""
+        return Hello(
+            protocol=PROTOCOL,
+            release=self.release,
+            ticket=self.ticket,
+            clock_ms=now_ms,
+            cursors=self.cursors,
+            cloud=self.cloud,
+        )
+
+    def received(self, message: Wire, now_ms: int) -> list[Action]:
+        """A message came from the cloud."""
+        self._heard_ms = now_ms
+        match message:
+            case Welcome():
+                return self._welcomed(message, now_ms)
+            case Ack():
+                return self._acknowledged(message, now_ms)
+            case Gap():
+                return self._gap(message)
+            case Ahead():
+                return self._hold_back(message.clock_ms, now_ms)
+            case Feed():
+                return self._fed(message)
+            case Pong():
+                self.link = measured(self.link, rtt_ms=now_ms - message.sent_ms)
+                return []
+            case Ping():
+                return [Send(Pong(sent_ms=message.sent_ms, clock_ms=now_ms))]
+            case Bye():
+                return [Close(message.code, message.message, message.hint, message.retry)]
+            case _:
+                return [
+                    Close("sync.unexpected", f"The cloud sent {type(message).__name__}.", "", True)
+                ]
+
+    def wrote(self, lane: Lane, number: int) -> list[Action]:
+        """The log of a lane has grown to `number`."""
+        state = self.lanes[lane]
+        state.written = max(state.written, number)
+        return self._next()
+
+    def lane_read(
+        self,
+        lane: Lane,
+        after: int,
+        upto: int,
+        push: Push,
+        rows: tuple[Row, ...],
+        size_bytes: int,
+        now_ms: int,
+    ) -> list[Action]:
+        """The batch asked for was read: `push` carries it, encoded in `size_bytes`."""
+        state = self.lanes[lane]
+        state.reading = False
+        if after != state.sent or not self.live or self._held_back:
+            return self._next()
+        state.sent = upto
+        if upto == after:
+            state.written = min(state.written, upto)
+            return self._next()
+        oldest_ms = min((ms_of(row.stamp.hlc) for row in rows), default=now_ms)
+        state.flying.append(Sent(upto, now_ms, size_bytes, max(oldest_ms, int(self._opened_ms))))
+        return [Send(push), *self._next()]
+
+    def applied(self, partition: str, upto: int) -> list[Action]:
+        """A feed is on disk."""
+        self.cursors[partition] = max(upto, self.cursors.get(partition, 0))
+        return [Send(Got(partition=partition, upto=upto))]
+
+    def ticket_saved(self, ticket: int) -> list[Action]:
+        """The new ticket is on disk."""
+        self.ticket = ticket
+        return [Send(Confirm(ticket=ticket))]
+
+    def restamped(self) -> list[Action]:
+        """Unsent stamps were brought down: push again from what was acknowledged."""
+        self._held_back = False
+        return self._next()
+
+    def tick(self, now_ms: int) -> list[Action]:
+        """Time passed: notice a silent link, and keep a quiet one awake."""
+        silent_s = (now_ms - self._heard_ms) / 1000
+        if not self.live and (now_ms - self._opened_ms) / 1000 > limits.HELLO_TIMEOUT_S:
+            return [Close("sync.no_welcome", "The cloud did not answer.", "", True)]
+        if silent_s > limits.SILENCE_TIMEOUT_S:
+            return [Close("sync.silent", f"Nothing was heard for {silent_s:.0f} s.", "", True)]
+        if self._stalled(now_ms):
+            return [Close("sync.stalled", "Batches were sent and never acknowledged.", "", True)]
+        if self.live and (now_ms - self._pinged_ms) / 1000 >= limits.PING_EVERY_S:
+            self._pinged_ms = now_ms
+            return [Send(Ping(sent_ms=now_ms))]
+        return []
+
+    def status(self, fields: dict[str, object]) -> list[Action]:
+        """Tell the cloud how the node is."""
+        return [Send(Status(fields=fields))] if self.live else []
+
+    def _welcomed(self, message: Welcome, now_ms: int) -> list[Action]:
+        actions: list[Action] = [SaveTicket(message.ticket, message.cloud)]
+        self.partitions = message.partitions
+        self.cloud = message.cloud
+        first = not self.live
+        self.live = True
+        if first:
+            self.link = measured(self.link, rtt_ms=now_ms - self._opened_ms)
+        for lane, state in self.lanes.items():
+            has = message.acked.get(int(lane), 0)
+            self.cloud_behind = self.cloud_behind or has < state.acked
+            if has > state.acked:
+                actions.append(Trim(lane, has))
+                state.acked = has
+                state.sent = max(state.sent, has)
+            if first:
+                state.sent = has
+                state.written = max(state.written, has)
+        travel_ms = (now_ms - self._opened_ms) / 2 if first else 0
+        self.skew_ms = round(message.clock_ms + travel_ms - now_ms)
+        if abs(self.skew_ms) > limits.DRIFT_MS:
+            return actions + self._hold_back(message.clock_ms, now_ms)
+        return actions + self._next()
+
+    def _acknowledged(self, message: Ack, now_ms: int) -> list[Action]:
+        lane = Lane(message.lane)
+        state = self.lanes[lane]
+        for sent in [s for s in state.flying if s.upto <= message.upto]:
+            state.flying.remove(sent)
+            self._measure(lane, sent, now_ms)
+        if message.upto <= state.acked and not message.refused:
+            return self._next()
+        state.acked = max(state.acked, message.upto)
+        state.sent = max(state.sent, state.acked)
+        return [Trim(lane, state.acked, tuple(message.refused)), *self._next()]
+
+    def _measure(self, lane: Lane, sent: Sent, now_ms: int) -> None:
+        took_ms = max(now_ms - sent.sent_ms, 1)
+        rtt_ms = self.link.rtt_ms or 0
+        if sent.size_bytes >= 4_096 and took_ms > 2 * rtt_ms:
+            rate = sent.size_bytes * 1000 / (took_ms - rtt_ms)
+            self.link = measured(self.link, bytes_per_s=rate)
+        late = now_ms - sent.oldest_ms > lane.deadline_s * 1000
+        delivery = self.deliveries[lane]
+        delivery.late += late
+        delivery.met += not late
+
+    def _gap(self, message: Gap) -> list[Action]:
+        state = self.lanes[Lane(message.lane)]
+        state.flying.clear()
+        state.sent = message.has
+        return self._next()
+
+    def _hold_back(self, clock_ms: int, now_ms: int) -> list[Action]:
+        """Push nothing until unsent stamps no longer lie in the cloud's future (law 10)."""
+        self._held_back = True
+        for state in self.lanes.values():
+            state.flying.clear()
+            state.sent = state.acked
+        return [SetClock(offset_ms=clock_ms - now_ms, restamp=True)]
+
+    def _fed(self, message: Feed) -> list[Action]:
+        have = self.cursors.get(message.partition, 0)
+        if message.after > have:
+            return [Close("sync.feed_gap", f"{message.partition} skipped from {have}.", "", True)]
+        return [Apply(message)]
+
+    def _next(self) -> list[Action]:
+        """Read the next batches, the most urgent lane first."""
+        if not self.live or self._held_back:
+            return []
+        actions: list[Action] = []
+        backlogs = {
+            lane: Backlog(state.written, state.sent)
+            for lane, state in self.lanes.items()
+            if not state.reading
+        }
+        in_flight = sum(len(s.flying) + s.reading for s in self.lanes.values())
+        while (choice := plan(backlogs, self.link, in_flight=in_flight)) is not None:
+            state = self.lanes[choice.lane]
+            state.reading = True
+            in_flight += 1
+            actions.append(ReadLane(choice.lane, state.sent, choice.most_bytes))
+            backlogs[choice.lane] = replace(backlogs[choice.lane], sent=state.written)
+        return actions
+
+    def _stalled(self, now_ms: int) -> bool:
+        oldest = min((s.flying[0].sent_ms for s in self.lanes.values() if s.flying), default=now_ms)
+        return (now_ms - oldest) / 1000 > limits.STALL_TIMEOUT_S

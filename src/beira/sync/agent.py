@@ -1,0 +1,348 @@
+"""The node's half of sync: keeps a link to the cloud, and drives a `NodeSession` over it.
+
+It reads the log, merges feeds, and survives anything the link does: a session that ends is thrown
+away, and the next begins from what is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import structlog
+
+from beira.host.host import Host
+from beira.kernel import limits
+from beira.kernel.batch import pack, unpack
+from beira.kernel.clock import hlc_at, ms_of
+from beira.kernel.collection import Lane
+from beira.kernel.errors import BeiraError, Denied, Unauthenticated
+from beira.kernel.node_session import (
+    Action,
+    Apply,
+    Close,
+    Delivery,
+    NodeSession,
+    ReadLane,
+    SaveTicket,
+    Send,
+    SetClock,
+    Trim,
+)
+from beira.kernel.policy import Link as LinkState
+from beira.kernel.policy import retry_after_s
+from beira.kernel.record import Row
+from beira.kernel.system import Quarantined
+from beira.kernel.wire import Push, Refused, Wire
+from beira.store.port import News, NodeStore, Pending
+from beira.sync.link import Connector, Link
+from beira.sync.streams import lane_stream
+
+log = structlog.get_logger(__name__)
+OFFSET_MARK = "clock.offset"
+TICKET_MARK = "sync.ticket"
+CLOUD_MARK = "sync.cloud"
+SCHEMA_MARK = "sync.collections"
+TICK_S = 1.0
+STATUS_EVERY_S = 15.0
+
+
+class SyncState(msgspec.Struct, kw_only=True):
+    """What people may know of a node's sync; the node's page and `beira node status` show it."""
+
+    connected: bool = False
+    link: str = ""
+    since_ms: int = 0
+    last_sync_ms: int | None = None
+    last_error: str = ""
+    next_step: str = ""
+    rtt_ms: float | None = None
+    skew_ms: int = 0
+    stopped: bool = False
+    bytes_sent: int = 0
+    bytes_raw: int = 0
+
+
+class Agent:
+    """Runs sync for one node until it is stopped. `status` adds to what the cloud is told."""
+
+    def __init__(
+        self,
+        *,
+        host: Host,
+        store: NodeStore,
+        connector: Connector,
+        release: str,
+        status: Callable[[], dict[str, Any]] = dict,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.host = host
+        self.store = store
+        self.state = SyncState()
+        self.deliveries = {lane: Delivery() for lane in Lane}
+        self._connector = connector
+        self._release = release
+        self._status = status
+        self._chance = chance
+        self._link_state = LinkState()
+        self._changed: Callable[[], None] = lambda: None
+
+    async def run(self) -> None:
+        """Connect, talk, and connect again; returns only when the cloud says not to come back."""
+        await self._prepare()
+        failures = 0
+        while not self.state.stopped:
+            try:
+                async with self._connected() as conversation:
+                    failures = 0 if await conversation.run() else failures + 1
+            except BeiraError as error:
+                failures += 1
+                self._note(error)
+            except Exception as error:
+                failures += 1
+                log.exception("sync.failed")
+                self._note(BeiraError(f"Sync failed: {error}.", hint="The log has the details."))
+            if not self.state.stopped:
+                await asyncio.sleep(retry_after_s(failures, self._chance()))
+
+    async def pending(self) -> dict[Lane, Pending]:
+        """What each lane's log holds."""
+        return {lane: await self.store.pending(lane_stream(lane)) for lane in Lane}
+
+    async def _prepare(self) -> None:
+        """Take up the measured skew; read feeds anew if other collections are declared than before."""
+        marks = await self.store.marks()
+        self.host.clock.offset_ms = int(marks.get(OFFSET_MARK, 0))
+        declared = sorted(c.name for c in self.host.store.registry)
+        if marks.get(SCHEMA_MARK) != declared:
+            cursors = {name: 0 for name in marks if name.startswith("cursor:")}
+            await self.store.commit([], marks={SCHEMA_MARK: declared, **cursors})
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[_Conversation]:
+        session = await self._session()
+        link = await self._connector.connect(lambda: session.hello(self._now_ms()))
+        conversation = _Conversation(self, session, link)
+        unsubscribe = self.store.subscribe(conversation.heard_news)
+        self.state.link, self.state.since_ms = link.name, self._now_ms()
+        try:
+            yield conversation
+        finally:
+            unsubscribe()
+            self.state.connected = False
+            self._link_state = session.link
+            await link.close()
+
+    async def _session(self) -> NodeSession:
+        marks = await self.store.marks()
+        pending = await self.pending()
+        return NodeSession(
+            release=self._release,
+            ticket=int(marks.get(TICKET_MARK, 0)),
+            cloud=str(marks.get(CLOUD_MARK, "")),
+            cursors={
+                n.removeprefix("cursor:"): v for n, v in marks.items() if n.startswith("cursor:")
+            },
+            acked={lane: int(marks.get(f"acked:{int(lane)}", 0)) for lane in Lane},
+            written={lane: held.last for lane, held in pending.items()},
+            link=self._link_state,
+        )
+
+    def _note(self, error: BeiraError) -> None:
+        if isinstance(error, Unauthenticated | Denied):
+            log.error("sync.refused", code=error.code, why=error.message, hint=error.hint)
+        elif error.message != self.state.last_error:
+            log.warning("sync.lost", code=error.code, why=error.message)
+        self.state.last_error, self.state.next_step = error.message, error.hint
+
+    def _now_ms(self) -> int:
+        return self.host.clock.now_ms(self.host.wall.now_ms())
+
+
+class _Conversation:
+    """One connection: carries out what its session decides, in order."""
+
+    def __init__(self, agent: Agent, session: NodeSession, link: Link) -> None:
+        self._agent = agent
+        self._store = agent.store
+        self._session = session
+        self._link = link
+        self._news = asyncio.Event()
+        self._closed: Close | None = None
+        self._told_s = 0.0
+
+    def heard_news(self, news: News) -> None:
+        self._news.set()
+
+    async def run(self) -> bool:
+        """Talk until the link or the session ends. Returns whether it ever was live."""
+        await self._perform(self._session.opened(self._now_ms()))
+        receiving = asyncio.ensure_future(self._link.receive())
+        wake = asyncio.ensure_future(self._news.wait())
+        try:
+            while self._closed is None:
+                await asyncio.wait(
+                    {receiving, wake}, timeout=TICK_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                if receiving.done():
+                    for message in receiving.result():
+                        await self._perform(self._session.received(message, self._now_ms()))
+                    receiving = asyncio.ensure_future(self._link.receive())
+                if wake.done():
+                    self._news.clear()
+                    wake = asyncio.ensure_future(self._news.wait())
+                    await self._look_at_log()
+                await self._perform(self._session.tick(self._now_ms()))
+                await self._tell_status()
+        finally:
+            receiving.cancel()
+            wake.cancel()
+        self._end(self._closed)
+        return self._session.live
+
+    def _end(self, close: Close) -> None:
+        self._agent._note(BeiraError(close.message, code=close.code, hint=close.hint))
+        if not close.retry:
+            self._agent.state.stopped = True
+            log.error("sync.stopped", code=close.code, why=close.message, hint=close.hint)
+
+    async def _perform(self, actions: Sequence[Action]) -> None:
+        queue = list(actions)
+        while queue and self._closed is None:
+            queue = [*await self._act(queue[0]), *queue[1:]]
+        state = self._agent.state
+        state.connected, state.skew_ms = self._session.live, self._session.skew_ms
+        state.rtt_ms = self._session.link.rtt_ms
+
+    async def _act(self, action: Action) -> Sequence[Action]:
+        match action:
+            case Send(message):
+                await self._send(message)
+            case ReadLane(lane, after, most_bytes):
+                return await self._read_lane(lane, after, most_bytes)
+            case Trim(lane, upto, refused):
+                await self._trim(lane, upto, refused)
+            case Apply(feed):
+                await self._merge(feed.partition, unpack(feed.groups), feed.upto)
+                return self._session.applied(feed.partition, feed.upto)
+            case SaveTicket(ticket, cloud):
+                await self._store.commit([], marks={TICKET_MARK: ticket, CLOUD_MARK: cloud})
+                return self._session.ticket_saved(ticket)
+            case SetClock(offset_ms, restamp):
+                return await self._set_clock(offset_ms, restamp)
+            case Close():
+                self._closed = action
+        return ()
+
+    async def _send(self, message: Wire) -> None:
+        self._agent.state.bytes_sent += await self._link.send([message])
+
+    async def _read_lane(self, lane: Lane, after: int, most_bytes: int) -> Sequence[Action]:
+        read = await self._store.since(
+            lane_stream(lane), after, most=limits.BATCH_CHANGES, most_bytes=most_bytes
+        )
+        rows = tuple(row for row in map(self._own, read.rows) if row is not None)
+        push = Push(lane=int(lane), after=after, upto=read.upto, groups=pack(rows))
+        size_bytes = len(msgspec.msgpack.encode(push))
+        self._agent.state.bytes_raw += size_bytes
+        return self._session.lane_read(
+            lane, after, read.upto, push, rows, size_bytes, self._now_ms()
+        )
+
+    def _own(self, row: Row) -> Row | None:
+        me = self._agent.host.place.node
+        return row.only({name for name in row.fields if row.stamp_of(name).node == me})
+
+    async def _trim(self, lane: Lane, upto: int, refused: Sequence[Refused]) -> None:
+        if refused:
+            await self._keep_refused(refused)
+        await self._store.trim(lane_stream(lane), upto, marks={f"acked:{int(lane)}": upto})
+        self._agent.state.last_sync_ms = self._now_ms()
+        self._agent.state.last_error = self._agent.state.next_step = ""
+        self._agent.deliveries = _sum(self._agent.deliveries, self._session.deliveries)
+
+    async def _keep_refused(self, refused: Sequence[Refused]) -> None:
+        host = self._agent.host
+        async with host.writing() as ctx:
+            for item in refused:
+                log.error(
+                    "sync.refused_record", collection=item.collection, id=item.id, code=item.code
+                )
+                ctx.put(
+                    Quarantined(
+                        node=host.place.node,
+                        in_collection=item.collection,
+                        record=item.id,
+                        code=item.code,
+                        message=item.message,
+                        at=host.now(),
+                    )
+                )
+
+    async def _merge(self, partition: str, rows: Sequence[Row], upto: int) -> None:
+        registry = self._store.registry
+        known = [row for row in rows if row.collection in registry]
+        clock = self._agent.host.clock
+        clock.last = max([clock.last, *(row.stamp.hlc for row in known)])
+        await self._store.commit(known, marks={f"cursor:{partition}": upto})
+        if any(row.collection == "sites" for row in known):
+            await self._agent.host.refresh_place()
+
+    async def _set_clock(self, offset_ms: int, restamp: bool) -> Sequence[Action]:
+        host = self._agent.host
+        host.clock.offset_ms += offset_ms
+        log.warning("clock.skewed", offset_ms=host.clock.offset_ms)
+        await self._store.commit([], marks={OFFSET_MARK: host.clock.offset_ms})
+        if not restamp:
+            return ()
+        ceiling = hlc_at(self._now_ms())
+        last = await self._store.restamp([lane_stream(x) for x in Lane], host.place.node, ceiling)
+        if ms_of(host.clock.last) > self._now_ms() + limits.DRIFT_MS:
+            host.clock.last = max(last, ceiling)
+        return self._session.restamped()
+
+    async def _look_at_log(self) -> None:
+        for lane, held in sorted((await self._agent.pending()).items(), reverse=True):
+            await self._perform(self._session.wrote(lane, held.last))
+
+    async def _tell_status(self) -> None:
+        now_s = self._agent.host.wall.monotonic_s()
+        if self._session.live and now_s - self._told_s >= STATUS_EVERY_S:
+            self._told_s = now_s
+            await self._perform(self._session.status(await self._agent_status()))
+
+    async def _agent_status(self) -> dict[str, Any]:
+        agent = self._agent
+        held = await agent.pending()
+        now_ms = self._now_ms()
+        fields: dict[str, Any] = {
+            "release": agent._release,
+            "pending": {lane.name.lower(): p.count for lane, p in held.items()},
+            "oldest_s": {
+                lane.name.lower(): max(0, (now_ms - ms_of(p.oldest_hlc)) // 1000)
+                for lane, p in held.items()
+                if p.oldest_hlc
+            },
+            "met": {lane.name.lower(): [d.met, d.late] for lane, d in agent.deliveries.items()},
+            "skew_ms": self._session.skew_ms + agent.host.clock.offset_ms,
+            "link": self._link.name,
+            "rtt_ms": self._session.link.rtt_ms,
+            "last_error": agent.state.last_error,
+        }
+        return fields | agent._status()
+
+    def _now_ms(self) -> int:
+        return self._agent._now_ms()
+
+
+def _sum(total: dict[Lane, Delivery], fresh: dict[Lane, Delivery]) -> dict[Lane, Delivery]:
+    """Move what a session counted into the node's total."""
+    for lane, delivery in fresh.items():
+        total[lane].met += delivery.met
+        total[lane].late += delivery.late
+        delivery.met = delivery.late = 0
+    return total

@@ -1,0 +1,221 @@
+"""Links a node has to the cloud: a WebSocket, or plain HTTP where that is blocked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import aiohttp
+import structlog
+
+from beira.kernel import limits
+from beira.kernel.errors import BeiraError, Denied, Unauthenticated, Unavailable
+from beira.kernel.wire import Confirm, Got, Hello, Wire
+from beira.sync.codec import Codec, PackedCodec
+
+log = structlog.get_logger(__name__)
+SOCKET_PATH = "/sync/v1/ws"
+EXCHANGE_PATH = "/sync/v1/exchange"
+TRY_SOCKET_AGAIN_S = 900
+
+
+class Link(Protocol):
+    """A connection to the cloud. Any method may raise Unavailable; then the link is over."""
+
+    name: str
+
+    async def send(self, messages: Sequence[Wire]) -> int:
+        """Send, and say how many bytes it took."""
+        ...
+
+    async def receive(self) -> list[Wire]:
+        """The next messages; waits for them."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Connector(Protocol):
+    """Makes links. `hello` presents the node anew for links that have no memory."""
+
+    async def connect(self, hello: Callable[[], Hello]) -> Link: ...
+
+    async def close(self) -> None: ...
+
+
+class CloudConnector:
+    """Connects to `url` by WebSocket, or by HTTP after a proxy has refused or broken the WebSocket.
+
+    `token` gives a bearer token that is still good. Raises from `connect`: Unauthenticated and Denied
+    as the cloud says, Unavailable when it cannot be reached.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: Callable[[], Awaitable[str]],
+        *,
+        ssl: object = True,
+        http_only: bool = False,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._token = token
+        self._ssl = ssl
+        self._http_only = http_only
+        self._socket_blocked_until_s = 0.0
+        self._session: aiohttp.ClientSession | None = None
+        self._codec: Codec = PackedCodec()
+
+    async def connect(self, hello: Callable[[], Hello]) -> Link:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._ssl))  # type: ignore[arg-type]
+        headers = {"Authorization": f"Bearer {await self._token()}"}
+        now_s = asyncio.get_running_loop().time()
+        if not self._http_only and now_s >= self._socket_blocked_until_s:
+            try:
+                return await self._socket(self._session, headers)
+            except _SocketBlocked as error:
+                log.warning("sync.socket_blocked", why=str(error), fallback="http")
+                self._socket_blocked_until_s = now_s + TRY_SOCKET_AGAIN_S
+        return HttpLink(self._session, self._url + EXCHANGE_PATH, headers, self._codec, hello)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _socket(self, session: aiohttp.ClientSession, headers: dict[str, str]) -> Link:
+        try:
+            async with asyncio.timeout(limits.CONNECT_TIMEOUT_S):
+                socket = await session.ws_connect(
+                    self._url + SOCKET_PATH,
+                    headers=headers,
+                    protocols=(self._codec.name,),
+                    max_msg_size=limits.MESSAGE_BYTES,
+                    heartbeat=limits.PING_EVERY_S,
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status in (401, 403):
+                raise _refusal(error.status) from None
+            if error.status >= 500:
+                raise Unavailable(f"The cloud answered {error.status}.") from None
+            raise _SocketBlocked(f"HTTP {error.status}") from None
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise Unavailable(f"The cloud cannot be reached: {error or 'timeout'}.") from None
+        if socket.protocol != self._codec.name:
+            await socket.close()
+            raise _SocketBlocked("no subprotocol")
+        return SocketLink(socket, self._codec)
+
+
+class SocketLink:
+    """A WebSocket: one frame holds a list of messages."""
+
+    name = "websocket"
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, codec: Codec) -> None:
+        self._socket = socket
+        self._codec = codec
+
+    async def send(self, messages: Sequence[Wire]) -> int:
+        data = self._codec.encode(messages)
+        try:
+            await self._socket.send_bytes(data)
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unavailable(f"The link broke: {error}.") from None
+        return len(data)
+
+    async def receive(self) -> list[Wire]:
+        try:
+            frame = await self._socket.receive()
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unavailable(f"The link broke: {error}.") from None
+        if frame.type is aiohttp.WSMsgType.BINARY:
+            return self._codec.decode(frame.data)
+        raise Unavailable("The link was closed.", code="sync.closed")
+
+    async def close(self) -> None:
+        await self._socket.close()
+
+
+class HttpLink:
+    """Plain HTTP: each request presents the node anew, carries what is to be said, and waits a while
+    for news when there is nothing."""
+
+    name = "http"
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        headers: dict[str, str],
+        codec: Codec,
+        hello: Callable[[], Hello],
+    ) -> None:
+        self._session = session
+        self._url = url
+        self._codec = codec
+        self._headers = headers | {"Content-Type": codec.media_type, "Accept": codec.media_type}
+        self._hello = hello
+        self._outbox: deque[Wire] = deque()
+        self._said = asyncio.Event()
+        self._greeted = False
+
+    async def send(self, messages: Sequence[Wire]) -> int:
+        """Keeps them for the next exchange; hello and what it implies are made anew there."""
+        told = [m for m in messages if not isinstance(m, Hello | Confirm | Got)]
+        self._outbox.extend(told)
+        if told:
+            self._said.set()
+        return len(self._codec.encode(told))
+
+    async def receive(self) -> list[Wire]:
+        """One exchange. What is said while waiting for news cuts the wait short."""
+        waiting = self._greeted and not self._outbox
+        poll = asyncio.ensure_future(self._exchange(limits.POLL_WAIT_S if waiting else 0))
+        if waiting:
+            said = asyncio.ensure_future(self._said.wait())
+            await asyncio.wait({poll, said}, return_when=asyncio.FIRST_COMPLETED)
+            said.cancel()
+            if not poll.done():
+                poll.cancel()
+                return []
+        return await poll
+
+    async def close(self) -> None:
+        self._outbox.clear()
+
+    async def _exchange(self, wait_s: int) -> list[Wire]:
+        self._said.clear()
+        body = self._codec.encode([self._hello(), *self._outbox])
+        self._outbox.clear()
+        timeout = aiohttp.ClientTimeout(total=limits.CONNECT_TIMEOUT_S + limits.SILENCE_TIMEOUT_S)
+        try:
+            async with self._session.post(
+                self._url,
+                params={"wait": wait_s},
+                data=body,
+                headers=self._headers,
+                timeout=timeout,
+            ) as response:
+                if response.status in (401, 403):
+                    raise _refusal(response.status)
+                if response.status != 200:
+                    raise Unavailable(f"The cloud answered {response.status}.")
+                self._greeted = True
+                return self._codec.decode(await response.read())
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise Unavailable(f"The cloud cannot be reached: {error or 'timeout'}.") from None
+
+
+class _SocketBlocked(Exception):
+    """Something between node and cloud does not let WebSockets through."""
+
+
+def _refusal(status: int) -> BeiraError:
+    hint = "If it stays so, enrol the node again: beira node enrol."
+    if status == 401:
+        return Unauthenticated("The cloud does not know this node's token.", hint=hint)
+    return Denied("The cloud refuses this node.", hint=hint)
