@@ -65,7 +65,8 @@ screens: test-parts ## Take the portal's pictures for docs/pictures, in both the
 	@BEIRA_SCREENS=docs/pictures $(BIN)/pytest -m screens --timeout 300 tests $(ARGS)
 
 train-voice: $(TRAIN_STAMP) ## Make the speech data and train the recogniser again (about an hour)
-	@$(BIN)/python -m training.voice $(ARGS)
+	@$(BIN)/python -m training.make_data
+	@$(BIN)/python -m training.train $(ARGS)
 
 wheel: $(RUN_STAMP) ## Build dist/beira-*.whl, with the portal's scripts and fonts in it
 	@$(BIN)/uv build --wheel --quiet --out-dir dist .
