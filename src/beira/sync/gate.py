@@ -1,0 +1,305 @@
+"""The cloud's half of sync: drives a `GateSession` for each connected node.
+
+It holds nothing a replica could not take over: lanes, cursors and feeds are in the database, and a
+node that is cut off comes back to any replica.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol
+
+import structlog
+
+from beira.host.host import Host
+from beira.kernel import limits
+from beira.kernel.access import Principal, node_partition
+from beira.kernel.collection import Lane, collection_of
+from beira.kernel.errors import BeiraError, Conflict, Invalid
+from beira.kernel.gate_session import (
+    Action,
+    Close,
+    Commit,
+    ConfirmTicket,
+    GateSession,
+    PresentTicket,
+    ReadFeed,
+    SaveCursor,
+    SaveStatus,
+    Send,
+)
+from beira.kernel.record import DELETED, Row
+from beira.kernel.system import NodeStatus, Quarantined
+from beira.kernel.wire import Refused, Wire
+from beira.store.port import News
+from beira.sync.streams import feed_route, feed_stream
+
+log = structlog.get_logger(__name__)
+Sender = Callable[[list[Wire]], Awaitable[None]]
+
+
+class Tickets(Protocol):
+    """Who holds a node's ticket: the guard against two machines with one identity."""
+
+    async def present_ticket(self, tenant: str, node: str, ticket: int) -> int:
+        """The next ticket. Raises Denied `node.duplicated`."""
+        ...
+
+    async def confirm_ticket(self, tenant: str, node: str, ticket: int) -> None: ...
+
+
+class Gate:
+    """Serves nodes. `host_of` gives a tenant's host, `epoch_of` names its database."""
+
+    def __init__(
+        self,
+        *,
+        host_of: Callable[[str], Awaitable[Host]],
+        epoch_of: Callable[[str], Awaitable[str]],
+        tickets: Tickets,
+        release: str,
+    ) -> None:
+        self._host_of = host_of
+        self._epoch_of = epoch_of
+        self._tickets = tickets
+        self._release = release
+        self._live: dict[tuple[str, str], set[Conversation]] = {}
+
+    async def open(self, node: Principal, send: Sender) -> Conversation:
+        """A conversation with `node`, not yet greeted. Call `end` when the link is gone."""
+        host = await self._host_of(node.tenant)
+        marks = await host.store.marks(f"up:{node.id}:")
+        session = GateSession(
+            node=node,
+            registry=host.store.registry,
+            release=self._release,
+            cloud=await self._epoch_of(node.tenant),
+            acked={Lane(int(name.rsplit(":", 1)[1])): int(v) for name, v in marks.items()},
+        )
+        conversation = Conversation(host, session, self._tickets, send)
+        self._live.setdefault((node.tenant, node.id), set()).add(conversation)
+        return conversation
+
+    async def close(self, conversation: Conversation) -> None:
+        """The link is gone; note it if it was the node's last here."""
+        key = (conversation.session.node.tenant, conversation.session.node.id)
+        held = self._live.get(key, set())
+        held.discard(conversation)
+        if not held:
+            self._live.pop(key, None)
+            await conversation.went_offline()
+
+    def cut(self, tenant: str, node: str, error: BeiraError) -> None:
+        """End a node's live connections at once: it was revoked."""
+        for conversation in self._live.get((tenant, node), set()):
+            conversation.cut(error)
+
+    @property
+    def connections(self) -> int:
+        return sum(len(held) for held in self._live.values())
+
+
+class Conversation:
+    """One node's connection: carries out what its session decides, in order."""
+
+    def __init__(self, host: Host, session: GateSession, tickets: Tickets, send: Sender) -> None:
+        self.session = session
+        self.ended = asyncio.Event()
+        self._host = host
+        self._tickets = tickets
+        self._send = send
+        self._route = feed_route(host.store.registry)
+        self._news: set[str] | None = set()
+        self._events = asyncio.Event()
+        self._inbox: list[Wire] = []
+        self._room = asyncio.Event()
+        self._room.set()
+        self._cut: BeiraError | None = None
+
+    def hear(self, messages: Iterable[Wire]) -> None:
+        """Messages came; `run` deals with them. The link must await `room` before it reads on."""
+        self._inbox.extend(messages)
+        if len(self._inbox) >= 2 * limits.PUSHES_IN_FLIGHT:
+            self._room.clear()
+        self._events.set()
+
+    async def room(self) -> None:
+        """Wait until the messages heard are few, so that a fast node is slowed down by its link."""
+        await self._room.wait()
+
+    def heard_news(self, news: News) -> None:
+        """The tenant's data changed; feeds of the partitions named are looked at."""
+        if not news.rows:
+            self._news = None
+        elif self._news is not None:
+            self._news |= {partition for _, _, partition in news.rows}
+        self._events.set()
+
+    def cut(self, error: BeiraError) -> None:
+        self._cut = error
+        self._events.set()
+
+    def subscribe(self) -> Callable[[], None]:
+        """Hear of the tenant's news until the returned function is called."""
+        return self._host.store.subscribe(self.heard_news)
+
+    async def events(self) -> None:
+        """Wait until there is something for `step` to deal with."""
+        await self._events.wait()
+        self._events.clear()
+
+    async def run(self) -> None:
+        """Serve until the node goes silent, the session ends, or the task is cancelled."""
+        unsubscribe = self.subscribe()
+        try:
+            while not self.ended.is_set():
+                async with asyncio.timeout(limits.SILENCE_TIMEOUT_S):
+                    await self.events()
+                await self.step()
+        except TimeoutError:
+            await self.perform(self.session.refuse("sync.silent", "Nothing was heard.", retry=True))
+        finally:
+            unsubscribe()
+
+    async def step(self) -> None:
+        """Deal with what has come in so far."""
+        if self._cut is not None:
+            await self.perform(self.session.refuse_with(self._cut))
+            return
+        while self._inbox and not self.ended.is_set():
+            message = self._inbox.pop(0)
+            self._room.set()
+            await self.perform(self.session.received(message, self._now_ms()))
+        news, self._news = self._news, set()
+        if self.session.live and (news is None or news):
+            await self.perform(self.session.news(news))
+
+    async def perform(self, actions: Sequence[Action]) -> None:
+        """Carry out actions and what follows from them. A database that is away ends the session,
+        and the node comes back later: nothing was acknowledged."""
+        queue = list(actions)
+        while queue and not self.ended.is_set():
+            try:
+                queue = [*await self._act(queue[0]), *queue[1:]]
+            except BeiraError as error:
+                log.warning(
+                    "sync.gate_error", node=self.session.node.id, code=error.code, why=error.message
+                )
+                queue = list(self.session.refuse_with(error, retry=error.status >= 500))
+
+    async def went_offline(self) -> None:
+        """Show the node as gone."""
+        if self.session.hello is not None:
+            try:
+                await self._write_status({"online": False})
+            except BeiraError as error:
+                log.info("sync.status_lost", node=self.session.node.id, why=error.message)
+
+    async def _act(self, action: Action) -> Sequence[Action]:
+        node = self.session.node
+        match action:
+            case Send(message):
+                await self._send([message])
+            case PresentTicket(ticket):
+                given = await self._tickets.present_ticket(node.tenant, node.id, ticket)
+                return self.session.ticket_given(given, self._now_ms())
+            case ConfirmTicket(ticket):
+                await self._tickets.confirm_ticket(node.tenant, node.id, ticket)
+            case Commit():
+                return await self._commit(action)
+            case ReadFeed(partition, after):
+                return await self._read_feed(partition, after)
+            case SaveStatus(fields):
+                await self._save_status(fields)
+            case SaveCursor(partition, upto):
+                await self._host.store.commit([], marks={f"down:{node.id}:{partition}": upto})
+            case Close():
+                self.ended.set()
+        return ()
+
+    async def _commit(self, action: Commit) -> Sequence[Action]:
+        refused = list(action.admitted.refused)
+        try:
+            await self._write(action, action.admitted.rows, refused)
+        except Conflict as error:
+            if error.code == "marks.moved":
+                return self.session.lane_moved(action.lane, await self._has(action.lane))
+            rows, conflicting = await self._isolated(action.admitted.rows)
+            refused += conflicting
+            await self._write(action, rows, refused)
+        return self.session.committed(action.lane, action.upto, [why for _, why in refused])
+
+    async def _write(
+        self, action: Commit, rows: list[Row], refused: list[tuple[Row, Refused]]
+    ) -> None:
+        mark = f"up:{self.session.node.id}:{int(action.lane)}"
+        await self._host.store.commit(
+            [*rows, *(self._quarantined(row, why) for row, why in refused)],
+            route=self._route,
+            marks={mark: action.upto},
+            expect={mark: action.has or None},
+        )
+
+    async def _isolated(self, rows: list[Row]) -> tuple[list[Row], list[tuple[Row, Refused]]]:
+        """Commit the rows one by one, to find those that contradict what is there."""
+        taken: list[Row] = []
+        refused: list[tuple[Row, Refused]] = []
+        for row in rows:
+            try:
+                await self._host.store.commit([row], route=self._route)
+                taken.append(row)
+            except (Conflict, Invalid) as error:
+                why = Refused(
+                    collection=row.collection, id=row.id, code=error.code, message=error.message
+                )
+                refused.append((row, why))
+        return taken, refused
+
+    def _quarantined(self, row: Row, why: Refused) -> Row:
+        declared = collection_of(Quarantined)
+        node = self.session.node.id
+        log.warning(
+            "sync.quarantined", node=node, collection=row.collection, id=row.id, code=why.code
+        )
+        record = Quarantined(
+            node=node,
+            in_collection=row.collection[: limits.NAME_CHARS],
+            record=row.id[: limits.ID_CHARS],
+            code=why.code,
+            message=why.message,
+            at=self._host.now(),
+            row={"fields": row.fields, "partition": row.partition, "stamp": list(row.stamp)},
+        )
+        id = self._host.wall.new_id()
+        return self._host.stamped(declared, id, "tenant", declared.encode(record))
+
+    async def _has(self, lane: Lane) -> int:
+        mark = f"up:{self.session.node.id}:{int(lane)}"
+        return int((await self._host.store.marks(mark)).get(mark, 0))
+
+    async def _read_feed(self, partition: str, after: int) -> Sequence[Action]:
+        read = await self._host.store.since(
+            feed_stream(partition),
+            after,
+            whole=True,
+            most=limits.BATCH_CHANGES,
+            most_bytes=limits.BATCH_BYTES,
+        )
+        return self.session.feed_read(partition, after, read.upto, read.rows, read.more)
+
+    async def _save_status(self, fields: dict[str, object]) -> None:
+        known = collection_of(NodeStatus).fields
+        told = {name: value for name, value in fields.items() if name in known}
+        now = self._host.now()
+        await self._write_status(told | {"seen_at": now, "online": True, "last_sync_at": now})
+
+    async def _write_status(self, fields: dict[str, object]) -> None:
+        declared = collection_of(NodeStatus)
+        checked = declared.check({**fields, DELETED: False}, whole=False)
+        node = self.session.node.id
+        row = self._host.stamped(declared, node, node_partition(node), checked)
+        await self._host.store.commit([row])
+
+    def _now_ms(self) -> int:
+        return self._host.clock.now_ms(self._host.wall.now_ms())

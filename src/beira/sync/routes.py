@@ -1,0 +1,121 @@
+"""Sync's two doors in the cloud: a WebSocket, and plain HTTP for where that is blocked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from litestar import Request, Response, Router, WebSocket, post, websocket
+from litestar.exceptions import WebSocketDisconnect
+from litestar.types import ControllerRouterHandler
+
+from beira.kernel import limits
+from beira.kernel.access import Kind, Principal
+from beira.kernel.errors import BeiraError, Denied
+from beira.kernel.wire import Wire
+from beira.sync.codec import CODECS, Codec, codec_of
+from beira.sync.gate import Conversation, Gate
+
+Authenticate = Callable[[str], Awaitable[Principal]]
+CLOSE_REFUSED = 4403
+CLOSE_PROTOCOL = 4400
+
+
+def sync_routes(gate: Gate, authenticate: Authenticate) -> ControllerRouterHandler:
+    """Handlers for `/sync/v1`. `authenticate` turns a bearer token into a principal."""
+
+    @websocket("/ws")
+    async def socket(socket: WebSocket[Any, Any, Any]) -> None:
+        try:
+            node = await _node(authenticate, socket.headers.get("authorization", ""))
+        except BeiraError as error:
+            await socket.close(code=CLOSE_REFUSED, reason=error.code)
+            return
+        codec = _offered(socket.headers.get("sec-websocket-protocol", ""))
+        await socket.accept(subprotocols=codec.name)
+        await _serve(gate, node, socket, codec)
+
+    @post("/exchange", status_code=200, request_max_body_size=limits.MESSAGE_BYTES)
+    async def exchange(request: Request[Any, Any, Any], wait: int = 0) -> Response[bytes]:
+        node = await _node(authenticate, request.headers.get("authorization", ""))
+        codec = codec_of(request.headers.get("content-type", "").split(";")[0])
+        answers = await _exchange(gate, node, codec.decode(await request.body()), wait)
+        return Response(codec.encode(answers), media_type=codec.media_type)
+
+    return Router(path="/sync/v1", route_handlers=[socket, exchange], include_in_schema=False)
+
+
+async def _serve(
+    gate: Gate, node: Principal, socket: WebSocket[Any, Any, Any], codec: Codec
+) -> None:
+    async def send(messages: list[Wire]) -> None:
+        data = codec.encode(messages)
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await (socket.send_bytes(data) if codec.binary else socket.send_text(data.decode()))
+
+    conversation = await gate.open(node, send)
+    running = asyncio.ensure_future(conversation.run())
+    reading = asyncio.ensure_future(_read(socket, codec, conversation))
+    try:
+        await asyncio.wait({running, reading}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (running, reading):
+            task.cancel()
+        await asyncio.gather(running, reading, return_exceptions=True)
+        await gate.close(conversation)
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await socket.close()
+
+
+async def _read(socket: WebSocket[Any, Any, Any], codec: Codec, conversation: Conversation) -> None:
+    """Read messages as long as they can be dealt with: a crowded conversation reads no further,
+    so that TCP slows the node down."""
+    with suppress(WebSocketDisconnect):
+        while not conversation.ended.is_set():
+            await conversation.room()
+            data = await (socket.receive_bytes() if codec.binary else socket.receive_text())
+            try:
+                conversation.hear(codec.decode(data if isinstance(data, bytes) else data.encode()))
+            except BeiraError as error:
+                await conversation.perform(conversation.session.refuse_with(error, retry=True))
+
+
+async def _exchange(gate: Gate, node: Principal, messages: list[Wire], wait_s: int) -> list[Wire]:
+    """One request: all it asks is answered, and with nothing to answer it waits for news a while."""
+    answers: list[Wire] = []
+
+    async def send(sent: list[Wire]) -> None:
+        answers.extend(sent)
+
+    conversation = await gate.open(node, send)
+    unsubscribe = conversation.subscribe()
+    try:
+        conversation.hear(messages)
+        await conversation.step()
+        deadline_s = asyncio.get_running_loop().time() + min(wait_s, limits.POLL_WAIT_S)
+        while wait_s and len(answers) <= 1 and not conversation.ended.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline_s):
+                    await conversation.events()
+                await conversation.step()
+                continue
+            break
+        return answers
+    finally:
+        unsubscribe()
+        await gate.close(conversation)
+
+
+async def _node(authenticate: Authenticate, authorization: str) -> Principal:
+    scheme, _, token = authorization.partition(" ")
+    principal = await authenticate(token if scheme.lower() == "bearer" else "")
+    if principal.kind is not Kind.NODE:
+        raise Denied("Only nodes sync.", hint="People use the API under /rest/v1.")
+    return principal
+
+
+def _offered(subprotocols: str) -> Codec:
+    names = [name.strip() for name in subprotocols.split(",")]
+    return next((codec for codec in CODECS if codec.name in names), CODECS[-1])
