@@ -1,0 +1,122 @@
+"""Serving HTTP as one task among others: the program owns the port, the signals and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from litestar import Litestar
+
+from beira.kernel import limits
+from beira.kernel.errors import Misconfigured
+
+BACKLOG = 1_024
+CONNECTIONS = 20_000
+STOP_TIMEOUT_S = 5
+
+
+@dataclass(frozen=True)
+class Listen:
+    """Where to listen: loopback unless asked otherwise; TLS 1.3 when certificates are given."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    certificate: Path | None = None
+    key: Path | None = None
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.certificate else "http"
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.host in ("127.0.0.1", "::1", "localhost")
+
+
+def bind(listen: Listen) -> socket.socket:
+    """A listening socket. Raises Misconfigured for a port in use or an address that is not ours."""
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((listen.host, listen.port))
+    except OSError as error:
+        bound.close()
+        raise Misconfigured(
+            f"Cannot listen on {listen.host}:{listen.port}: {error.strerror}.",
+            code="listen.failed",
+            hint="Stop what uses it, or choose another with --port.",
+        ) from None
+    bound.listen(BACKLOG)
+    return bound
+
+
+def tls_context(listen: Listen) -> ssl.SSLContext | None:
+    """TLS 1.3 from the certificate and key given, or None. Raises Misconfigured."""
+    if listen.certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_cert_chain(listen.certificate, listen.key)
+    except (OSError, ssl.SSLError) as error:
+        raise Misconfigured(
+            f"The certificate {listen.certificate} cannot be used: {error}.",
+            code="tls.certificate",
+            hint="Give --tls-cert and --tls-key in PEM form, or --tls-self-signed.",
+        ) from None
+    return context
+
+
+@contextlib.asynccontextmanager
+async def serving(app: Litestar, listen: Listen) -> AsyncIterator[str]:
+    """Serve `app` while the context lasts; gives the address, such as `http://127.0.0.1:8400`.
+
+    At the end open requests get a few seconds, WebSockets are closed and streams cancelled.
+    """
+    bound = bind(listen)
+    context = tls_context(listen)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_ping_interval=limits.PING_EVERY_S,
+        ws_ping_timeout=limits.PING_EVERY_S,
+        ws_max_size=limits.MESSAGE_BYTES,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=STOP_TIMEOUT_S,
+        limit_concurrency=CONNECTIONS,
+        server_header=False,
+        proxy_headers=False,
+    )
+    config.load()
+    config.ssl = context
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[bound]))
+    try:
+        while not server.started and not task.done():
+            await asyncio.sleep(0.01)
+        if task.done():
+            await task
+        host = f"[{listen.host}]" if ":" in listen.host else listen.host
+        yield f"{listen.scheme}://{host}:{bound.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+        bound.close()
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The program handles signals, not the server."""
+        yield
