@@ -1,0 +1,295 @@
+"""One tenant's store in PostgreSQL: `store.port.Store`, set by set rather than row by row.
+
+Two commits that touch one partition run one after the other (an advisory lock, taken before
+anything is read), so that merging in Python sees what the other has written; commits to different
+partitions and tenants run side by side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import asyncpg
+import msgspec
+
+from beira.kernel.collection import Registry
+from beira.kernel.errors import Conflict, Invalid, Unavailable
+from beira.kernel.merge import merge
+from beira.kernel.query import Page, Query
+from beira.kernel.record import Row, Value
+from beira.store.plan import plan
+from beira.store.port import Commit, News, Pending, Route, Slice
+from beira.store.postgres import streams
+from beira.store.postgres.listen import CHANNEL, payloads
+from beira.store.rows import Settled, normal, sent_since, settle
+from beira.store.sql import compiled
+
+if TYPE_CHECKING:
+    from beira.store.postgres.cloud import PostgresCloud
+
+READ_ROWS = 250
+"""Rows are read in steps of so many, so that a small `most_bytes` never loads a whole stream."""
+
+T = TypeVar("T")
+Key = tuple[str, str]
+Work = Callable[[asyncpg.Connection], Awaitable[T]]
+
+
+class PostgresStore:
+    """A view of `cloud` for one tenant."""
+
+    def __init__(self, cloud: PostgresCloud, tenant: str) -> None:
+        if not tenant or "\x00" in tenant:
+            raise Invalid("A store belongs to a tenant.", code="tenant.missing")
+        self._cloud = cloud
+        self._tenant = tenant
+        self._closed = False
+
+    @property
+    def registry(self) -> Registry:
+        return self._cloud.registry
+
+    async def commit(
+        self,
+        rows: Sequence[Row],
+        *,
+        route: Route | None = None,
+        marks: Mapping[str, Value] | None = None,
+        expect: Mapping[str, Value] | None = None,
+    ) -> Commit:
+        folded = self._folded(rows)
+        marks, expect = marks or {}, expect or {}
+        if not (folded or marks or expect):
+            return Commit()
+
+        async def work(connection: asyncpg.Connection) -> list[Settled]:
+            if expect:
+                await streams.demand(connection, self._tenant, expect)
+            changed = await self._settle_all(connection, folded)
+            await streams.name(connection, self._tenant, _routed(changed, route))
+            if marks:
+                await streams.set_marks(connection, self._tenant, marks)
+            await self._tell(connection, changed)
+            return changed
+
+        partitions = {("partition", row.partition) for row in folded.values()}
+        named = {("mark", name) for name in (*marks, *expect)}
+        changed = await self._run(work, locks=self._locks(partitions | named))
+        return Commit(rows=tuple(item.row for item in changed))
+
+    async def since(
+        self, stream: str, after: int, *, whole: bool = False, most: int, most_bytes: int
+    ) -> Slice:
+        async def work(connection: asyncpg.Connection) -> Slice:
+            last = await streams.last(connection, self._tenant, stream, lock=False)
+            if last <= after:
+                return Slice(stream=stream, after=after, upto=after, rows=(), more=False)
+            entries = await streams.entries(connection, self._tenant, stream, after, most + 1)
+            rows, upto = await self._named(connection, entries[:most], whole, most_bytes)
+            more = upto is not None or len(entries) > most
+            if upto is None:
+                upto = entries[most - 1].number if more else last
+            return Slice(stream=stream, after=after, upto=upto, rows=rows, more=more)
+
+        return await self._run(work, snapshot=True)
+
+    async def trim(
+        self, stream: str, upto: int, *, marks: Mapping[str, Value] | None = None
+    ) -> None:
+        async def work(connection: asyncpg.Connection) -> None:
+            await streams.trim(connection, self._tenant, stream, upto)
+            if marks:
+                await streams.set_marks(connection, self._tenant, marks)
+
+        locks = self._locks({("mark", name) for name in marks or {}})
+        await self._run(work, locks=locks)
+
+    async def pending(self, stream: str) -> Pending:
+        return await self._run(lambda c: streams.pending(c, self._tenant, stream), snapshot=True)
+
+    async def get(self, collection: str, id: str) -> Row | None:
+        key = (self.registry[collection].name, id)
+        present = await self._run(lambda c: self._present(c, [key]))
+        return present.get(key)
+
+    async def query(self, query: Query, partitions: Iterable[str] | None = None) -> Page:
+        collection = self.registry[query.collection]
+        made = compiled(
+            plan(query, collection, partitions),
+            self._cloud.dialect,
+            tenant=self._tenant,
+            table=self._cloud.tables[collection.name].sql_name,
+        )
+
+        async def work(connection: asyncpg.Connection) -> Page:
+            total = None
+            if made.count_text is not None:
+                total = await connection.fetchval(made.count_text, *made.count_parameters)
+            found = await connection.fetch(made.text, *made.parameters)
+            return Page(rows=made.rows(found), total=total)
+
+        return await self._run(work, snapshot=True)
+
+    async def marks(self, prefix: str = "") -> dict[str, Value]:
+        return await self._run(lambda c: streams.marks(c, self._tenant, prefix), snapshot=True)
+
+    async def forget(self, collection: str, before_hlc: int, *, most: int = 1_000) -> int:
+        table = self._cloud.tables[self.registry[collection].name].sql_name
+        text = _FORGET.format(table=table)
+
+        async def work(connection: asyncpg.Connection) -> int:
+            done = await connection.execute(text, self._tenant, before_hlc, collection, most)
+            return int(done.rpartition(" ")[2])
+
+        return await self._run(work)
+
+    def subscribe(self, listener: Callable[[News], None]) -> Callable[[], None]:
+        return self._cloud.news.subscribe(self._tenant, listener)
+
+    async def close(self) -> None:
+        """Only this view; the connections are the cloud's."""
+        self._closed = True
+
+    async def _run(self, work: Work[T], *, locks: Sequence[int] = (), snapshot: bool = False) -> T:
+        if self._closed:
+            raise Unavailable("The store is closed.", code="store.closed")
+        return await self._cloud.run(self._tenant, work, locks=locks, snapshot=snapshot)
+
+    def _folded(self, rows: Sequence[Row]) -> dict[Key, Row]:
+        """One row a record, in the order in which they came last."""
+        folded: dict[Key, Row] = {}
+        for row in rows:
+            collection = self.registry[row.collection]
+            key, row = (row.collection, row.id), normal(row)
+            before = folded.pop(key, None)
+            folded[key] = merge(collection, before, row)
+        return folded
+
+    def _locks(self, names: Iterable[tuple[str, str]]) -> list[int]:
+        """Lock numbers; two names that share one only wait for each other."""
+        return sorted(
+            {
+                int.from_bytes(
+                    hashlib.blake2b(
+                        "\0".join((self._tenant, *name)).encode(), digest_size=8
+                    ).digest(),
+                    signed=True,
+                )
+                for name in names
+            }
+        )
+
+    async def _settle_all(
+        self, connection: asyncpg.Connection, folded: Mapping[Key, Row]
+    ) -> list[Settled]:
+        """Merge and write; what changed, in the order given."""
+        by_collection: dict[str, list[Row]] = {}
+        for row in folded.values():
+            by_collection.setdefault(row.collection, []).append(row)
+        changed: dict[Key, Settled] = {}
+        for name in sorted(by_collection):
+            rows = sorted(by_collection[name], key=lambda row: row.id)
+            for item in await self._settle(connection, name, rows):
+                changed[name, item.row.id] = item
+        return [changed[key] for key in folded if key in changed]
+
+    async def _settle(
+        self, connection: asyncpg.Connection, name: str, rows: list[Row]
+    ) -> list[Settled]:
+        collection, table = self.registry[name], self._cloud.tables[name]
+        settled: list[Settled] = []
+        if collection.is_fact:  # nearly always new: written without looking first
+            found = await connection.fetch(table.insert, self._tenant, *table.encode(rows))
+            fresh = {record[0] for record in found}
+            settled = [Settled(row, row.stamp.hlc) for row in rows if row.id in fresh]
+            rows = [row for row in rows if row.id not in fresh]
+            if not rows:
+                return settled
+        present = await self._present(connection, [(name, row.id) for row in rows])
+        merged = [settle(collection, present.get((name, row.id)), row) for row in rows]
+        taught = [item for item in merged if item is not None]
+        if taught:
+            written = await connection.execute(
+                table.upsert, self._tenant, *table.encode([item.row for item in taught])
+            )
+            if int(written.rpartition(" ")[2]) < len(taught):
+                raise Conflict(
+                    f"A record of {name} was written to another partition at this moment.",
+                    code="partition.fixed",
+                    hint="A record never moves between partitions: write a new one.",
+                )
+        return settled + taught
+
+    async def _present(self, connection: asyncpg.Connection, keys: Iterable[Key]) -> dict[Key, Row]:
+        """Those that there are. Records of a collection this release does not know are left out."""
+        ids: dict[str, list[str]] = {}
+        for collection, id in keys:
+            ids.setdefault(collection, []).append(id)
+        found: dict[Key, Row] = {}
+        for collection, wanted in ids.items():
+            table = self._cloud.tables.get(collection)
+            if table is not None:
+                text = table.select + "AND t.id = ANY($2::text[])"
+                records = await connection.fetch(text, self._tenant, wanted)
+                found |= {(collection, row.id): row for row in table.decode(records)}
+        return found
+
+    async def _named(
+        self,
+        connection: asyncpg.Connection,
+        entries: Sequence[streams.Entry],
+        whole: bool,
+        most_bytes: int,
+    ) -> tuple[tuple[Row, ...], int | None]:
+        """The rows that entries name, and the number of the last one if not all had room."""
+        rows: list[Row] = []
+        room, upto = most_bytes, 0
+        for start in range(0, len(entries), READ_ROWS):
+            step = entries[start : start + READ_ROWS]
+            present = await self._present(connection, [(e.collection, e.id) for e in step])
+            for entry in step:
+                row = present.get((entry.collection, entry.id))
+                if row is None:
+                    continue
+                if not whole:
+                    row = sent_since(self.registry[entry.collection], row, entry.since_hlc)
+                room -= _row_bytes(row)
+                if room < 0 and rows:
+                    return tuple(rows), upto
+                rows.append(row)
+                upto = entry.number
+        return tuple(rows), None
+
+    async def _tell(self, connection: asyncpg.Connection, changed: Sequence[Settled]) -> None:
+        if changed:
+            texts = payloads(self._tenant, (item.row for item in changed))
+            await connection.execute(
+                "SELECT pg_notify($1, u) FROM unnest($2::text[]) AS u", CHANNEL, texts
+            )
+
+
+def _row_bytes(row: Row) -> int:
+    """Roughly what a row weighs as JSON."""
+    return len(msgspec.json.encode(row.fields)) + 96 + 32 * len(row.stamps)
+
+
+def _routed(changed: Sequence[Settled], route: Route | None) -> dict[str, list[Settled]]:
+    routed: dict[str, list[Settled]] = {}
+    if route is not None:
+        for item in changed:
+            stream = route(item.row)
+            if stream is not None:
+                routed.setdefault(stream, []).append(item)
+    return routed
+
+
+_FORGET = """
+DELETE FROM {table} WHERE tenant_id = $1 AND _hlc < $2 AND id IN (
+  SELECT t.id FROM {table} AS t WHERE t.tenant_id = $1 AND t._hlc < $2 AND NOT EXISTS (
+    SELECT FROM beira._streams AS s
+    WHERE s.tenant_id = $1 AND s.collection = $3 AND s.id = t.id
+  ) ORDER BY t._hlc LIMIT $4
+)
+"""

@@ -1,0 +1,150 @@
+"""Streams and marks in SQL. Every function runs within its caller's transaction.
+
+A stream's head is locked from numbering until the commit, so its numbers become visible in order:
+whoever has read up to a number has seen all that will ever be at or below it. Locks are always
+taken in one order (partitions and marks, rows, heads by name), so that commits never wait in a ring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import asyncpg
+import msgspec
+
+from beira.kernel.errors import Conflict
+from beira.kernel.record import Value
+from beira.store.port import Pending
+from beira.store.rows import Settled
+
+
+class Entry(NamedTuple):
+    """One record named in a stream; `since_hlc` is the smallest stamp of what has changed in it."""
+
+    number: int
+    collection: str
+    id: str
+    since_hlc: int
+
+
+_HEADS = """
+INSERT INTO beira._stream_heads AS h (tenant_id, stream, last)
+SELECT $1::text, u.* FROM unnest($2::text[], $3::bigint[]) AS u
+ON CONFLICT (tenant_id, stream) DO UPDATE SET last = h.last + excluded.last
+RETURNING stream, last
+"""
+_NAME = """
+INSERT INTO beira._streams AS s (tenant_id, collection, id, stream, number, since_hlc)
+SELECT $1::text, u.* FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[]) AS u
+ON CONFLICT (tenant_id, collection, id, stream) DO UPDATE
+SET number = excluded.number, since_hlc = least(s.since_hlc, excluded.since_hlc)
+"""
+_ENTRIES = """
+SELECT number, collection, id, since_hlc FROM beira._streams
+WHERE tenant_id = $1 AND stream = $2 AND number > $3 ORDER BY number LIMIT $4
+"""
+_LAST = "SELECT last FROM beira._stream_heads WHERE tenant_id = $1 AND stream = $2"
+_PENDING = """
+SELECT count(*), min(since_hlc) FROM beira._streams WHERE tenant_id = $1 AND stream = $2
+"""
+_SET_MARKS = """
+INSERT INTO beira._marks (tenant_id, name, value)
+SELECT $1::text, u.* FROM unnest($2::text[], $3::json[]) AS u
+ON CONFLICT (tenant_id, name) DO UPDATE SET value = excluded.value
+"""
+
+
+async def name(
+    connection: asyncpg.Connection, tenant: str, routed: Mapping[str, Sequence[Settled]]
+) -> None:
+    """Name the settled rows in their streams, in the order given."""
+    if not routed:
+        return
+    streams = sorted(routed)
+    counts = [len(routed[stream]) for stream in streams]
+    lasts = dict(map(tuple, await connection.fetch(_HEADS, tenant, streams, counts)))
+    for stream in streams:
+        settled = routed[stream]
+        first = lasts[stream] - len(settled) + 1
+        await connection.execute(
+            _NAME,
+            tenant,
+            [item.row.collection for item in settled],
+            [item.row.id for item in settled],
+            [stream] * len(settled),
+            list(range(first, first + len(settled))),
+            [item.since_hlc for item in settled],
+        )
+
+
+async def last(connection: asyncpg.Connection, tenant: str, stream: str, *, lock: bool) -> int:
+    """The greatest number given in `stream` (0: none); `lock` keeps it so until the commit."""
+    found = await connection.fetchval(_LAST + (" FOR UPDATE" if lock else ""), tenant, stream)
+    return int(found or 0)
+
+
+async def entries(
+    connection: asyncpg.Connection, tenant: str, stream: str, after: int, most: int
+) -> list[Entry]:
+    found = await connection.fetch(_ENTRIES, tenant, stream, after, most)
+    return [Entry(*record) for record in found]
+
+
+async def trim(connection: asyncpg.Connection, tenant: str, stream: str, upto: int) -> None:
+    await last(connection, tenant, stream, lock=True)
+    await connection.execute(
+        "DELETE FROM beira._streams WHERE tenant_id = $1 AND stream = $2 AND number <= $3",
+        tenant,
+        stream,
+        upto,
+    )
+
+
+async def pending(connection: asyncpg.Connection, tenant: str, stream: str) -> Pending:
+    count, oldest = await connection.fetchrow(_PENDING, tenant, stream)
+    end = await last(connection, tenant, stream, lock=False)
+    return Pending(count=count, oldest_hlc=oldest, last=end)
+
+
+async def marks(connection: asyncpg.Connection, tenant: str, prefix: str) -> dict[str, Value]:
+    found = await connection.fetch(
+        "SELECT name, value FROM beira._marks WHERE tenant_id = $1 AND starts_with(name, $2) "
+        "ORDER BY name",
+        tenant,
+        prefix,
+    )
+    return {name: msgspec.json.decode(value) for name, value in found}
+
+
+async def demand(connection: asyncpg.Connection, tenant: str, expect: Mapping[str, Value]) -> None:
+    """Raise Conflict `marks.moved` unless the marks are as expected (None: absent). The caller
+    holds their locks."""
+    found = await connection.fetch(
+        "SELECT name, value FROM beira._marks WHERE tenant_id = $1 AND name = ANY($2::text[])",
+        tenant,
+        list(expect),
+    )
+    present = {name: msgspec.json.decode(value) for name, value in found}
+    moved = sorted(name for name, value in expect.items() if present.get(name) != value)
+    if moved:
+        raise Conflict(
+            f"Somebody else has changed {', '.join(moved)} meanwhile.",
+            code="marks.moved",
+            hint="Read the marks again and decide anew.",
+        )
+
+
+async def set_marks(
+    connection: asyncpg.Connection, tenant: str, values: Mapping[str, Value]
+) -> None:
+    """Set marks; None removes one."""
+    kept = {name: value for name, value in values.items() if value is not None}
+    gone = [name for name, value in values.items() if value is None]
+    if kept:
+        texts = [msgspec.json.encode(value).decode() for value in kept.values()]
+        await connection.execute(_SET_MARKS, tenant, list(kept), texts)
+    if gone:
+        await connection.execute(
+            "DELETE FROM beira._marks WHERE tenant_id = $1 AND name = ANY($2::text[])", tenant, gone
+        )
