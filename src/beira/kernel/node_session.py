@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from beira.kernel import limits
 from beira.kernel.clock import ms_of
@@ -35,6 +35,15 @@ from beira.kernel.wire import (
     Welcome,
     Wire,
 )
+
+
+class Now(NamedTuple):
+    """Times in ms: a steady one for waits, the corrected wall time, which may jump, and that of the
+    newest stamp given, which stays ahead after a wall that jumped forth and back."""
+
+    steady_ms: int
+    wall_ms: int
+    newest_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +113,9 @@ class Sent:
     """A batch on its way."""
 
     upto: int
-    sent_ms: float
+    sent_ms: int
     size_bytes: int
-    oldest_ms: int
+    due_from_ms: int
 
 
 @dataclass(slots=True)
@@ -128,11 +137,14 @@ class Delivery:
     late: int = 0
 
 
+_CLOCK_MOVED = Close("clock.jumped", "The clock jumped: its skew is measured anew.", "", True)
+
+
 class NodeSession:
     """One connection of a node.
 
     `cursors` are how far each partition's feed is on disk, `acked` how far each lane was trimmed,
-    `written` the last number of each lane's log. Times given are the corrected wall time in ms.
+    `written` the last number of each lane's log.
     """
 
     def __init__(
@@ -162,46 +174,49 @@ class NodeSession:
         self.deliveries = {lane: Delivery() for lane in Lane}
         self.skew_ms = 0
         self.cloud_behind = False
-        self._heard_ms = 0.0
-        self._pinged_ms = 0.0
-        self._opened_ms = 0.0
+        self._heard_ms = 0
+        self._pinged_ms = 0
+        self._opened = Now(0, 0, 0)
         self._held_back = False
 
-    def opened(self, now_ms: int) -> list[Action]:
+    def opened(self, now: Now) -> list[Action]:
         """The link is up: present the node."""
-        self._heard_ms = self._pinged_ms = self._opened_ms = now_ms
-        return [Send(self.hello(now_ms))]
+        self._opened = now
+        self._heard_ms = self._pinged_ms = now.steady_ms
+        return [Send(self.hello(now.wall_ms))]
 
-    def hello(self, now_ms: int) -> Hello:
+    def hello(self, wall_ms: int) -> Hello:
         """What presents this node. A link without memory (HTTP) sends it with each request."""
         return Hello(
             protocol=PROTOCOL,
             release=self.release,
             ticket=self.ticket,
-            clock_ms=now_ms,
+            clock_ms=wall_ms,
             cursors=self.cursors,
             cloud=self.cloud,
         )
 
-    def received(self, message: Wire, now_ms: int) -> list[Action]:
+    def received(self, message: Wire, now: Now) -> list[Action]:
         """A message came from the cloud."""
-        self._heard_ms = now_ms
+        self._heard_ms = now.steady_ms
+        if self._clock_moved(now):
+            return [_CLOCK_MOVED]
         match message:
             case Welcome():
-                return self._welcomed(message, now_ms)
+                return self._welcomed(message, now)
             case Ack():
-                return self._acknowledged(message, now_ms)
+                return self._acknowledged(message, now)
             case Gap():
                 return self._gap(message)
             case Ahead():
-                return self._hold_back(message.clock_ms, now_ms)
+                return self._hold_back(message.clock_ms, now.wall_ms)
             case Feed():
                 return self._fed(message)
             case Pong():
-                self.link = measured(self.link, rtt_ms=now_ms - message.sent_ms)
+                self.link = measured(self.link, rtt_ms=now.steady_ms - message.sent_ms)
                 return []
             case Ping():
-                return [Send(Pong(sent_ms=message.sent_ms, clock_ms=now_ms))]
+                return [Send(Pong(sent_ms=message.sent_ms, clock_ms=now.wall_ms))]
             case Bye():
                 return [Close(message.code, message.message, message.hint, message.retry)]
             case _:
@@ -223,7 +238,7 @@ class NodeSession:
         push: Push,
         rows: tuple[Row, ...],
         size_bytes: int,
-        now_ms: int,
+        now: Now,
     ) -> list[Action]:
         """The batch asked for was read: `push` carries it, encoded in `size_bytes`."""
         state = self.lanes[lane]
@@ -234,8 +249,9 @@ class NodeSession:
         if upto == after:
             state.written = min(state.written, upto)
             return self._next()
-        oldest_ms = min((ms_of(row.stamp.hlc) for row in rows), default=now_ms)
-        state.flying.append(Sent(upto, now_ms, size_bytes, max(oldest_ms, int(self._opened_ms))))
+        oldest_ms = min((ms_of(row.stamp.hlc) for row in rows), default=now.wall_ms)
+        due_from_ms = max(oldest_ms, self._opened.wall_ms)
+        state.flying.append(Sent(upto, now.steady_ms, size_bytes, due_from_ms))
         return [Send(push), *self._next()]
 
     def applied(self, partition: str, upto: int) -> list[Action]:
@@ -253,32 +269,34 @@ class NodeSession:
         self._held_back = False
         return self._next()
 
-    def tick(self, now_ms: int) -> list[Action]:
-        """Time passed: notice a silent link, and keep a quiet one awake."""
-        silent_s = (now_ms - self._heard_ms) / 1000
-        if not self.live and (now_ms - self._opened_ms) / 1000 > limits.HELLO_TIMEOUT_S:
+    def tick(self, now: Now) -> list[Action]:
+        """Time passed: notice a silent link or a clock that jumped, and keep a quiet link awake."""
+        silent_s = (now.steady_ms - self._heard_ms) / 1000
+        if not self.live and now.steady_ms - self._opened.steady_ms > limits.HELLO_TIMEOUT_S * 1000:
             return [Close("sync.no_welcome", "The cloud did not answer.", "", True)]
         if silent_s > limits.SILENCE_TIMEOUT_S:
             return [Close("sync.silent", f"Nothing was heard for {silent_s:.0f} s.", "", True)]
-        if self._stalled(now_ms):
+        if self._stalled(now.steady_ms):
             return [Close("sync.stalled", "Batches were sent and never acknowledged.", "", True)]
-        if self.live and (now_ms - self._pinged_ms) / 1000 >= limits.PING_EVERY_S:
-            self._pinged_ms = now_ms
-            return [Send(Ping(sent_ms=now_ms))]
+        if self._clock_moved(now):
+            return [_CLOCK_MOVED]
+        if self.live and now.steady_ms - self._pinged_ms >= limits.PING_EVERY_S * 1000:
+            self._pinged_ms = now.steady_ms
+            return [Send(Ping(sent_ms=now.steady_ms))]
         return []
 
     def status(self, fields: dict[str, object]) -> list[Action]:
         """Tell the cloud how the node is."""
         return [Send(Status(fields=fields))] if self.live else []
 
-    def _welcomed(self, message: Welcome, now_ms: int) -> list[Action]:
+    def _welcomed(self, message: Welcome, now: Now) -> list[Action]:
         actions: list[Action] = [SaveTicket(message.ticket, message.cloud)]
         self.partitions = message.partitions
         self.cloud = message.cloud
         first = not self.live
         self.live = True
         if first:
-            self.link = measured(self.link, rtt_ms=now_ms - self._opened_ms)
+            self.link = measured(self.link, rtt_ms=now.steady_ms - self._opened.steady_ms)
         for lane, state in self.lanes.items():
             has = message.acked.get(int(lane), 0)
             self.cloud_behind = self.cloud_behind or has < state.acked
@@ -289,31 +307,34 @@ class NodeSession:
             if first:
                 state.sent = has
                 state.written = max(state.written, has)
-        travel_ms = (now_ms - self._opened_ms) / 2 if first else 0
-        self.skew_ms = round(message.clock_ms + travel_ms - now_ms)
-        if abs(self.skew_ms) > limits.DRIFT_MS:
-            return actions + self._hold_back(message.clock_ms, now_ms)
+        travel_ms = (now.steady_ms - self._opened.steady_ms) / 2 if first else 0
+        self.skew_ms = round(message.clock_ms + travel_ms - now.wall_ms)
+        if (
+            abs(self.skew_ms) > limits.DRIFT_MS
+            or now.newest_ms > message.clock_ms + limits.DRIFT_MS
+        ):
+            return actions + self._hold_back(message.clock_ms, now.wall_ms)
         return actions + self._next()
 
-    def _acknowledged(self, message: Ack, now_ms: int) -> list[Action]:
+    def _acknowledged(self, message: Ack, now: Now) -> list[Action]:
         lane = Lane(message.lane)
         state = self.lanes[lane]
         for sent in [s for s in state.flying if s.upto <= message.upto]:
             state.flying.remove(sent)
-            self._measure(lane, sent, now_ms)
+            self._measure(lane, sent, now)
         if message.upto <= state.acked and not message.refused:
             return self._next()
         state.acked = max(state.acked, message.upto)
         state.sent = max(state.sent, state.acked)
         return [Trim(lane, state.acked, tuple(message.refused)), *self._next()]
 
-    def _measure(self, lane: Lane, sent: Sent, now_ms: int) -> None:
-        took_ms = max(now_ms - sent.sent_ms, 1)
+    def _measure(self, lane: Lane, sent: Sent, now: Now) -> None:
+        took_ms = max(now.steady_ms - sent.sent_ms, 1)
         rtt_ms = self.link.rtt_ms or 0
         if sent.size_bytes >= 4_096 and took_ms > 2 * rtt_ms:
             rate = sent.size_bytes * 1000 / (took_ms - rtt_ms)
             self.link = measured(self.link, bytes_per_s=rate)
-        late = now_ms - sent.oldest_ms > lane.deadline_s * 1000
+        late = now.wall_ms - sent.due_from_ms > lane.deadline_s * 1000
         delivery = self.deliveries[lane]
         delivery.late += late
         delivery.met += not late
@@ -324,13 +345,14 @@ class NodeSession:
         state.sent = message.has
         return self._next()
 
-    def _hold_back(self, clock_ms: int, now_ms: int) -> list[Action]:
+    def _hold_back(self, clock_ms: int, wall_ms: int) -> list[Action]:
         """Push nothing until unsent stamps no longer lie in the cloud's future (law 10)."""
         self._held_back = True
+        self._opened = self._opened._replace(wall_ms=self._opened.wall_ms + clock_ms - wall_ms)
         for state in self.lanes.values():
             state.flying.clear()
             state.sent = state.acked
-        return [SetClock(offset_ms=clock_ms - now_ms, restamp=True)]
+        return [SetClock(offset_ms=clock_ms - wall_ms, restamp=True)]
 
     def _fed(self, message: Feed) -> list[Action]:
         have = self.cursors.get(message.partition, 0)
@@ -357,6 +379,16 @@ class NodeSession:
             backlogs[choice.lane] = replace(backlogs[choice.lane], sent=state.written)
         return actions
 
-    def _stalled(self, now_ms: int) -> bool:
-        oldest = min((s.flying[0].sent_ms for s in self.lanes.values() if s.flying), default=now_ms)
-        return (now_ms - oldest) / 1000 > limits.STALL_TIMEOUT_S
+    def _clock_moved(self, now: Now) -> bool:
+        """Whether the clock is no longer what was measured at the start. No feed may be merged then:
+        a value of ours with a stamp too high would win, and lose again once it is brought down."""
+        if not self.live or self._held_back:
+            return False
+        wall_ms = now.wall_ms - self._opened.wall_ms
+        steady_ms = now.steady_ms - self._opened.steady_ms
+        ahead_ms = now.newest_ms - now.wall_ms
+        return max(abs(wall_ms - steady_ms), ahead_ms) > limits.DRIFT_MS
+
+    def _stalled(self, steady_ms: int) -> bool:
+        flying = [state.flying[0].sent_ms for state in self.lanes.values() if state.flying]
+        return (steady_ms - min(flying, default=steady_ms)) / 1000 > limits.STALL_TIMEOUT_S

@@ -27,6 +27,7 @@ from beira.kernel.node_session import (
     Close,
     Delivery,
     NodeSession,
+    Now,
     ReadLane,
     SaveTicket,
     Send,
@@ -180,7 +181,7 @@ class _Conversation:
 
     async def run(self) -> bool:
         """Talk until the link or the session ends. Returns whether it ever was live."""
-        await self._perform(self._session.opened(self._now_ms()))
+        await self._perform(self._session.opened(self._now()))
         receiving = asyncio.ensure_future(self._link.receive())
         wake = asyncio.ensure_future(self._news.wait())
         try:
@@ -190,13 +191,13 @@ class _Conversation:
                 )
                 if receiving.done():
                     for message in receiving.result():
-                        await self._perform(self._session.received(message, self._now_ms()))
+                        await self._perform(self._session.received(message, self._now()))
                     receiving = asyncio.ensure_future(self._link.receive())
                 if wake.done():
                     self._news.clear()
                     wake = asyncio.ensure_future(self._news.wait())
                     await self._look_at_log()
-                await self._perform(self._session.tick(self._now_ms()))
+                await self._perform(self._session.tick(self._now()))
                 await self._tell_status()
         finally:
             receiving.cancel()
@@ -249,9 +250,7 @@ class _Conversation:
         push = Push(lane=int(lane), after=after, upto=read.upto, groups=pack(rows))
         size_bytes = len(msgspec.msgpack.encode(push))
         self._agent.state.bytes_raw += size_bytes
-        return self._session.lane_read(
-            lane, after, read.upto, push, rows, size_bytes, self._now_ms()
-        )
+        return self._session.lane_read(lane, after, read.upto, push, rows, size_bytes, self._now())
 
     def _own(self, row: Row) -> Row | None:
         me = self._agent.host.place.node
@@ -337,6 +336,10 @@ class _Conversation:
 
     def _now_ms(self) -> int:
         return self._agent._now_ms()
+
+    def _now(self) -> Now:
+        host = self._agent.host
+        return Now(int(host.wall.monotonic_s() * 1000), self._now_ms(), ms_of(host.clock.last))
 
 
 def _sum(total: dict[Lane, Delivery], fresh: dict[Lane, Delivery]) -> dict[Lane, Delivery]:
