@@ -34,6 +34,7 @@ def main() -> int:
     try:
         node, npm = node_command()
         options = ["--prefix", str(FOLDER), "--no-audit", "--no-fund", "--ignore-scripts"]
+        options += ["--fetch-retries=1", "--fetch-retry-mintimeout=500"]  # offline: say so soon
         path = os.pathsep.join([str(Path(node).parent), os.environ.get("PATH", "")])
         subprocess.run(
             [node, npm, "install", *options, "--no-save", "--silent", CLIENT],
