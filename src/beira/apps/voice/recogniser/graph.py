@@ -1,0 +1,182 @@
+"""The graph of words made into flat arrays of phones that a frame can be pushed through at once.
+
+One state per phone of each word on each arc, laid out end to end, so that moving on is a shift of
+the array. Where regions of Brazil say a sound in more than one way, the state takes any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from beira.apps.voice.recogniser.grammar import End, Grammar, Listed, State, Word
+from beira.apps.voice.recogniser.phones import BLANK, INDEX
+from beira.sdk import Invalid
+
+MOST_STATES = 400_000
+Ints = npt.NDArray[np.int32]
+_ANY = {
+    "t": ("t", "tS"), "d": ("d", "dZ"), "tS": ("tS", "t"), "dZ": ("dZ", "d"),
+    "N": ("N", "n", "m"), "o": ("o",),
+}  # fmt: skip
+_LAST = {"i": ("i", "e"), "u": ("u", "o"), "s": ("s", "z"), "r": ("r", "h", "_"), "e": ("e", "i"),
+         "o": ("o", "u"), "z": ("z", "s")}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Arc:
+    """One word at one place of the grammar."""
+
+    word: str
+    slot: str | None
+    starts_slot: bool
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Phones as arrays. Arcs are numbered; nodes join them; node 0 is the start.
+
+    emit (S): class of each state. first, last (A): states where an arc starts and ends. source,
+    target (A): its nodes. `members` (C, most): phones of each class, padded by repeating.
+    `by_target` (A): arcs sorted by target, `segments` where each target's run starts, `reached` which.
+    `ends` (node to intent).
+    """
+
+    emit: Ints
+    members: Ints
+    arcs: tuple[Arc, ...]
+    first: Ints
+    last: Ints
+    source: Ints
+    target: Ints
+    by_target: Ints
+    segments: Ints
+    reached: Ints
+    ends: Mapping[int, tuple[str, ...]]
+    nodes: int
+    skipped: tuple[str, ...]
+
+
+def build_graph(grammar: Grammar, sounds: Mapping[str, tuple[int, ...]]) -> Graph:
+    """Phones for the grammar; arcs of words without `sounds` are left out and named in `skipped`."""
+    layout = _Layout(grammar, sounds)
+    layout.run()
+    return layout.graph()
+
+
+def variants(sounds: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """For each phone of a word, the phones that may be heard for it."""
+    names = _names()
+    found = []
+    for at, phone in enumerate(sounds):
+        name = names[phone]
+        last = at == len(sounds) - 1 or (at == len(sounds) - 2 and names[sounds[-1]] in "sz")
+        choice = _LAST.get(name) if last and len(sounds) > 1 else None
+        choice = choice or _ANY.get(name, (name,))
+        if name in ("t", "d") and (at + 1 >= len(sounds) or names[sounds[at + 1]] != "i"):
+            choice = (name,)
+        found.append(tuple(INDEX[one] for one in choice))
+    return tuple(found)
+
+
+def _names() -> list[str]:
+    return list(INDEX)
+
+
+class _Layout:
+    """Walks the grammar, copying a list's graph at every place it is used."""
+
+    def __init__(self, grammar: Grammar, sounds: Mapping[str, tuple[int, ...]]) -> None:
+        self._grammar = grammar
+        self._chains: dict[str, list[int]] = {}
+        self._classes: dict[tuple[int, ...], int] = {}
+        self._sounds = sounds
+        self._nodes: dict[tuple[State, int, State], int] = {}
+        self._copies: dict[tuple[str, str, int], int] = {}
+        self._todo: list[tuple[State, int, State, str | None]] = []
+        self._emit: list[int] = []
+        self._arcs: list[Arc] = []
+        self._ends: dict[int, tuple[str, ...]] = {}
+        self._rows: list[tuple[int, int, int, int]] = []
+        self._skipped: set[str] = set()
+
+    def run(self) -> None:
+        """Lay out everything that can be reached."""
+        self._node(self._grammar.start, 0, 0, None)
+        while self._todo:
+            state, copy, back, slot = self._todo.pop()
+            here = self._nodes[state, copy, back]
+            self._walk(state, here, copy, back, slot, slot_open=copy == 0)
+
+    def _node(self, state: State, copy: int, back: State, slot: str | None) -> int:
+        key = (state, copy, back)
+        if key not in self._nodes:
+            self._nodes[key] = len(self._nodes)
+            self._todo.append((state, copy, back, slot))
+        return self._nodes[key]
+
+    def _walk(
+        self, state: State, here: int, copy: int, back: State, slot: str | None, *, slot_open: bool
+    ) -> None:
+        """Lay the arcs leaving `state` out of node `here`.
+
+        Inside copy number `copy` of a list, `back` is where the grammar goes on after the value.
+        """
+        for label, target in self._grammar.arcs[state]:
+            if isinstance(label, Listed):
+                inside = self._copies.setdefault(
+                    (label.slot, label.name, target), len(self._copies) + 1
+                )
+                start = self._grammar.lists[label.name]
+                self._walk(start, here, inside, target, label.slot, slot_open=True)
+            elif isinstance(label, Word):
+                starts = slot is not None and slot_open
+                self._lay(label.text, slot, starts, here, self._after(target, copy, back, slot))
+            elif not copy:
+                self._ends[here] = (*self._ends.get(here, ()), label.intent)
+
+    def _after(self, target: State, copy: int, back: State, slot: str | None) -> list[int]:
+        """Nodes reached by a word: inside a list, also the one after the list where it may end."""
+        arcs = self._grammar.arcs[target]
+        found = []
+        if copy and any(isinstance(label, End) for label, _ in arcs):
+            found.append(self._node(back, 0, 0, None))
+        if not copy or any(not isinstance(label, End) for label, _ in arcs):
+            found.append(self._node(target, copy, back, slot))
+        return found
+
+    def _lay(self, word: str, slot: str | None, starts: bool, here: int, after: list[int]) -> None:
+        if word not in self._chains:
+            self._chains[word] = [
+                self._classes.setdefault(one, len(self._classes))
+                for one in variants(self._sounds.get(word, ()))
+            ]
+        chain = self._chains[word]
+        if not chain:
+            self._skipped.add(word)
+            return
+        for node in after:
+            if len(self._emit) + len(chain) > MOST_STATES:
+                raise Invalid("The vocabulary is too large", code="voice.grammar_too_large",
+                              hint="Leave out products that nobody asks for by voice.")  # fmt: skip
+            self._rows.append((len(self._emit), len(self._emit) + len(chain) - 1, here, node))
+            self._arcs.append(Arc(word, slot, starts))
+            self._emit += chain
+
+    def graph(self) -> Graph:
+        """The arrays of what was laid out."""
+        rows = np.array(self._rows, np.int32).reshape(-1, 4)
+        order = np.argsort(rows[:, 3], kind="stable").astype(np.int32)
+        targets = rows[order, 3]
+        segments = np.flatnonzero(np.diff(targets, prepend=-1)).astype(np.int32)
+        most = max((len(one) for one in self._classes), default=1)
+        members = [(*one, *[one[0]] * (most - len(one))) for one in self._classes] or [(BLANK,)]
+        return Graph(
+            emit=np.array(self._emit, np.int32), members=np.array(members, np.int32),
+            arcs=tuple(self._arcs), first=rows[:, 0], last=rows[:, 1], source=rows[:, 2],
+            target=rows[:, 3], by_target=order, segments=segments, reached=targets[segments],
+            ends=self._ends, nodes=len(self._nodes), skipped=tuple(sorted(self._skipped)),
+        )  # fmt: skip
