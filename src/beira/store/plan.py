@@ -49,9 +49,11 @@ class Expression:
 
 @dataclass(frozen=True, slots=True)
 class Sort:
+    """One key of the order. `nulls_first` is None where nothing can be null: an index serves then."""
+
     expression: Expression
     descending: bool
-    nulls_first: bool
+    nulls_first: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def plan(query: Query, collection: Collection, partitions: Iterable[str] | None 
         groups=groups,
         where=_canonical_filter(query.where, types),
         partitions=None if partitions is None else tuple(sorted(set(partitions))),
-        order=_order(query, types, dict(zip(labels, outputs, strict=True)), groups),
+        order=_order(query, collection, dict(zip(labels, outputs, strict=True)), groups),
         limit=query.limit,
         offset=query.offset,
         count=query.count,
@@ -159,19 +161,30 @@ def _result(column: Column, source: FieldType) -> FieldType:
 
 def _order(
     query: Query,
-    types: dict[str, FieldType],
+    collection: Collection,
     by_label: dict[str, Expression],
     groups: tuple[Expression, ...] | None,
 ) -> tuple[Sort, ...]:
+    """The order asked for, then what makes it total, in the same direction as the last."""
+    types = column_types(collection)
     sorts = []
     for order in query.order:
         expression = _ordered(order.column, types, by_label, groups)
         first = order.descending if order.nulls_first is None else order.nulls_first
-        sorts.append(Sort(expression, order.descending, first))
+        nullable = _may_be_null(expression, collection)
+        sorts.append(Sort(expression, order.descending, first if nullable else None))
     named = {sort.expression for sort in sorts}
-    last = (_plain("id", types),) if groups is None else groups
-    sorts += [Sort(tail, False, False) for tail in last if tail not in named]
-    return tuple(s for s in sorts if s.expression.source is not FieldType.JSON)
+    down = bool(sorts) and sorts[-1].descending
+    for tail in (_plain("id", types),) if groups is None else groups:
+        if tail not in named and tail.source is not FieldType.JSON:
+            sorts.append(Sort(tail, down, down if _may_be_null(tail, collection) else None))
+    return tuple(sorts)
+
+
+def _may_be_null(expression: Expression, collection: Collection) -> bool:
+    if expression.measure is not None:
+        return expression.measure is not Measure.COUNT
+    return expression.column not in META_COLUMNS and collection.fields[expression.column].nullable
 
 
 def _ordered(

@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+import msgspec
+
 from beira.kernel import limits
 from beira.kernel.clock import Stamp
 from beira.kernel.collection import Collection, FieldType
-from beira.kernel.errors import Invalid
+from beira.kernel.errors import Conflict, Invalid
 from beira.kernel.merge import changed_fields, merge
 from beira.kernel.record import DELETED, Row, Value
 from beira.store.sql import Dialect, fixed_width, shortest
@@ -64,6 +66,27 @@ def sent_since(collection: Collection, row: Row, since_hlc: int) -> Row:
         return row
     names = frozenset(name for name in row.fields if row.stamp_of(name).hlc >= since_hlc)
     return row.only(names) or row
+
+
+def row_bytes(row: Row) -> int:
+    """Roughly what a row weighs as JSON."""
+    return len(msgspec.json.encode(row.fields)) + 96 + 32 * len(row.stamps)
+
+
+def plain_value(value: Value) -> Value:
+    """A mark's value as it comes back: what JSON makes of it."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def check_marks(present: Mapping[str, Value], expect: Mapping[str, Value] | None) -> None:
+    """Raise Conflict `marks.moved` unless marks are what a writer thinks they are."""
+    for name, value in (expect or {}).items():
+        if present.get(name) != plain_value(value):
+            raise Conflict(
+                f"The mark {name} is {present.get(name)!r:.80}, not {value!r:.80}.",
+                code="marks.moved",
+                hint="Another writer was first: read the marks again and decide anew.",
+            )
 
 
 META = ("id", "_partition", "_hlc", "_lane", "_node", "_deleted", "_stamps", "_extra")

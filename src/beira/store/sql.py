@@ -308,8 +308,10 @@ class _Compiler:
 
     def sort(self, sort: Sort) -> str:
         direction = "DESC" if sort.descending else "ASC"
-        nulls = "FIRST" if sort.nulls_first else "LAST"
-        return f"{self.expression(sort.expression)} {direction} NULLS {nulls}"
+        made = f"{self.expression(sort.expression)} {direction}"
+        if sort.nulls_first is None:
+            return made
+        return made + (" NULLS FIRST" if sort.nulls_first else " NULLS LAST")
 
 
 _SIGNS = {Op.EQ: "=", Op.NEQ: "<>", Op.GT: ">", Op.GTE: ">=", Op.LT: "<", Op.LTE: "<="}
@@ -327,7 +329,7 @@ def shortest(moment: str) -> str:
     return moment[:-1].rstrip("0").rstrip(".") + "Z" if "." in moment else moment
 
 
-def ilike_function(text: str | None, value: str | None) -> bool | None:
+def ilike_function(text: Any, value: Any) -> bool | None:
     """`value ILIKE text` over all of Unicode, where SQLite's own LIKE folds ASCII only."""
     if text is None or value is None:
         return None

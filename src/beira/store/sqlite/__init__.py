@@ -1,1 +1,5 @@
-"""See ARCHITECTURE.md."""
+"""A node's store on SQLite: `await SqliteStore.open(path, registry)`."""
+
+from beira.store.sqlite.store import SqliteStore
+
+__all__ = ["SqliteStore"]

@@ -1,0 +1,208 @@
+"""What the writer does inside its transaction: merge rows, keep streams and marks.
+
+All of it runs on the writer's thread, on its one connection; each call is one savepoint there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import apsw
+import msgspec
+
+from beira.kernel.collection import Flow, Registry
+from beira.kernel.record import Row, Value
+from beira.store.port import Commit, Route
+from beira.store.restamp import Restamping
+from beira.store.rows import Layout, Settled, check_marks, normal, settle
+from beira.store.sql import quoted
+from beira.store.sqlite.schema import insert_sql, select_sql, upsert_sql
+
+_NAME = """INSERT INTO _streams (stream, collection, id, number, since_hlc) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (stream, collection, id) DO UPDATE SET
+number = excluded.number, since_hlc = min(since_hlc, excluded.since_hlc)"""
+_COUNT = "INSERT INTO _counters VALUES (?, ?) ON CONFLICT DO UPDATE SET last = excluded.last"
+_MARK = "INSERT INTO _marks VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+_NAMED = (
+    "EXISTS (SELECT 1 FROM _streams AS s WHERE s.collection = ?1 AND s.id = t.id "
+    "AND s.stream IN (SELECT value FROM json_each(?2)))"
+)
+
+
+class Changes:
+    """The writer's connection, with the layouts of its tables and the statements on them."""
+
+    def __init__(
+        self, connection: apsw.Connection, registry: Registry, layouts: Mapping[str, Layout]
+    ) -> None:
+        self.connection = connection
+        self._registry = registry
+        self._layouts = layouts
+        self._cursor = connection.cursor()
+        self._known = known_collections(registry)
+        self._counters: dict[str, int] = {}
+        self._moved: set[str] = set()
+        self._insert = {name: insert_sql(layout) for name, layout in layouts.items()}
+        self._upsert = {name: upsert_sql(layout) for name, layout in layouts.items()}
+        self._select = {name: f"{select_sql(at)} WHERE t.id = ?" for name, at in layouts.items()}
+
+    def rolled_back(self) -> None:
+        """The transaction is undone: the numbers on disk count again, not those remembered."""
+        self._counters.clear()
+        self._moved.clear()
+
+    def commit(
+        self,
+        rows: Sequence[Row],
+        route: Route | None,
+        marks: Mapping[str, Value] | None,
+        expect: Mapping[str, Value] | None,
+    ) -> Commit:
+        if expect:
+            check_marks(self._present(expect), expect)
+        changed: dict[tuple[str, str], Row] = {}
+        for row in map(normal, rows):
+            settled = self._merge(row)
+            if settled is None:
+                continue
+            changed.pop((row.collection, row.id), None)
+            changed[row.collection, row.id] = settled.row
+            stream = route(settled.row) if route else None
+            if stream is not None:
+                self._name(stream, settled)
+        self.set_marks(marks)
+        return Commit(rows=tuple(changed.values()))
+
+    def trim(self, stream: str, upto: int, marks: Mapping[str, Value] | None) -> None:
+        """Entries of collections that no app here declares stay: they were never handed out."""
+        self._cursor.execute(
+            "DELETE FROM _streams WHERE stream = ? AND number <= ? "
+            "AND collection IN (SELECT value FROM json_each(?))",
+            (stream, upto, self._known),
+        )
+        self.set_marks(marks)
+
+    def set_marks(self, marks: Mapping[str, Value] | None) -> None:
+        for name, value in (marks or {}).items():
+            if value is None:
+                self._cursor.execute("DELETE FROM _marks WHERE name = ?", (name,))
+            else:
+                self._cursor.execute(_MARK, (name, msgspec.json.encode(value).decode()))
+
+    def forget(self, collection: str, before_hlc: int, most: int) -> int:
+        streams = [stream for (stream,) in self._cursor.execute("SELECT stream FROM _counters")]
+        table = quoted(self._registry[collection].name)
+        self._cursor.execute(
+            f"DELETE FROM {table} WHERE id IN (SELECT t.id FROM {table} AS t "  # noqa: S608
+            f"WHERE t._hlc < ?3 AND NOT {_NAMED} ORDER BY t._hlc, t.id LIMIT ?4)",
+            (collection, _json(streams), before_hlc, most),
+        )
+        return self.connection.changes()
+
+    def restamp(self, streams: Sequence[str], node: str, ceiling: int) -> int:
+        work = Restamping(node, ceiling)
+        for declared in self._registry:
+            for row, since_hlc in self._unsent(declared.name, streams):
+                work.see(row, since_hlc)
+            for hlc in self._sent(declared.name, streams, node):
+                work.see_sent(hlc)
+        if work.decide():
+            for declared in self._registry:
+                for row, since_hlc in list(self._unsent(declared.name, streams)):
+                    moved = work.moved(row, since_hlc)
+                    if moved is not None:
+                        self._restamped(*moved, streams)
+        return work.greatest
+
+    def _restamped(self, row: Row, since_hlc: int, streams: Sequence[str]) -> None:
+        self._put(row)
+        self._cursor.execute(
+            "UPDATE _streams SET since_hlc = ?1 WHERE collection = ?2 AND id = ?3 "
+            "AND stream IN (SELECT value FROM json_each(?4))",
+            (since_hlc, row.collection, row.id, _json(streams)),
+        )
+
+    def _unsent(self, collection: str, streams: Sequence[str]) -> Iterator[tuple[Row, int]]:
+        """Rows that the streams name, and all of a collection that never leaves the node."""
+        layout = self._layouts[collection]
+        listed = ", ".join(f"t.{quoted(name)}" for name in layout.names)
+        if self._registry[collection].flow is Flow.LOCAL:
+            query = f"SELECT 0, {listed} FROM {quoted(collection)} AS t"  # noqa: S608
+            found = self.connection.execute(query)
+        else:
+            found = self.connection.execute(
+                f"SELECT min(s.since_hlc), {listed} FROM _streams AS s "  # noqa: S608
+                f"CROSS JOIN {quoted(collection)} AS t ON t.id = s.id WHERE s.collection = ? "
+                "AND s.stream IN (SELECT value FROM json_each(?)) GROUP BY s.id",
+                (collection, _json(streams)),
+            )
+        return ((layout.unpack(values), since_hlc) for since_hlc, *values in found)
+
+    def _sent(self, collection: str, streams: Sequence[str], node: str) -> Iterator[int]:
+        """The greatest stamp numbers of the node in rows that no stream names."""
+        if self._registry[collection].flow is Flow.LOCAL:
+            return
+        table, named = quoted(collection), (collection, _json(streams))
+        query = f"SELECT max(_hlc) FROM {table} AS t WHERE _node = ?3 AND NOT {_NAMED}"  # noqa: S608
+        yield self.connection.execute(query, (*named, node)).get or 0
+        query = f"SELECT _stamps FROM {table} AS t WHERE _stamps IS NOT NULL AND NOT {_NAMED}"  # noqa: S608
+        for (stamps,) in self.connection.execute(query, named):
+            for stamp in msgspec.json.decode(stamps).values():
+                if stamp is not None and stamp[2] == node:
+                    yield stamp[0]
+
+    def _merge(self, row: Row) -> Settled | None:
+        """Merge one row into its table. A fact that is new needs no look at what is there."""
+        declared = self._registry[row.collection]
+        layout = self._layouts[row.collection]
+        if declared.is_fact:
+            self._cursor.execute(self._insert[row.collection], layout.pack(row))
+            if self.connection.changes():
+                return settle(declared, None, row)
+        found = self._cursor.execute(self._select[row.collection], (row.id,)).fetchone()
+        before = None if found is None else layout.unpack(found)
+        settled = settle(declared, before, row)
+        if settled is not None:
+            self._put(settled.row)
+        return settled
+
+    def _put(self, row: Row) -> None:
+        layout = self._layouts[row.collection]
+        self._cursor.execute(self._upsert[row.collection], layout.pack(row))
+
+    def _name(self, stream: str, settled: Settled) -> None:
+        """Put the row at the end of a stream."""
+        last = self._counters.get(stream)
+        if last is None:
+            query = "SELECT last FROM _counters WHERE stream = ?"
+            found = self._cursor.execute(query, (stream,)).fetchone()
+            last = 0 if found is None else found[0]
+        self._counters[stream] = last + 1
+        self._moved.add(stream)
+        row = settled.row
+        entry = (stream, row.collection, row.id, last + 1, settled.since_hlc)
+        self._cursor.execute(_NAME, entry)
+
+    def keep_counters(self) -> None:
+        """Write the streams' last numbers, before a COMMIT. A write that was undone by itself has
+        left a gap in them, which nobody will fill."""
+        for stream in self._moved:
+            self._cursor.execute(_COUNT, (stream, self._counters[stream]))
+        self._moved.clear()
+
+    def _present(self, names: Mapping[str, Any]) -> dict[str, Value]:
+        found = self._cursor.execute(
+            "SELECT name, value FROM _marks WHERE name IN (SELECT value FROM json_each(?))",
+            (_json(list(names)),),
+        )
+        return {name: msgspec.json.decode(value) for name, value in found}
+
+
+def known_collections(registry: Registry) -> str:
+    """The names of the collections declared, as JSON."""
+    return _json(sorted(declared.name for declared in registry))
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

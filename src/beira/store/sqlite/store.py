@@ -1,0 +1,273 @@
+"""A node's store: one SQLite file, one writer that commits in groups, readers beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from beira.kernel import limits
+from beira.kernel.collection import Lane, Registry
+from beira.kernel.query import Page, Query
+from beira.kernel.record import Row, Value
+from beira.store.news import Listeners
+from beira.store.plan import plan
+from beira.store.port import Commit, News, Pending, Route, Slice
+from beira.store.rows import Layout, row_bytes, sent_since
+from beira.store.sql import SQLITE, compiled, quoted
+from beira.store.sqlite import files
+from beira.store.sqlite.changes import Changes, known_collections
+from beira.store.sqlite.readers import Readers
+from beira.store.sqlite.schema import prepare, select_sql
+from beira.store.sqlite.writer import Writer
+
+_SLICE_ROWS = 200
+"""Rows looked up at a time for a slice, so that a few large ones do not fill the memory."""
+
+
+class SqliteStore:
+    """Implements `NodeStore`. Open it with `await SqliteStore.open(...)`."""
+
+    def __init__(
+        self,
+        path: Path,
+        tenant: str,
+        lock: files.Lock,
+        changes: Changes,
+        layouts: Mapping[str, Layout],
+        registry: Registry,
+        readers: Readers,
+        writer: Writer,
+    ) -> None:
+        self.path = path
+        self.tenant = tenant
+        self._lock = lock
+        self._changes = changes
+        self._layouts = layouts
+        self._registry = registry
+        self._readers = readers
+        self._writer = writer
+        self._listeners = Listeners()
+        self._known = known_collections(registry)
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path | str,
+        registry: Registry,
+        *,
+        key: bytes | None = None,
+        tenant: str = "",
+        reserve_bytes: int = limits.DISK_RESERVE_BYTES,
+    ) -> SqliteStore:
+        """Open the database at `path`, making or migrating it; 32 bytes of `key` encrypt it.
+
+        `tenant` is told in news. Below `reserve_bytes` of free disk, only critical rows are taken.
+
+        Raises: Misconfigured (no right to write, open in another process, another program's file, a
+        newer Beira's, a field of another type), Corrupt (the file is left untouched), Full.
+        """
+        path = Path(path)
+        lock, connection, layouts = await asyncio.to_thread(_opened, path, registry, key)
+        changes = Changes(connection, registry, layouts)
+        readers = Readers(path, key)
+        writer = Writer(changes, path, reserve_bytes)
+        return cls(path, tenant, lock, changes, layouts, registry, readers, writer)
+
+    @property
+    def registry(self) -> Registry:
+        return self._registry
+
+    async def commit(
+        self,
+        rows: Sequence[Row],
+        *,
+        route: Route | None = None,
+        marks: Mapping[str, Value] | None = None,
+        expect: Mapping[str, Value] | None = None,
+    ) -> Commit:
+        return await self._writer.run(
+            lambda: self._changes.commit(rows, route, marks, expect),
+            weight=len(rows),
+            urgent=not rows or any(row.stamp.lane >= Lane.CRITICAL for row in rows),
+            done=self._tell,
+        )
+
+    async def since(
+        self, stream: str, after: int, *, whole: bool = False, most: int, most_bytes: int
+    ) -> Slice:
+        return await self._readers.run(
+            lambda connection: self._slice(connection, stream, after, whole, most, most_bytes)
+        )
+
+    async def trim(
+        self, stream: str, upto: int, *, marks: Mapping[str, Value] | None = None
+    ) -> None:
+        await self._writer.run(lambda: self._changes.trim(stream, upto, marks))
+
+    async def pending(self, stream: str) -> Pending:
+        def read(connection: apsw.Connection) -> Pending:
+            count, oldest = connection.execute(
+                "SELECT count(*), min(since_hlc) FROM _streams WHERE stream = ? "
+                "AND collection IN (SELECT value FROM json_each(?))",
+                (stream, self._known),
+            ).get
+            return Pending(count=count, oldest_hlc=oldest, last=_last(connection, stream))
+
+        return await self._readers.run(read)
+
+    async def get(self, collection: str, id: str) -> Row | None:
+        layout = self._layouts[self._registry[collection].name]
+        query = f"{select_sql(layout)} WHERE t.id = ?"
+
+        def read(connection: apsw.Connection) -> Row | None:
+            found = connection.execute(query, (id,)).fetchone()
+            return None if found is None else layout.unpack(found)
+
+        return await self._readers.run(read)
+
+    async def query(self, query: Query, partitions: Iterable[str] | None = None) -> Page:
+        made = compiled(plan(query, self._registry[query.collection], partitions), SQLITE)
+
+        def read(connection: apsw.Connection) -> Page:
+            rows = made.rows(connection.execute(made.text, made.parameters))
+            total = None
+            if made.count_text is not None:
+                total = connection.execute(made.count_text, made.count_parameters).get
+            return Page(rows=rows, total=total)
+
+        return await self._readers.run(read)
+
+    async def marks(self, prefix: str = "") -> dict[str, Value]:
+        def read(connection: apsw.Connection) -> dict[str, Value]:
+            found = connection.execute(
+                "SELECT name, value FROM _marks WHERE substr(name, 1, ?) = ? ORDER BY name",
+                (len(prefix), prefix),
+            )
+            return {name: msgspec.json.decode(value) for name, value in found}
+
+        return await self._readers.run(read)
+
+    async def forget(self, collection: str, before_hlc: int, *, most: int = 1_000) -> int:
+        return await self._writer.run(
+            lambda: self._changes.forget(collection, before_hlc, most), weight=most
+        )
+
+    async def restamp(self, streams: Sequence[str], node: str, ceiling: int) -> int:
+        return await self._writer.run(lambda: self._changes.restamp(streams, node, ceiling))
+
+    def subscribe(self, listener: Callable[[News], None]) -> Callable[[], None]:
+        return self._listeners.add(listener)
+
+    async def integrity(self) -> list[str]:
+        """What is wrong in the file, in SQLite's words: nothing, if it is whole. Takes long."""
+
+        def read(connection: apsw.Connection) -> list[str]:
+            said = [str(line) for (line,) in connection.execute("PRAGMA quick_check(20)")]
+            return [] if said == ["ok"] else said
+
+        return await self._readers.run(read)
+
+    def size_bytes(self) -> int:
+        """The size of the database on disk, with its write-ahead log."""
+        return files.size_bytes(self.path)
+
+    async def close(self) -> None:
+        """Finish what waits, then close. Closing twice is harmless."""
+        if not self._closed:
+            self._closed = True
+            await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._writer.close()
+        self._readers.close()
+        try:
+            self._changes.connection.close(True)
+        finally:
+            self._lock.release()
+
+    def _tell(self, commit: Commit) -> None:
+        if commit.rows:
+            told = tuple((row.collection, row.id, row.partition) for row in commit.rows)
+            self._listeners.tell(News(tenant=self.tenant, rows=told))
+
+    def _slice(
+        self,
+        connection: apsw.Connection,
+        stream: str,
+        after: int,
+        whole: bool,
+        most: int,
+        most_bytes: int,
+    ) -> Slice:
+        """Read on in small steps until a bound is met or the stream ends."""
+        rows: list[Row] = []
+        upto, size, more = after, 0, True
+        while more and (not rows or len(rows) < most):
+            step = self._step(connection, stream, upto, min(_SLICE_ROWS, most + 1 - len(rows)))
+            for number, row, since_hlc in step:
+                row = row if whole else sent_since(self._registry[row.collection], row, since_hlc)
+                size += row_bytes(row)
+                if rows and (len(rows) >= most or size > most_bytes):
+                    return Slice(stream=stream, after=after, upto=upto, rows=tuple(rows), more=True)
+                rows.append(row)
+                upto = number
+            more = bool(step)
+        if not more:
+            upto = max(upto, _last(connection, stream))
+        elif not self._step(connection, stream, upto, 1):
+            more = False
+        return Slice(stream=stream, after=after, upto=upto, rows=tuple(rows), more=more)
+
+    def _step(
+        self, connection: apsw.Connection, stream: str, after: int, most: int
+    ) -> list[tuple[int, Row, int]]:
+        """The next entries of a stream with their rows: one look-up a collection."""
+        entries: list[tuple[Any, ...]] = connection.execute(
+            "SELECT number, collection FROM _streams WHERE stream = ? AND number > ? "
+            "AND collection IN (SELECT value FROM json_each(?)) ORDER BY number LIMIT ?",
+            (stream, after, self._known, most),
+        ).fetchall()
+        found: list[tuple[int, Row, int]] = []
+        for collection in sorted({name for _, name in entries}):
+            layout = self._layouts[collection]
+            listed = ", ".join(f"t.{quoted(name)}" for name in layout.names)
+            rows = connection.execute(
+                f"SELECT s.number, s.since_hlc, {listed} FROM _streams AS s "  # noqa: S608
+                f"CROSS JOIN {quoted(collection)} AS t ON t.id = s.id WHERE s.stream = ? "
+                "AND s.number > ? AND s.number <= ? AND s.collection = ?",
+                (stream, after, entries[-1][0], collection),
+            )
+            found += [(number, layout.unpack(values), since) for number, since, *values in rows]
+        return sorted(found, key=lambda item: item[0])
+
+
+def _last(connection: apsw.Connection, stream: str) -> int:
+    query = "SELECT last FROM _counters WHERE stream = ?"
+    found: tuple[Any, ...] | None = connection.execute(query, (stream,)).fetchone()
+    return 0 if found is None else int(found[0])
+
+
+def _opened(
+    path: Path, registry: Registry, key: bytes | None
+) -> tuple[files.Lock, apsw.Connection, dict[str, Layout]]:
+    """Everything of opening that may touch the disk; nothing stays open if it fails."""
+    lock = files.Lock(path)
+    connection: apsw.Connection | None = None
+    try:
+        files.create(path)
+        files.check_key(path, key)
+        connection = files.connect(path, key, writer=True)
+        return lock, connection, prepare(connection, registry, path)
+    except BaseException as error:
+        if connection is not None:
+            connection.close(True)
+        lock.release()
+        if isinstance(error, apsw.Error | OSError):
+            raise files.explained(error, path) from error
+        raise
