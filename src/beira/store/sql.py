@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -140,7 +140,7 @@ class PostgresDialect:
         FieldType.BOOLEAN: "boolean",
         FieldType.TIMESTAMP: "timestamptz",
         FieldType.DATE: "date",
-        FieldType.JSON: "jsonb",
+        FieldType.JSON: "json",
     }
 
     def parameter(self, position: int, kind: FieldType) -> str:
@@ -161,7 +161,7 @@ class PostgresDialect:
         if value is None:
             return None
         if kind is FieldType.TIMESTAMP:
-            return timestamp(value)
+            return timestamp(value if value.tzinfo else value.replace(tzinfo=UTC))  # an infinity
         if kind is FieldType.DATE:
             return value.isoformat()
         if kind is FieldType.JSON:

@@ -190,9 +190,14 @@ def _moments(raw: list[Value]) -> list[Value] | None:
 
 
 def _moment_texts(moments: Iterable[datetime | None]) -> list[Value]:
-    """The texts that `kernel.collection.timestamp` gives, many times faster."""
+    """The texts that `kernel.collection.timestamp` gives, many times faster. The driver makes the
+    first and the last moment of the calendar the infinities, and gives those back without a zone."""
     return [
-        text if text is None or len(text) == 20 else text[:-1].rstrip("0") + "Z"
+        text
+        if text is None or len(text) == 20
+        else text[:-1].rstrip("0") + "Z"
+        if text[-1] == "Z"
+        else text + "Z"
         for text in msgspec.to_builtins(moments)
     ]
 

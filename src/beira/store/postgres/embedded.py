@@ -118,6 +118,24 @@ class EmbeddedPostgres:
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
+    async def make_database(self, name: str) -> tuple[str, str]:
+        """Make the database `name` (a-z, 0-9 and _) if there is none, and let nobody but the owner
+        and the program into it. Returns the DSN for the program and the owner's."""
+        connection = await self._connect(OWNER)
+        try:
+            if not await connection.fetchval(
+                "SELECT true FROM pg_database WHERE datname = $1", name
+            ):
+                await connection.execute(f"CREATE DATABASE {name}")
+            await connection.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
+            await connection.execute(f"GRANT CONNECT ON DATABASE {name} TO {APP}")
+        finally:
+            connection.terminate()
+        return (
+            self._dsn(APP, self._passwords.app, name),
+            self._dsn(OWNER, self._passwords.owner, name),
+        )
+
     async def stop(self) -> None:
         """Shut down and let go of the directory."""
         if self._watcher is not None:
@@ -144,7 +162,8 @@ class EmbeddedPostgres:
         await self._initialise()
         await self._end_leftover()
         await self._launch()
-        await self._ensure_database()
+        await self._ensure_role()
+        await self.make_database(DATABASE)
         self._watcher = asyncio.create_task(self._watch(), name="beira-postgres")
 
     def _take_directory(self) -> None:
@@ -319,7 +338,7 @@ class EmbeddedPostgres:
         dsn = self._dsn(OWNER, self._passwords.owner, database)
         return await asyncpg.connect(dsn, timeout=START_TIMEOUT_S)
 
-    async def _ensure_database(self) -> None:
+    async def _ensure_role(self) -> None:
         connection = await self._connect(OWNER)
         try:
             if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", APP):
@@ -327,12 +346,6 @@ class EmbeddedPostgres:
                     f"CREATE ROLE {APP} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS "
                     f"PASSWORD '{self._passwords.app}'"
                 )
-            if not await connection.fetchval(
-                "SELECT true FROM pg_database WHERE datname = $1", DATABASE
-            ):
-                await connection.execute(f"CREATE DATABASE {DATABASE}")
-            await connection.execute(f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC")
-            await connection.execute(f"GRANT CONNECT ON DATABASE {DATABASE} TO {APP}")
         finally:
             connection.terminate()
 

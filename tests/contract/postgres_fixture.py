@@ -1,0 +1,65 @@
+"""A real PostgreSQL for tests: one embedded server a session, a database for each registry, a fresh
+tenant for each test.
+
+These are fixtures when named in the root conftest's `pytest_plugins`, or imported by a conftest.
+Override `postgres_registry` (session-scoped) where you need your own collections.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from beira.kernel.collection import Registry
+from beira.kernel.system import SYSTEM_COLLECTIONS
+from beira.store.postgres import EmbeddedPostgres, PostgresCloud
+
+_numbers = itertools.count(1)
+
+
+def fresh_tenant(name: str = "tenant") -> str:
+    """A tenant nobody has used: `cloud.tenant(fresh_tenant())` is an empty store."""
+    return f"{name}-{os.getpid()}-{next(_numbers)}"
+
+
+async def fresh_database(server: EmbeddedPostgres) -> tuple[str, str]:
+    """An empty database: its DSN for the program, and that of its owner."""
+    return await server.make_database(f"beira_{next(_numbers)}")
+
+
+@pytest.fixture(scope="session")
+def postgres_directory() -> Iterator[Path]:
+    """Not under pytest's own directory, which only its user may enter: under root, PostgreSQL runs
+    as another."""
+    directory = Path(tempfile.mkdtemp(prefix="beira-pg-"))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres_server(postgres_directory: Path) -> AsyncIterator[EmbeddedPostgres]:
+    server = await EmbeddedPostgres.start(postgres_directory)
+    yield server
+    await server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_registry() -> Registry:
+    return Registry(SYSTEM_COLLECTIONS)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres_cloud(
+    postgres_server: EmbeddedPostgres, postgres_registry: Registry
+) -> AsyncIterator[PostgresCloud]:
+    dsn, owner_dsn = await fresh_database(postgres_server)
+    cloud = await PostgresCloud.open(dsn, postgres_registry, owner_dsn=owner_dsn)
+    yield cloud
+    await cloud.close()

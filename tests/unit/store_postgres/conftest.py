@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+
+from beira.kernel.collection import Registry
+from beira.store.postgres import PostgresCloud, PostgresStore
+from tests.contract.postgres_fixture import (  # noqa: F401
+    fresh_tenant,
+    postgres_cloud,
+    postgres_directory,
+    postgres_server,
+)
+from tests.unit.store_postgres.collections_ import REGISTRY
+
+
+@pytest.fixture(scope="session")
+def postgres_registry() -> Registry:
+    return REGISTRY
+
+
+@pytest.fixture
+def store(postgres_cloud: PostgresCloud) -> PostgresStore:  # noqa: F811
+    return postgres_cloud.tenant(fresh_tenant())
