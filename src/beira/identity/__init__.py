@@ -1,0 +1,11 @@
+"""Who is asking, from the first day: people, nodes and tenants, in the cloud and on a node alone.
+
+`Identity` is the cloud's; `LocalIdentity` is the node's, for when the cloud is away. Both answer
+`principal(token)`. Secrets: `vault`; walls in PostgreSQL: `schema`; what travels: `shapes`.
+"""
+
+from beira.identity.cloud import Grant, Identity
+from beira.identity.schema import statements
+from beira.identity.vault import ServerKey, server_key
+
+__all__ = ["Grant", "Identity", "ServerKey", "server_key", "statements"]

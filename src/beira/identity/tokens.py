@@ -1,0 +1,167 @@
+"""JSON Web Tokens signed with Ed25519: made by cloud, node or both, and checked in one place.
+
+A token says what it is for in `typ`, so that one of a kind never passes for another. Only the
+algorithm EdDSA is accepted, and the key is chosen by the verifier from those it trusts, never by
+anything in the token but its `kid`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from joserfc import jws
+from joserfc.errors import JoseError, SecurityWarning
+from joserfc.jwk import OKPKey
+
+from beira.identity.vault import base64url, from_base64url
+from beira.kernel.errors import BeiraError, Unauthenticated
+
+# The libraries of other languages know the algorithm by its old name only (RFC 9864 has a new one).
+warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=SecurityWarning)
+
+ALGORITHM = "EdDSA"
+AUDIENCE = "beira"
+TOKEN_CHARS = 4_096
+CLOCK_LEEWAY_S = 30
+"""How far ahead another replica's clock may be before its fresh tokens are refused."""
+
+
+class AccessClaims(msgspec.Struct, kw_only=True):
+    """An access token of a person or a node; a node's `sid` is its key's epoch."""
+
+    sub: str
+    kind: str
+    tenant: str
+    sid: str
+    iss: str
+    aud: str
+    iat: int
+    exp: int
+    jti: str
+    name: str = ""
+    role: str = ""
+    sites: tuple[str, ...] | None = None
+    groups: tuple[str, ...] = ()
+
+
+class AssertionClaims(msgspec.Struct, kw_only=True):
+    """What a node signs to get a token. Its times are its own clock's and prove nothing alone."""
+
+    iss: str
+    sub: str
+    aud: str
+    iat: int
+    exp: int
+    jti: str
+    nonce: str
+    epoch: int = 0
+
+
+def key_from_private(private: bytes, kid: str) -> OKPKey:
+    """The signing key of 32 private bytes."""
+    public = Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+    fields = {"d": base64url(private), "x": base64url(public), "kid": kid}
+    return OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", **fields})
+
+
+def key_from_public(public: str, kid: str) -> OKPKey:
+    """The verifying key of 32 public bytes in base64url. Raises Invalid for anything else."""
+    if len(from_base64url(public)) != 32:
+        raise Unauthenticated("That is no Ed25519 public key.", code="auth.key_invalid")
+    return OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": public, "kid": kid})
+
+
+def sign(claims: msgspec.Struct, key: OKPKey, typ: str) -> str:
+    header = {"alg": ALGORITHM, "kid": key.kid, "typ": typ}
+    return jws.serialize_compact(header, msgspec.json.encode(claims), key, algorithms=[ALGORITHM])
+
+
+def peek(token: str) -> tuple[str, dict[str, Any]]:
+    """The `kid` and the claims of a token, unproven: only to choose the key that must prove it."""
+    try:
+        if len(token) > TOKEN_CHARS:
+            raise ValueError
+        found = jws.extract_compact(token.encode("ascii"))
+        claims = msgspec.json.decode(found.payload, type=dict[str, Any])
+        return str(found.headers().get("kid", "")), claims
+    except (JoseError, ValueError, TypeError, KeyError, msgspec.MsgspecError, BeiraError):
+        raise _malformed() from None
+
+
+def verify(token: str, keys: Mapping[str, OKPKey], typ: str) -> dict[str, Any]:
+    """The proven claims of `token`; times, audience and issuer are still to be checked.
+
+    Raises Unauthenticated `auth.token_invalid`.
+    """
+    kid, _ = peek(token)
+    key = keys.get(kid)
+    if key is None:
+        raise Unauthenticated(
+            "The token was signed by a key that is not trusted here.",
+            code="auth.token_invalid",
+            hint="Sign in again.",
+        )
+    try:
+        found = jws.deserialize_compact(token, key, algorithms=[ALGORITHM])
+        if found.headers().get("typ") != typ or "crit" in found.headers():
+            raise ValueError
+        return msgspec.json.decode(found.payload, type=dict[str, Any])
+    except (JoseError, ValueError, TypeError, KeyError, msgspec.MsgspecError):
+        raise _malformed() from None
+
+
+def verified_access(
+    token: str, keys: Mapping[str, OKPKey], *, issuer: str, now_s: float, typ: str = "at+jwt"
+) -> AccessClaims:
+    """The claims of an access token that holds now. Raises Unauthenticated with its code."""
+    claims: AccessClaims = convert(verify(token, keys, typ), AccessClaims)
+    if claims.iss != issuer or claims.aud != AUDIENCE:
+        raise Unauthenticated(
+            "The token was made for somewhere else.",
+            code="auth.token_elsewhere",
+            hint="Sign in here.",
+        )
+    if claims.iat > now_s + CLOCK_LEEWAY_S:
+        raise Unauthenticated(
+            "The token is from the future.",
+            code="auth.token_future",
+            hint="Check the clock of the machine, then sign in again.",
+        )
+    if claims.exp <= now_s:
+        raise Unauthenticated(
+            "The sign-in has expired.", code="auth.expired", hint="Refresh it, or sign in again."
+        )
+    return claims
+
+
+def convert(claims: dict[str, Any], kind: type[Any]) -> Any:
+    try:
+        return msgspec.convert(claims, kind)
+    except msgspec.ValidationError:
+        raise _malformed() from None
+
+
+def jwks(keys: Mapping[str, OKPKey]) -> dict[str, object]:
+    """The public keys as a JWKS document (RFC 7517)."""
+    public = [dict(key.as_dict(private=False)) for key in keys.values()]
+    return {"keys": [{**k, "alg": ALGORITHM, "use": "sig"} for k in public]}
+
+
+def keys_of(document: Mapping[str, Any]) -> dict[str, OKPKey]:
+    """The trusted keys of a JWKS document; what is not an Ed25519 key is left out."""
+    found = {}
+    for entry in document.get("keys", ()):
+        if isinstance(entry, Mapping) and entry.get("crv") == "Ed25519":
+            kid = str(entry.get("kid", ""))
+            found[kid] = key_from_public(str(entry.get("x", "")), kid)
+    return found
+
+
+def _malformed() -> Unauthenticated:
+    return Unauthenticated(
+        "That is not a valid token.", code="auth.token_invalid", hint="Sign in again."
+    )
