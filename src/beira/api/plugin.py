@@ -1,0 +1,117 @@
+"""Mounting the API: its routers with their own errors, and what every answer of the program gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request, Router
+from litestar.config.app import AppConfig
+from litestar.config.cors import CORSConfig
+from litestar.exceptions import HTTPException
+from litestar.handlers import BaseRouteHandler
+from litestar.plugins import InitPlugin
+
+from beira.api.auth import auth_routes
+from beira.api.describe import describe_routes
+from beira.api.door import Door
+from beira.api.errors import HANDLERS, on_http_error
+from beira.api.ports import NodeDoor, Revocations, SignIn
+from beira.api.realtime import Realtime, realtime_routes
+from beira.api.records import records_routes
+from beira.api.rpc import rpc_routes
+from beira.api.telemetry import Traced, before_send, healthz, metrics
+from beira.kernel import limits
+
+_PREFIXES = ("/rest/", "/auth/", "/realtime/")
+_EXPOSED = ["Content-Range", "Location", "Preference-Applied", "Retry-After", "X-Request-Id"]
+_EXPOSED += ["Beira-Receipt", "Beira-Took-Ms"]
+AnyRequest = Request[Any, Any, Any]
+
+
+@dataclass(frozen=True)
+class ApiSettings:
+    """`origins` are those whose pages may call the API from a browser (CORS): none by default.
+    `proxies` are the addresses of reverse proxies whose X-Forwarded-For is believed."""
+
+    origins: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
+
+
+class Api(InitPlugin):
+    """The API as a plugin. Paths of what is not given (sign-in, nodes) say that it is elsewhere."""
+
+    def __init__(
+        self,
+        door: Door,
+        *,
+        sign_in: SignIn | None = None,
+        nodes: NodeDoor | None = None,
+        revocations: Revocations | None = None,
+        settings: ApiSettings = ApiSettings(),
+    ) -> None:
+        self._door = door
+        self._sign_in = sign_in
+        self._nodes = nodes
+        self._settings = settings
+        self.realtime = Realtime(door, revocations)
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        app_config.route_handlers.extend(self.routes())
+        app_config.middleware.insert(0, Traced)
+        app_config.before_send.append(before_send)
+        app_config.on_shutdown.append(self.realtime.close)
+        for kind in (HTTPException, 404, 405):
+            pages = app_config.exception_handlers.get(kind)
+            if pages is not None or kind is HTTPException:
+                app_config.exception_handlers[kind] = _unrouted(pages)
+        if self._settings.origins:
+            app_config.cors_config = CORSConfig(
+                allow_origins=list(self._settings.origins),
+                allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE", "PUT"],
+                allow_headers=["*"],
+                expose_headers=_EXPOSED,
+            )
+        return app_config
+
+    def routes(self) -> list[Router | BaseRouteHandler]:
+        """The API's routers, with `/healthz` and `/metrics`."""
+        rest = [*records_routes(self._door), *rpc_routes(self._door), *describe_routes(self._door)]
+        return [
+            _router("/rest/v1", rest),
+            _router("/auth/v1", self._auth()),
+            _router("/realtime/v1", realtime_routes(self._door, self.realtime)),
+            healthz,
+            metrics,
+        ]
+
+    def _auth(self) -> list[Any]:
+        return auth_routes(self._door, self._sign_in, self._nodes, self._address)
+
+    def _address(self, request: AnyRequest) -> str:
+        """Where a request comes from: the last address that a proxy we know has seen."""
+        near = request.client.host if request.client else ""
+        if near not in self._settings.proxies:
+            return near
+        return request.headers.get("x-forwarded-for", near).rpartition(",")[2].strip()[:64]
+
+
+def _router(path: str, handlers: list[Any]) -> Router:
+    return Router(
+        path=path,
+        route_handlers=handlers,
+        exception_handlers=HANDLERS,
+        request_max_body_size=limits.BODY_BYTES,
+        include_in_schema=False,
+    )
+
+
+def _unrouted(pages: Any) -> Any:
+    """Tells of addresses that no route has: in the API's words under its paths, else as `pages`."""
+
+    def tell(request: AnyRequest, error: HTTPException) -> Any:
+        if pages is None or request.url.path.startswith(_PREFIXES):
+            return on_http_error(request, error)
+        return pages(request, error)
+
+    return tell
