@@ -263,6 +263,7 @@ def _opened(
         files.create(path)
         files.check_key(path, key)
         connection = files.connect(path, key, writer=True)
+        files.check_pages(connection, path)
         return lock, connection, prepare(connection, registry, path)
     except BaseException as error:
         if connection is not None:
