@@ -12,7 +12,8 @@ import hashlib
 import os
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 
 import structlog
@@ -111,14 +112,15 @@ class CachedSpeech:
     def identity(self) -> str:
         return self._voices[0].identity
 
-    async def speak(self, text: str, language: str) -> AsyncIterator[Sound]:
+    async def speak(self, text: str, language: str) -> AsyncGenerator[Sound, None]:
         """See `ports.TextToSpeech`. A voice that fails before its first sound yields to the next."""
         for last, voice in [(v is self._voices[-1], v) for v in self._voices]:
             begun = False
             try:
-                async for sound in self._spoken(voice, text, language):
-                    begun = True
-                    yield sound
+                async with aclosing(self._spoken(voice, text, language)) as sounds:
+                    async for sound in sounds:
+                        begun = True
+                        yield sound
                 return
             except Exception as error:
                 if begun or last:
@@ -132,7 +134,9 @@ class CachedSpeech:
                 pass
             await asyncio.sleep(0)
 
-    async def _spoken(self, voice: TextToSpeech, text: str, language: str) -> AsyncIterator[Sound]:
+    async def _spoken(
+        self, voice: TextToSpeech, text: str, language: str
+    ) -> AsyncGenerator[Sound, None]:
         key = f"{voice.identity}|{language}|{text}"
         found = self._cache.get(key) if self._cache else None
         if found is not None:
@@ -141,11 +145,12 @@ class CachedSpeech:
                 yield Sound(rate_hz, pcm[at : at + PIECE_BYTES])
             return
         kept, rate_hz = bytearray(), 0
-        async for sound in voice.speak(text, language):
-            rate_hz = sound.rate_hz
-            if len(kept) <= ENTRY_BYTES:
-                kept += sound.pcm
-            yield sound
+        async with aclosing(voice.speak(text, language)) as sounds:
+            async for sound in sounds:
+                rate_hz = sound.rate_hz
+                if len(kept) <= ENTRY_BYTES:
+                    kept += sound.pcm
+                yield sound
         if self._cache is not None and rate_hz:
             self._cache.put(key, rate_hz, bytes(kept))
 

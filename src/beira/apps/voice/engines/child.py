@@ -11,7 +11,8 @@ import contextlib
 import struct
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 import structlog
 
@@ -46,16 +47,17 @@ class FramesChild:
         async with self._lock:
             await self._ready()
 
-    async def ask(self, request: bytes) -> AsyncIterator[bytes]:
+    async def ask(self, request: bytes) -> AsyncGenerator[bytes, None]:
         """Frames of the answer. After a crash or a hang the child is started anew and the answer
         goes on where it broke off. Raises Unavailable when that fails too."""
         async with self._lock:
             given = 0
             for attempt in range(TRIES):
                 try:
-                    async for piece in self._answer(request, given):
-                        given += len(piece)
-                        yield piece
+                    async with aclosing(self._answer(request, given)) as pieces:
+                        async for piece in pieces:
+                            given += len(piece)
+                            yield piece
                     return
                 except (OSError, EOFError, TimeoutError) as error:
                     self.restarts += 1
@@ -68,7 +70,7 @@ class FramesChild:
         async with self._lock:
             await self._kill()
 
-    async def _answer(self, request: bytes, skip: int) -> AsyncIterator[bytes]:
+    async def _answer(self, request: bytes, skip: int) -> AsyncGenerator[bytes, None]:
         process = await self._ready()
         assert process.stdin is not None
         process.stdin.write(request + b"\n")

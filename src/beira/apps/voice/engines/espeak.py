@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import astuple, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,15 +59,16 @@ class Espeak:
     async def close(self) -> None:
         await self._child.close()
 
-    async def speak(self, text: str, language: str) -> AsyncIterator[Sound]:
+    async def speak(self, text: str, language: str) -> AsyncGenerator[Sound, None]:
         """See `ports.TextToSpeech`."""
         tuning = self._voices.get(language) or self._voices["pt-BR"]
         ask = {"text": speakable(text), "voice": tuning.voice, "rate": tuning.rate,
                "pitch": tuning.pitch, "range": tuning.range, "gap": tuning.gap}  # fmt: skip
         softener = Softener()
-        async for piece in self._child.ask(json.dumps(ask).encode()):
-            soft = softener.feed(np.frombuffer(piece[: len(piece) // 2 * 2], "<i2"))
-            yield Sound(self._child.rate_hz, soft.astype("<i2").tobytes())
+        async with aclosing(self._child.ask(json.dumps(ask).encode())) as pieces:
+            async for piece in pieces:
+                soft = softener.feed(np.frombuffer(piece[: len(piece) // 2 * 2], "<i2"))
+                yield Sound(self._child.rate_hz, soft.astype("<i2").tobytes())
 
 
 class Softener:

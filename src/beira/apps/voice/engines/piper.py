@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,10 +37,12 @@ class Piper:
     async def close(self) -> None:
         await self._child.close()
 
-    async def speak(self, text: str, language: str) -> AsyncIterator[Sound]:
+    async def speak(self, text: str, language: str) -> AsyncGenerator[Sound, None]:
         """See `ports.TextToSpeech`; the voice's own language is spoken, whatever `language` says."""
-        async for piece in self._child.ask(json.dumps({"text": speakable(text)}).encode()):
-            yield Sound(self._child.rate_hz, piece)
+        ask = json.dumps({"text": speakable(text)}).encode()
+        async with aclosing(self._child.ask(ask)) as pieces:
+            async for piece in pieces:
+                yield Sound(self._child.rate_hz, piece)
 
 
 def checked_voice(model: str) -> Path:

@@ -26,7 +26,7 @@ def main() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(DIE_WITH_PARENT, KILL)
     try:
-        from piper import PiperVoice, SynthesisConfig
+        from piper import PiperVoice, SynthesisConfig  # type: ignore[import, unused-ignore]
 
         voice = PiperVoice.load(sys.argv[1])
     except Exception as error:

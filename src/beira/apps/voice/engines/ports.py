@@ -6,7 +6,7 @@ likes, named in each chunk. Every engine bounds its waits; none may hang the pip
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -138,7 +138,7 @@ class TextToSpeech(Protocol):
         """Names engine, voice and tuning: equal identities speak a text the same way."""
         ...
 
-    def speak(self, text: str, language: str) -> AsyncIterator[Sound]:
+    def speak(self, text: str, language: str) -> AsyncGenerator[Sound, None]:
         """The text as speech, piece by piece. Raises Invalid for no or too much text,
         Unavailable when the engine cannot."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import webrtcvad
+import webrtcvad  # type: ignore[import-untyped, unused-ignore]
 
 from beira.apps.voice.engines.ports import HEARD_HZ, Pcm
 

@@ -62,7 +62,7 @@ class Whisper:
 
     def _transcribe(self, pcm: Pcm, language: str) -> Recognised:
         if self._model is None:
-            from faster_whisper import WhisperModel  # type: ignore[import-not-found, unused-ignore]
+            from faster_whisper import WhisperModel  # type: ignore[import, unused-ignore]
 
             self._model = WhisperModel(
                 str(self._folder),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import numpy as np
 
@@ -87,7 +87,7 @@ class WyomingTextToSpeech:
     def identity(self) -> str:
         return f"wyoming {self._address} {self._voice}"
 
-    async def speak(self, text: str, language: str) -> AsyncIterator[Sound]:
+    async def speak(self, text: str, language: str) -> AsyncGenerator[Sound, None]:
         """See `ports.TextToSpeech`."""
         voice = {"name": self._voice} if self._voice else {"language": language.split("-")[0]}
         async with connected(self._address) as peer:
