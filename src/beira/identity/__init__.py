@@ -5,7 +5,8 @@
 """
 
 from beira.identity.cloud import Grant, Identity
-from beira.identity.schema import statements
+from beira.identity.local import LocalIdentity
+from beira.identity.node_key import NodeKey
 from beira.identity.vault import ServerKey, server_key
 
-__all__ = ["Grant", "Identity", "ServerKey", "server_key", "statements"]
+__all__ = ["Grant", "Identity", "LocalIdentity", "NodeKey", "ServerKey", "server_key"]

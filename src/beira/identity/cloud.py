@@ -73,6 +73,7 @@ class Identity:
             public_url=public_url.rstrip("/"),
         )
         self._watch = Watch(database, on_keys=self._reload_keys)
+        database.told = self._watch.tell
         self.sessions = Sessions(self._core)
         self.people = People(self._core, self.sessions)
         self.nodes = Nodes(self._core)

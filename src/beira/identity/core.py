@@ -6,14 +6,10 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
-
-from beira.identity.database import Database, notify
+from beira.identity.database import Database, Transaction
 from beira.identity.guard import Guard
 from beira.identity.keyring import KeyRing
-from beira.identity.shapes import Revocation
 from beira.identity.vault import CODE_ALPHABET, Passwords, ServerKey
 from beira.kernel import limits
 from beira.kernel.access import Kind, Principal
@@ -84,7 +80,7 @@ def require_admin(by: Principal) -> None:
 
 
 async def audit(
-    connection: Any,
+    connection: Transaction,
     core: Core,
     tenant: str,
     by: Principal | str,
@@ -110,9 +106,3 @@ async def audit(
         detail,
         address,
     )
-
-
-async def revoked(connection: Any, kind: str, id: str = "", tenant: str = "") -> None:
-    """Tell every replica, when the transaction commits."""
-    news = Revocation(kind=kind, id=id, tenant=tenant)
-    await notify(connection, msgspec.json.encode(news).decode())

@@ -2,39 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
+
 from beira.identity.schema import SCHEMA
+from beira.identity.shapes import Revocation
 from beira.store.postgres.cloud import PostgresCloud
 
 CHANNEL = "beira_identity"
 
 
+class Transaction:
+    """One transaction: what it is asked, which tenant it sees, and what it revokes."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.revocations: list[Revocation] = []
+
+    async def fetch(self, sql: str, *args: object) -> list[Any]:
+        return list(await self._connection.fetch(sql, *args))
+
+    async def fetchrow(self, sql: str, *args: object) -> Any:
+        return await self._connection.fetchrow(sql, *args)
+
+    async def fetchval(self, sql: str, *args: object) -> Any:
+        return await self._connection.fetchval(sql, *args)
+
+    async def execute(self, sql: str, *args: object) -> None:
+        await self._connection.execute(sql, *args)
+
+    async def use(self, tenant: str) -> None:
+        """From here on, see the rows of `tenant`."""
+        await self.execute("SELECT set_config('beira.tenant', $1, true)", tenant)
+
+    async def revoked(self, kind: str, id: str = "", tenant: str = "") -> None:
+        """Tell every replica when this commits; this one before the caller goes on."""
+        news = Revocation(kind=kind, id=id, tenant=tenant)
+        self.revocations.append(news)
+        payload = msgspec.json.encode(news).decode()
+        await self.execute("SELECT pg_notify($1, $2)", CHANNEL, payload)
+
+
 class Database:
-    """Transactions on the cloud's pool, as the program's role."""
+    """Transactions on the cloud's pool, as the program's role. `told` hears what they revoked."""
 
     def __init__(self, cloud: PostgresCloud) -> None:
         self.cloud = cloud
+        self.told: Callable[[Revocation], None] = lambda news: None
 
     @asynccontextmanager
-    async def open(self, tenant: str = "") -> AsyncIterator[Any]:
+    async def open(self, tenant: str = "") -> AsyncIterator[Transaction]:
         """A transaction that sees the rows of `tenant` (none without one).
 
         Raises Unavailable when the database is away, and the others of the store.
         """
-        async with self.cloud.connection() as connection, connection.transaction():
-            await connection.execute(f"SET LOCAL search_path = {SCHEMA}")
-            await use(connection, tenant)
-            yield connection
-
-
-async def use(connection: Any, tenant: str) -> None:
-    """From here on in this transaction, see the rows of `tenant`."""
-    await connection.execute("SELECT set_config('beira.tenant', $1, true)", tenant)
-
-
-async def notify(connection: Any, payload: str) -> None:
-    """Tell every replica, when this transaction commits."""
-    await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, payload)
+        async with self.cloud.connection() as connection:
+            transaction = Transaction(connection)
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL search_path = {SCHEMA}")
+                await transaction.use(tenant)
+                yield transaction
+        for news in transaction.revocations:
+            self.told(news)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc.jwk import OKPKey
 
 from beira.identity import tokens
-from beira.identity.database import Database, notify
+from beira.identity.database import Database, Transaction
 from beira.identity.vault import ServerKey, base64url
 from beira.kernel import limits
 
@@ -66,7 +66,7 @@ class KeyRing:
                 now_s + overlap_s,
             )
             kid = await self._add(connection, now_s)
-            await notify(connection, '{"kind":"keys"}')
+            await connection.revoked("keys")
         await self.load(now_s)
         return kid
 
@@ -84,7 +84,7 @@ class KeyRing:
             await self.load(now_s)
         return self.trusted(now_s)
 
-    async def _add(self, connection: Any, now_s: float) -> str:
+    async def _add(self, connection: Transaction, now_s: float) -> str:
         private = Ed25519PrivateKey.generate()
         public = base64url(private.public_key().public_bytes_raw())
         kid = public[:16]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from joserfc.jwk import OKPKey
 
 from beira.identity import tokens, vault
 from beira.identity.shapes import Challenge, EnrolRequest
-from beira.identity.vault import base64url, from_base64url
+from beira.identity.vault import ServerKey, base64url, from_base64url
 from beira.kernel import limits
 from beira.kernel.errors import Invalid
 
@@ -20,12 +21,13 @@ _ENROL = b"beira enrol 1"
 
 
 class NodeKey:
-    """An Ed25519 key in a file of mode 0600."""
+    """An Ed25519 key in a file of mode 0600. `seals` makes MACs for what this node alone checks."""
 
     def __init__(self, private: bytes) -> None:
         self._private = private
         self._key = Ed25519PrivateKey.from_private_bytes(private)
         self.public_key = base64url(self._key.public_key().public_bytes_raw())
+        self.seals = ServerKey(hashlib.sha256(b"beira node seals 1" + private).digest())
 
     def __repr__(self) -> str:
         return f"NodeKey({self.public_key[:8]}…)"

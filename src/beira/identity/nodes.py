@@ -13,8 +13,8 @@ from typing import Any
 import asyncpg
 
 from beira.identity import tokens, vault
-from beira.identity.core import Core, audit, checked_name, new_id, require_manager, revoked
-from beira.identity.database import use
+from beira.identity.core import Core, audit, checked_name, new_id, require_manager
+from beira.identity.database import Transaction
 from beira.identity.guard import network_of
 from beira.identity.node_key import proof_holds
 from beira.identity.qr import svg
@@ -119,7 +119,7 @@ class Nodes:
             if not await connection.fetchval(sql, node, *args):
                 raise NotFound("There is no such node.", hint="Choose one of the list.")
             await audit(connection, self._core, tenant, by, what, node)
-            await revoked(connection, "node", node, tenant)
+            await connection.revoked("node", node, tenant)
 
     # Enrolling
 
@@ -170,7 +170,7 @@ class Nodes:
         selector, secret = vault.split_code(request.code)
         async with self._core.database.open() as connection:
             tenant = await connection.fetchval("SELECT tenant_of_enrol_code($1)", selector)
-            await use(connection, tenant or "")
+            await connection.use(tenant or "")
             row = await connection.fetchrow(
                 "SELECT * FROM enrol_codes WHERE selector = $1 FOR UPDATE", selector
             )
@@ -187,7 +187,9 @@ class Nodes:
                 return await self._admit(connection, row, request.public_key)
             return await self._again(connection, row, request.public_key)
 
-    async def _admit(self, connection: Any, code: Any, public_key: str) -> Enrolled | BeiraError:
+    async def _admit(
+        self, connection: Transaction, code: Any, public_key: str
+    ) -> Enrolled | BeiraError:
         now, tenant = self._core.now(), code["tenant"]
         if await connection.fetchval("SELECT 1 FROM old_keys WHERE public_key = $1", public_key):
             return _refusal("key_known")
@@ -214,7 +216,9 @@ class Nodes:
         await audit(connection, self._core, tenant, f"node {node}", "node_enrolled", node)
         return await self._welcome(connection, node)
 
-    async def _replace(self, connection: Any, tenant: str, node: str, public_key: str) -> None:
+    async def _replace(
+        self, connection: Transaction, tenant: str, node: str, public_key: str
+    ) -> None:
         """The old machine's key is fenced: what it shows from now on says `node.replaced`."""
         now = self._core.now()
         await connection.execute(
@@ -230,9 +234,11 @@ class Nodes:
             public_key,
             now,
         )
-        await revoked(connection, "node", node, tenant)
+        await connection.revoked("node", node, tenant)
 
-    async def _again(self, connection: Any, code: Any, public_key: str) -> Enrolled | BeiraError:
+    async def _again(
+        self, connection: Transaction, code: Any, public_key: str
+    ) -> Enrolled | BeiraError:
         """The same machine asks again because it never got the answer."""
         if code["used_key"] != public_key:
             return _refusal("code_used")
@@ -241,7 +247,7 @@ class Nodes:
         )
         return await self._welcome(connection, node) if node else _refusal("code_used")
 
-    async def _welcome(self, connection: Any, node: str) -> Enrolled:
+    async def _welcome(self, connection: Transaction, node: str) -> Enrolled:
         row = await connection.fetchrow(
             "SELECT n.*, s.name AS site_name, s.groups, t.name AS tenant_name FROM nodes n"
             " JOIN sites s ON s.tenant = n.tenant AND s.id = n.site"
@@ -274,7 +280,7 @@ class Nodes:
             row = await connection.fetchrow("SELECT * FROM principal_of_node($1)", node)
             old = []
             if row is not None:
-                await use(connection, row["tenant"])
+                await connection.use(row["tenant"])
                 old = await connection.fetch(
                     "SELECT public_key FROM old_keys WHERE node = $1"
                     " ORDER BY replaced_at DESC LIMIT $2",
@@ -386,7 +392,7 @@ class Nodes:
         if held is None:
             raise _duplicated()
 
-    async def _mark_duplicated(self, connection: Any, tenant: str, node: str) -> None:
+    async def _mark_duplicated(self, connection: Transaction, tenant: str, node: str) -> None:
         marked = await connection.fetchval(
             "UPDATE nodes SET duplicated_at = $2 WHERE id = $1 AND duplicated_at IS NULL"
             " RETURNING id",

@@ -9,7 +9,6 @@ import pyotp
 
 from beira.identity import vault
 from beira.identity.core import Core, audit, checked_name, new_id
-from beira.identity.database import use
 from beira.identity.guard import network_of
 from beira.identity.qr import svg
 from beira.identity.sessions import Sessions, choose, gone, memberships
@@ -117,7 +116,7 @@ class People:
             if not await connection.fetchval("SELECT account_password($1, $2, $3)", *args):
                 raise Conflict("The password was just changed elsewhere.", code="auth.raced")
             ended = await self._sessions.end_all(connection, by.id, keep_session)
-            await use(connection, by.tenant)
+            await connection.use(by.tenant)
             await audit(connection, self._core, by.tenant, by, "password_changed")
         return ended
 
@@ -202,7 +201,7 @@ class People:
             signed = await self._sessions.open(
                 connection, account, chosen, every, label=label, address=address
             )
-            await use(connection, chosen.tenant)
+            await connection.use(chosen.tenant)
             await audit(
                 connection, self._core, chosen.tenant, account["email"], "sign_in",
                 signed.session, address=address,

@@ -6,8 +6,8 @@ import secrets
 from typing import Any
 
 from beira.identity import tokens
-from beira.identity.core import Core, audit, revoked
-from beira.identity.database import use
+from beira.identity.core import Core, audit
+from beira.identity.database import Transaction
 from beira.identity.rotation import Turn, decide
 from beira.identity.shapes import Membership, Session, SignedIn
 from beira.identity.vault import base64url, same
@@ -30,7 +30,7 @@ class Sessions:
 
     async def open(
         self,
-        connection: Any,
+        connection: Transaction,
         account: Any,
         membership: Membership,
         every: tuple[Membership, ...],
@@ -41,7 +41,7 @@ class Sessions:
         """A new session in `membership`'s tenant; the transaction must hold the account."""
         now, id = self._core.now(), secrets.token_hex(12)
         salt = secrets.token_bytes(16)
-        await use(connection, membership.tenant)
+        await connection.use(membership.tenant)
         await connection.execute(
             "INSERT INTO sessions (id, account, tenant, salt, turned_at, created_at, expires_at,"
             " label, address) VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8)",
@@ -98,9 +98,9 @@ class Sessions:
                 "SELECT session_tenant($1, $2)", access.sid, chosen.tenant
             ):
                 raise gone()
-            await use(connection, chosen.tenant)
+            await connection.use(chosen.tenant)
             await audit(connection, self._core, chosen.tenant, account["email"], "tenant_entered")
-            await revoked(connection, "session", access.sid)
+            await connection.revoked("session", access.sid)
         return self._tokens(account, access.sid, row["salt"], row["turn"], chosen, every)
 
     async def of(self, by: Principal, current: str = "") -> tuple[Session, ...]:
@@ -127,7 +127,7 @@ class Sessions:
         async with self._core.database.open() as connection:
             if not await self._end(connection, by.id, session):
                 raise NotFound("There is no such session.", hint="It may have ended already.")
-            await use(connection, by.tenant)
+            await connection.use(by.tenant)
             await audit(connection, self._core, by.tenant, by, "signed_out", session)
 
     async def revoke_all(self, by: Principal, *, keep: str | None = None) -> int:
@@ -154,20 +154,20 @@ class Sessions:
             )
 
     async def _end(
-        self, connection: Any, account: str, session: str | None, keep: str | None = None
+        self, connection: Transaction, account: str, session: str | None, keep: str | None = None
     ) -> int:
         ended = await connection.fetch(
             "SELECT sessions_end($1, $2, $3, $4) AS id", account, session, keep, self._core.now()
         )
         for row in ended:
-            await revoked(connection, "session", row["id"])
+            await connection.revoked("session", row["id"])
         return len(ended)
 
-    async def end_all(self, connection: Any, account: str, keep: str | None = None) -> int:
+    async def end_all(self, connection: Transaction, account: str, keep: str | None = None) -> int:
         """End all sessions of `account`, but `keep`; returns how many."""
         return await self._end(connection, account, None, keep)
 
-    async def _turn(self, connection: Any, row: Any, shown: int) -> int | None:
+    async def _turn(self, connection: Transaction, row: Any, shown: int) -> int | None:
         """The turn of the token to give, or None for one that was stolen."""
         now = self._core.now()
         until = min(now + limits.REFRESH_TOKEN_S, row["created_at"] + SESSION_MOST_S)
@@ -247,7 +247,7 @@ class Sessions:
         )
 
 
-async def memberships(connection: Any, account: str) -> tuple[Membership, ...]:
+async def memberships(connection: Transaction, account: str) -> tuple[Membership, ...]:
     rows = await connection.fetch("SELECT * FROM memberships_of($1)", account)
     return tuple(
         Membership(

@@ -13,9 +13,8 @@ from beira.identity.core import (
     new_id,
     require_admin,
     require_manager,
-    revoked,
 )
-from beira.identity.database import use
+from beira.identity.database import Transaction
 from beira.identity.guard import network_of
 from beira.identity.shapes import ROLES, AuditEntry, Invitation, Member, SiteInfo, Tenant
 from beira.kernel import limits
@@ -87,7 +86,7 @@ class Tenants:
             if not await connection.fetchval(sql, *args):
                 raise _no_site()
             await audit(connection, self._core, tenant, by, "site_changed", site)
-            await revoked(connection, "tenant", tenant=tenant)
+            await connection.revoked("tenant", tenant=tenant)
 
     async def sites(self, by: Principal) -> tuple[SiteInfo, ...]:
         async with self._core.database.open(require_manager(by)) as connection:
@@ -179,7 +178,9 @@ class Tenants:
         await core.guard.refund(keys)
         return str(row["email"])
 
-    async def _join(self, connection: Any, row: Any, account: Any, hashed: str, name: str) -> None:
+    async def _join(
+        self, connection: Transaction, row: Any, account: Any, hashed: str, name: str
+    ) -> None:
         tenant, email, now = row["tenant"], row["email"], self._core.now()
         id = account["id"] if account else new_id()
         if account is None:
@@ -200,12 +201,12 @@ class Tenants:
             row["sites"],
         )
         await audit(connection, self._core, tenant, email, "joined", id, detail=row["role"])
-        await revoked(connection, "account", id, tenant)
+        await connection.revoked("account", id, tenant)
 
-    async def _invitation(self, connection: Any, selector: str, secret: str) -> Any:
+    async def _invitation(self, connection: Transaction, selector: str, secret: str) -> Any:
         """The invitation, locked, if the code is right and still good."""
         tenant = await connection.fetchval("SELECT tenant_of_invitation($1)", selector)
-        await use(connection, tenant or "")
+        await connection.use(tenant or "")
         row = await connection.fetchrow(
             "SELECT * FROM invitations WHERE selector = $1 FOR UPDATE", selector
         )
@@ -236,7 +237,7 @@ class Tenants:
                 None if sites is None else list(sites),
             )
             await audit(connection, self._core, tenant, by, "role_changed", account, detail=role)
-            await revoked(connection, "account", account, tenant)
+            await connection.revoked("account", account, tenant)
 
     async def remove_member(self, by: Principal, account: str) -> None:
         """Take a person out of the tenant, at once. The last owner stays."""
@@ -245,7 +246,7 @@ class Tenants:
             await self._lock_owners(connection, account, stays=False)
             await connection.execute("DELETE FROM memberships WHERE account = $1", account)
             await audit(connection, self._core, tenant, by, "member_removed", account)
-            await revoked(connection, "account", account, tenant)
+            await connection.revoked("account", account, tenant)
 
     async def audit(self, by: Principal, *, limit: int = 100) -> tuple[AuditEntry, ...]:
         """What was done with identity in this tenant, the newest first."""
@@ -259,14 +260,14 @@ class Tenants:
         names = AuditEntry.__struct_fields__
         return tuple(AuditEntry(**{n: r[n] for n in names}) for r in rows)
 
-    async def _check_sites(self, connection: Any, sites: tuple[str, ...] | None) -> None:
+    async def _check_sites(self, connection: Transaction, sites: tuple[str, ...] | None) -> None:
         known = await connection.fetchval(
             "SELECT count(*) FROM sites WHERE id = ANY ($1)", list(sites or ())
         )
         if known != len(set(sites or ())):
             raise _no_site()
 
-    async def _lock_owners(self, connection: Any, account: str, *, stays: bool) -> None:
+    async def _lock_owners(self, connection: Transaction, account: str, *, stays: bool) -> None:
         """Raises NotFound for no member, Conflict `identity.last_owner`; the rows stay locked."""
         rows = await connection.fetch(
             "SELECT account, role, sites FROM memberships WHERE role = 'owner' OR account = $1"

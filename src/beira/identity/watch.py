@@ -85,6 +85,9 @@ class Watch:
 
     def tell(self, news: Revocation) -> None:
         """Forget what `news` touches and pass it on."""
+        if news.kind == "keys":
+            self._keys_stale.set()
+            return
         self._told += 1
         self._memory = {k: v for k, v in self._memory.items() if not _touches(news, k, v[0])}
         for listener in list(self._listeners):
@@ -98,10 +101,7 @@ class Watch:
             news = msgspec.json.decode(payload, type=Revocation)
         except msgspec.MsgspecError:
             news = Revocation(kind="lost")
-        if news.kind == "keys":
-            self._keys_stale.set()
-        else:
-            self.tell(news)
+        self.tell(news)
 
     async def _listen(self, first: asyncio.Event) -> None:
         wait_s = limits.RECONNECT_FIRST_S
