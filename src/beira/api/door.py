@@ -45,7 +45,13 @@ class Door:
 
     async def caller(self, headers: Mapping[str, str]) -> Caller:
         """Raises Unauthenticated without a good token, Denied outside the host's tenant."""
-        return await self.caller_of(bearer(headers))
+        token = bearer(headers)
+        try:
+            return await self.caller_of(token)
+        except Unauthenticated:
+            if headers.get("apikey") == token:
+                raise _nobody() from None
+            raise
 
     async def caller_of(self, token: str) -> Caller:
         principal = await self._authenticator.principal(token)
@@ -65,8 +71,13 @@ def bearer(headers: Mapping[str, str]) -> str:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token or len(token) > TOKEN_CHARS:
-        raise Unauthenticated(
-            "Nobody is signed in.",
-            hint="Sign in at /auth/v1/token and send Authorization: Bearer <access token>.",
-        )
+        raise _nobody()
     return token
+
+
+def _nobody() -> Unauthenticated:
+    """Supabase's clients send their `apikey` as the token while nobody is signed in."""
+    return Unauthenticated(
+        "Nobody is signed in.",
+        hint="Sign in at /auth/v1/token and send Authorization: Bearer <access token>.",
+    )

@@ -137,11 +137,26 @@ def on_any_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     return answer(BeiraError("Something failed here.", hint="The log has the details."))
 
 
+def _for_auth(handler: Any) -> Any:
+    """Supabase's sign-in clients look for `error_code` and `msg`."""
+
+    def handle(request: Request[Any, Any, Any], error: Any) -> Response[bytes]:
+        response: Response[bytes] = handler(request, error)
+        body = msgspec.json.decode(response.content)
+        response.content = msgspec.json.encode(
+            body | {"error_code": body["code"], "msg": body["message"]}
+        )
+        return response
+
+    return handle
+
+
 HANDLERS: dict[int | type[Exception], Any] = {
     BeiraError: on_beira_error,
     HTTPException: on_http_error,
     Exception: on_any_error,
 }
+AUTH_HANDLERS = {kind: _for_auth(handler) for kind, handler in HANDLERS.items()}
 
 
 def _details(details: dict[str, object]) -> str | None:

@@ -15,7 +15,7 @@ from litestar.plugins import InitPlugin
 from beira.api.auth import auth_routes
 from beira.api.describe import describe_routes
 from beira.api.door import Door
-from beira.api.errors import HANDLERS, on_http_error
+from beira.api.errors import AUTH_HANDLERS, HANDLERS, on_http_error
 from beira.api.ports import NodeDoor, Revocations, SignIn
 from beira.api.realtime import Realtime, realtime_routes
 from beira.api.records import records_routes
@@ -79,7 +79,7 @@ class Api(InitPlugin):
         rest = [*records_routes(self._door), *rpc_routes(self._door), *describe_routes(self._door)]
         return [
             _router("/rest/v1", rest),
-            _router("/auth/v1", self._auth()),
+            _router("/auth/v1", self._auth(), AUTH_HANDLERS),
             _router("/realtime/v1", realtime_routes(self._door, self.realtime)),
             healthz,
             metrics,
@@ -96,11 +96,11 @@ class Api(InitPlugin):
         return request.headers.get("x-forwarded-for", near).rpartition(",")[2].strip()[:64]
 
 
-def _router(path: str, handlers: list[Any]) -> Router:
+def _router(path: str, handlers: list[Any], errors: Any = HANDLERS) -> Router:
     return Router(
         path=path,
         route_handlers=handlers,
-        exception_handlers=HANDLERS,
+        exception_handlers=errors,
         request_max_body_size=limits.BODY_BYTES,
         include_in_schema=False,
     )

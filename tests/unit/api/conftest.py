@@ -9,10 +9,10 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest_asyncio
+from tests.unit.api.shop import Tickets, application, listening, memory_host
 from yarl import URL
 
 from beira.host import Host
-from tests.unit.api.shop import Tickets, application, listening, memory_host
 
 
 @dataclass
