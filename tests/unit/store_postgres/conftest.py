@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import pytest
-
-from beira.kernel.collection import Registry
-from beira.store.postgres import PostgresCloud, PostgresStore
 from tests.contract.postgres_fixture import (  # noqa: F401
     fresh_tenant,
     postgres_cloud,
@@ -11,6 +8,9 @@ from tests.contract.postgres_fixture import (  # noqa: F401
     postgres_server,
 )
 from tests.unit.store_postgres.collections_ import REGISTRY
+
+from beira.kernel.collection import Registry
+from beira.store.postgres import PostgresCloud, PostgresStore
 
 
 @pytest.fixture(scope="session")

@@ -11,14 +11,14 @@ import pytest
 import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.contract.postgres_fixture import fresh_tenant
+from tests.unit.store_postgres.collections_ import row, sale
 
 from beira.kernel.clock import Stamp
 from beira.kernel.collection import timestamp
 from beira.kernel.record import Row
 from beira.store.postgres import PostgresCloud, PostgresStore
 from beira.store.rows import normal
-from tests.contract.postgres_fixture import fresh_tenant
-from tests.unit.store_postgres.collections_ import row, sale
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 import pytest_asyncio
+from tests.contract.postgres_fixture import fresh_tenant
+from tests.unit.store_postgres.collections_ import row, sale
 
 from beira.kernel.errors import Invalid
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud, PostgresStore
-from tests.contract.postgres_fixture import fresh_tenant
-from tests.unit.store_postgres.collections_ import row, sale
 
 TABLES = ("sales", "products", "_streams", "_stream_heads", "_marks")
 

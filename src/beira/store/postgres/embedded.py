@@ -191,8 +191,14 @@ class EmbeddedPostgres:
         self._directory.chmod(self._directory.stat().st_mode | 0o011)
         try:
             subprocess.run(
-                [self._bin / "postgres", "--version"],
-                cwd=self._directory,
+                [
+                    "/bin/sh",
+                    "-c",
+                    'cd "$1" && exec "$2" --version',
+                    "sh",
+                    str(self._directory),
+                    str(self._bin / "postgres"),
+                ],
                 user=self._account,
                 check=True,
                 capture_output=True,

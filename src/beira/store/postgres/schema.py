@@ -212,28 +212,41 @@ async def _move_from_extra(owner: asyncpg.Connection, name: str, new: dict[str, 
     table = f"{SCHEMA}.{quoted(name)}"
     await owner.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
     names = " OR ".join(f"strpos(_extra::text, '\"{field}\"') > 0" for field in new)
-    cursor = await owner.cursor(
-        f"SELECT tenant_id, id, _extra FROM {table} WHERE _extra IS NOT NULL AND ({names})"  # noqa: S608
+    page = (
+        f"SELECT tenant_id, id, _extra FROM {table} "  # noqa: S608
+        f"WHERE (tenant_id, id) > ($1, $2) AND _extra IS NOT NULL AND ({names}) "
+        "ORDER BY tenant_id, id LIMIT $3"
     )
-    while records := await cursor.fetch(_MOVE_ROWS):
-        extras = [msgspec.json.decode(record["_extra"]) for record in records]
-        columns = {field: _taken(extras, field, kind) for field, kind in new.items()}
-        left = [msgspec.json.encode(extra).decode() if extra else None for extra in extras]
-        sets = ", ".join(f"{quoted(field)} = u.{quoted(field)}" for field in new)
-        arrays = ", ".join(
-            f"${at}::{SQL_TYPES[kind]}[]" for at, kind in enumerate(new.values(), start=4)
-        )
-        await owner.execute(
-            f"UPDATE {table} AS t SET _extra = u.e, {sets} "  # noqa: S608
-            f"FROM unnest($1::text[], $2::text[], $3::json[], {arrays}) "
-            f"AS u (tenant_id, id, e, {', '.join(map(quoted, new))}) "
-            "WHERE t.tenant_id = u.tenant_id AND t.id = u.id",
-            [record["tenant_id"] for record in records],
-            [record["id"] for record in records],
-            left,
-            *columns.values(),
-        )
+    last = ("", "")
+    while records := await owner.fetch(page, *last, _MOVE_ROWS):
+        last = (records[-1]["tenant_id"], records[-1]["id"])
+        await _move(owner, table, new, records)
     await owner.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
+
+
+async def _move(
+    owner: asyncpg.Connection,
+    table: str,
+    new: dict[str, FieldType],
+    records: list[asyncpg.Record],
+) -> None:
+    extras = [msgspec.json.decode(record["_extra"]) for record in records]
+    columns = [_taken(extras, field, kind) for field, kind in new.items()]
+    left = [msgspec.json.encode(extra).decode() if extra else None for extra in extras]
+    sets = ", ".join(f"{quoted(field)} = u.{quoted(field)}" for field in new)
+    arrays = ", ".join(
+        f"${at}::{SQL_TYPES[kind]}[]" for at, kind in enumerate(new.values(), start=4)
+    )
+    await owner.execute(
+        f"UPDATE {table} AS t SET _extra = u.e, {sets} "  # noqa: S608
+        f"FROM unnest($1::text[], $2::text[], $3::json[], {arrays}) "
+        f"AS u (tenant_id, id, e, {', '.join(map(quoted, new))}) "
+        "WHERE t.tenant_id = u.tenant_id AND t.id = u.id",
+        [record["tenant_id"] for record in records],
+        [record["id"] for record in records],
+        left,
+        *columns,
+    )
 
 
 def _taken(extras: list[dict[str, Value]], field: str, kind: FieldType) -> list[Value]:
