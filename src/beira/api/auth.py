@@ -95,10 +95,14 @@ def _account_routes(given: _Given) -> list[HTTPRouteHandler]:
 
     @put("/user", status_code=200)
     async def change(request: AnyRequest) -> Response[bytes]:
-        """A new password; the present one must be given with it."""
+        """A new password, with the present one; or another name."""
         token, body = bearer(request.headers), await _object(request)
-        old = _text(body, "current_password")
-        await given().change_password(token, old, _text(body, "password"))
+        data = body.get("data")
+        if isinstance(data, dict) and "name" in data:
+            await given().rename(token, _text(data, "name"))
+        if "password" in body:
+            old = _text(body, "current_password")
+            await given().change_password(token, old, _text(body, "password"))
         return _json(_user(await given().person(token)))
 
     @post("/factors", status_code=200)
@@ -107,7 +111,7 @@ def _account_routes(given: _Given) -> list[HTTPRouteHandler]:
         token, body = bearer(request.headers), await _object(request)
         if body.get("factor_type", "totp") != "totp":
             raise Invalid("Only factor_type totp is covered.", code="auth.factor_unsupported")
-        setup = await given().begin_totp(token, _text(body, "password"))
+        setup = await given().begin_totp(token, _text(body, "password", ""))
         totp = {"qr_code": setup.qr_svg, "secret": setup.secret, "uri": setup.uri}
         return _json(
             {
@@ -128,9 +132,9 @@ def _account_routes(given: _Given) -> list[HTTPRouteHandler]:
 
     @delete("/factors/totp", status_code=200)
     async def remove(request: AnyRequest) -> Response[bytes]:
-        """Turn the second factor off, with the password and a last code."""
+        """Turn the second factor off, with a last code of it or a recovery code."""
         token, body = bearer(request.headers), await _object(request)
-        await given().disable_totp(token, _text(body, "password"), _text(body, "code"))
+        await given().disable_totp(token, _text(body, "code"))
         return Response(content=b"", status_code=204)
 
     return [user, change, enrol, verify, remove]

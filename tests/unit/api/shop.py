@@ -197,7 +197,10 @@ class PasswordOnly:
         if code != "123456":
             raise Unauthenticated("The code is wrong.", code="auth.totp_wrong")
 
-    async def disable_totp(self, token: str, password: str, code: str) -> None:
+    async def disable_totp(self, token: str, code: str) -> None:
+        return None
+
+    async def rename(self, token: str, name: str) -> None:
         return None
 
     def jwks(self) -> dict[str, object]:
