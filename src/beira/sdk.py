@@ -1,6 +1,6 @@
 """What the kernel offers an app. Apps import this module, and nothing else of Beira."""
 
-from beira.host.host import Host, Place
+from beira.host import Host, News, Place
 from beira.kernel.access import Kind, Principal, group_partition, node_partition, site_partition
 from beira.kernel.app import App
 from beira.kernel.collection import (
@@ -38,7 +38,6 @@ from beira.kernel.errors import (
 from beira.kernel.query import Column, Compare, Every, Measure, Not, Op, Order, Query, Some, where
 from beira.kernel.record import Fact, State
 from beira.kernel.system import Alert, Setting, Site
-from beira.store.port import News
 
 __all__ = [
     "BOTH", "CRITICAL", "DOWN", "IMPORTANT", "LOCAL", "NODE", "NORMAL", "SITE", "TENANT", "UP",

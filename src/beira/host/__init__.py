@@ -2,5 +2,6 @@
 
 from beira.host.host import Host, Place
 from beira.host.wall import SystemWall, Wall
+from beira.store.port import News
 
-__all__ = ["Host", "Place", "SystemWall", "Wall"]
+__all__ = ["Host", "News", "Place", "SystemWall", "Wall"]

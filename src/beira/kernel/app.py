@@ -29,6 +29,8 @@ class App:
     cloud: the same, run by the cloud
     pages: a list of Litestar route handlers, mounted by the portal of either host
     menu:  (path, name in pt-BR, name in English) of the pages people should find
+    demo:  a function of a tenant's name that gives sample records for the demonstration
+    doctor: an async function of a node's folder that gives findings for `beira node doctor`
     """
 
     name: str
@@ -40,6 +42,8 @@ class App:
     cloud: str = ""
     pages: str = ""
     menu: tuple[tuple[str, str, str], ...] = ()
+    demo: str = ""
+    doctor: str = ""
 
 
 @dataclass

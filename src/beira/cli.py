@@ -1,0 +1,288 @@
+"""The `beira` command: the demonstration, the two programs, and what one asks of them by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import beira
+from beira.host.logs import configure_logs
+from beira.host.serve import Listen
+from beira.kernel.errors import BeiraError
+
+console = Console()
+problems = Console(stderr=True)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Software that works offline first."
+)
+node_app = typer.Typer(no_args_is_help=True, help="The program on the device.")
+cloud_app = typer.Typer(
+    no_args_is_help=True, help="The service that collects, distributes and shows."
+)
+app.add_typer(node_app, name="node")
+app.add_typer(cloud_app, name="cloud")
+
+Data = Annotated[Path, typer.Option("--data", help="The folder that holds everything it keeps.")]
+HostName = Annotated[
+    str, typer.Option("--host", help="The address to listen on; loopback by default.")
+]
+Certificate = Annotated[
+    Path | None, typer.Option("--tls-cert", help="A certificate chain in PEM form.")
+]
+Key = Annotated[Path | None, typer.Option("--tls-key", help="The certificate's key in PEM form.")]
+SelfSigned = Annotated[
+    bool, typer.Option("--tls-self-signed", help="Make a certificate for this LAN.")
+]
+Address = Annotated[
+    str, typer.Option("--node", envvar="BEIRA_NODE", help="A node's address or name.")
+]
+Apps = Annotated[list[str] | None, typer.Option("--app", help="Only these apps; all by default.")]
+CaFile = Annotated[Path | None, typer.Option("--ca", help="Trust this certificate for the cloud.")]
+
+
+@app.command()
+def demo(
+    data: Data = Path(".demo"),
+    port: Annotated[int, typer.Option(help="The first of the ports to use.")] = 8400,
+) -> None:
+    """Run a cloud, its portal and three shops on this machine."""
+    from beira.demo.program import running
+
+    async def main(stop: asyncio.Event) -> None:
+        with console.status("Preparando a demonstração…"):
+            stack = contextlib.AsyncExitStack()
+            running_demo = await stack.enter_async_context(running(data, port))
+        async with stack:
+            _show_demo(running_demo)
+            await stop.wait()
+            console.print("Parando…")
+
+    _run(main, logs=data / "cloud.log")
+
+
+def _show_demo(running_demo: Any) -> None:
+    table = Table(title="Beira", show_header=False, title_justify="left")
+    table.add_row("Demonstração", f"[bold]{running_demo.page}[/bold]  (os cabos de rede)")
+    table.add_row("Portal", f"[bold]{running_demo.portal}[/bold]")
+    for sign_in in running_demo.sign_ins:
+        table.add_row(f"  {sign_in.tenant}", f"{sign_in.email}   senha: {sign_in.password}")
+    for node in running_demo.nodes:
+        table.add_row(node.shop.name, f"[bold]{node.address}/balcao[/bold]")
+    console.print(table)
+    console.print('Em outro terminal: beira say "registrar ponto do João Silva às 14:30"')
+    console.print("Ctrl-C termina; os dados ficam. `make clean-demo` os esquece.")
+
+
+@app.command()
+def say(
+    text: Annotated[str, typer.Argument(help="What to say.")] = "",
+    wav: Annotated[Path | None, typer.Option(help="Say what this recording says.")] = None,
+    node: Address = "",
+) -> None:
+    """Say something to a node's assistant, and print its answer."""
+    from beira.node import asking
+
+    answer = _asked(asking.say(asking.address_of(node), text, wav))
+    console.print(f"[dim]{answer.heard}[/dim]")
+    console.print(f"[bold]{answer.show}[/bold]")
+    raise typer.Exit(0 if answer.understood else 1)
+
+
+@node_app.command("run")
+def node_run(
+    data: Data = Path("/var/lib/beira"),
+    host: HostName = "127.0.0.1",
+    port: int = 8700,
+    cloud: Annotated[
+        str, typer.Option(help="The cloud's address, if not that of its enrolment.")
+    ] = "",
+    http_only: Annotated[bool, typer.Option(help="Use no WebSocket.")] = False,
+    tls_cert: Certificate = None,
+    tls_key: Key = None,
+    tls_self_signed: SelfSigned = False,
+    ca: CaFile = None,
+    apps: Apps = None,
+) -> None:
+    """Run this node."""
+    from beira.host.certificates import self_signed, trusting
+    from beira.node.program import NodeConfig, running
+
+    if tls_self_signed:
+        tls_cert, tls_key = self_signed(data)
+    config = NodeConfig(
+        data=data,
+        listen=Listen(host, port, tls_cert, tls_key),
+        apps=tuple(apps or ()),
+        cloud=cloud,
+        http_only=http_only,
+        ssl=trusting(ca),
+    )
+
+    async def main(stop: asyncio.Event) -> None:
+        async with running(config) as node:
+            problems.print(f"{node.host.place.name}: {node.address}")
+            await stop.wait()
+
+    _run(main)
+
+
+@node_app.command("enrol")
+def node_enrol(
+    url: Annotated[str, typer.Argument(help="The cloud's address.")],
+    code: Annotated[str, typer.Argument(help="The one-time code from the portal.")],
+    data: Data = Path("/var/lib/beira"),
+    ca: CaFile = None,
+) -> None:
+    """Make this machine a node, with a one-time code from the portal."""
+    from beira.host.certificates import trusting
+    from beira.node.program import enrol
+
+    me = _asked(enrol(data, url, code, ssl=trusting(ca))).enrolled
+    console.print(f"This is now [bold]{me.name}[/bold] of {me.tenant_name}, at {me.site_name}.")
+    console.print(f"Start it: beira node run --data {data}")
+
+
+@node_app.command("status")
+def node_status(node: Address = "") -> None:
+    """Show how a node is: its link, what waits by lane, and what to do about errors."""
+    from beira.node import asking
+
+    report = _asked(asking.status(asking.address_of(node)))
+    table = Table(title=f"{report.name} ({report.tenant} / {report.site})", title_justify="left")
+    for column in ("lane", "waiting", "oldest", "met", "late"):
+        table.add_column(column, justify="right" if column != "lane" else "left")
+    for name, lane in report.lanes.items():
+        table.add_row(name, str(lane.waiting), f"{lane.oldest_s} s", str(lane.met), str(lane.late))
+    console.print(table)
+    link = f"connected by {report.link}" if report.connected else "not connected"
+    console.print(f"Link: {link}; round trip {report.rtt_ms or '–'} ms; skew {report.skew_ms} ms")
+    console.print(f"Bytes: {report.bytes_raw} as written, {report.bytes_sent} sent")
+    if report.last_error:
+        console.print(f"[red]{report.last_error}[/red] {report.next_step}")
+
+
+@node_app.command("doctor")
+def node_doctor(data: Data = Path("/var/lib/beira"), apps: Apps = None) -> None:
+    """Say what a node has, what is missing, and how to get it."""
+    from beira.node.doctor import diagnose
+
+    findings = _asked(diagnose(data, tuple(apps or ())))
+    for finding in findings:
+        mark = "[green]ok[/green]  " if finding.ok else "[red]no[/red]  "
+        console.print(f"{mark}{finding.name}: {finding.what}")
+        if finding.next_step:
+            console.print(f"      [yellow]{finding.next_step}[/yellow]")
+    raise typer.Exit(0 if all(f.ok for f in findings) else 1)
+
+
+@cloud_app.command("run")
+def cloud_run(
+    data: Data = Path("/var/lib/beira-cloud"),
+    host: HostName = "127.0.0.1",
+    port: int = 8600,
+    database_url: Annotated[str, typer.Option(envvar="DATABASE_URL")] = "",
+    owner_url: Annotated[str, typer.Option(envvar="DATABASE_OWNER_URL")] = "",
+    public_url: Annotated[str, typer.Option(envvar="BEIRA_PUBLIC_URL")] = "",
+    tls_cert: Certificate = None,
+    tls_key: Key = None,
+    tls_self_signed: SelfSigned = False,
+    apps: Apps = None,
+) -> None:
+    """Run one replica of the cloud; without DATABASE_URL an embedded PostgreSQL runs in --data."""
+    from beira.cloud.program import CloudConfig, running
+    from beira.host.certificates import self_signed
+
+    if tls_self_signed:
+        tls_cert, tls_key = self_signed(data)
+    config = CloudConfig(
+        data=data,
+        listen=Listen(host, port, tls_cert, tls_key),
+        database_url=database_url,
+        owner_url=owner_url,
+        public_url=public_url,
+        apps=tuple(apps or ()),
+    )
+
+    async def main(stop: asyncio.Event) -> None:
+        async with running(config) as (_, address):
+            problems.print(f"Cloud: {address}")
+            await stop.wait()
+
+    _run(main)
+
+
+@cloud_app.command("first-owner")
+def cloud_first_owner(
+    tenant: Annotated[str, typer.Argument(help="The first tenant's name.")],
+    email: Annotated[str, typer.Argument(help="Its owner's e-mail.")],
+    data: Data = Path("/var/lib/beira-cloud"),
+    database_url: Annotated[str, typer.Option(envvar="DATABASE_URL")] = "",
+    owner_url: Annotated[str, typer.Option(envvar="DATABASE_OWNER_URL")] = "",
+) -> None:
+    """Make the first tenant and its owner in an empty cloud; prints a password made up for it."""
+    from beira.cloud.program import CloudConfig, first_owner
+
+    config = CloudConfig(data, Listen(), database_url=database_url, owner_url=owner_url)
+    made = _asked(first_owner(config, tenant, email))
+    console.print(f"{made.email}   password: [bold]{made.password}[/bold]")
+    console.print("It is shown only now. Sign in, and change it under your account.")
+
+
+def version(wanted: bool) -> None:
+    if wanted:
+        console.print(beira.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=version, is_eager=True)] = False,
+) -> None:
+    """Options of the command as a whole."""
+
+
+def _run(
+    main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], logs: Path | None = None
+) -> None:
+    """Run a program until it is told to stop by a signal."""
+    configure_logs(logs)
+
+    async def until_told() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        await main(stop)
+
+    asyncio.run(until_told())
+
+
+def _asked(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run something short, its logs quiet."""
+    configure_logs(Path(os.devnull))
+    return asyncio.run(work)
+
+
+def main() -> None:
+    """The entry point: errors people can act on are printed with their next step, not as a trace."""
+    try:
+        app()
+    except BeiraError as error:
+        problems.print(f"[red]{error.message}[/red] [dim]({error.code})[/dim]", highlight=False)
+        if error.hint:
+            problems.print(f"→ {error.hint}", highlight=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""One replica of the cloud: database, identity, gate, API and portal, made and joined together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from litestar import Litestar
+
+import beira
+from beira.api import Api, Door
+from beira.cloud.doors import CloudNodes, CloudSignIn
+from beira.cloud.places import follow_places
+from beira.host import Host, Place, SystemWall, Wall
+from beira.host.apps import installed, load
+from beira.host.serve import Listen, serving
+from beira.identity import Identity, server_key
+from beira.identity.shapes import FirstOwner, Revocation
+from beira.kernel import limits
+from beira.kernel.access import Principal
+from beira.kernel.app import Catalogue
+from beira.kernel.errors import BeiraError, Conflict, Denied
+from beira.portal import Portal
+from beira.store.postgres import EmbeddedPostgres, PostgresCloud
+from beira.sync.gate import Gate
+from beira.sync.routes import sync_routes
+from beira.sync.streams import feed_route
+
+log = structlog.get_logger(__name__)
+EPOCH_MARK = "cloud.epoch"
+TIDY_EVERY_S = 3_600
+
+
+@dataclass(frozen=True)
+class CloudConfig:
+    """What the operator decides. Without `database_url` an embedded PostgreSQL runs in `data`."""
+
+    data: Path
+    listen: Listen
+    database_url: str = ""
+    owner_url: str = ""
+    public_url: str = ""
+    apps: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+
+
+class Cloud:
+    """What the parts of one replica share: a host for each tenant, made when first asked for."""
+
+    def __init__(
+        self, database: PostgresCloud, identity: Identity, catalogue: Catalogue, wall: Wall
+    ) -> None:
+        self.database = database
+        self.identity = identity
+        self.catalogue = catalogue
+        self._wall = wall
+        self._replica = f"cloud-{secrets.token_hex(4)}"
+        self._hosts: dict[str, Host] = {}
+        self._making = asyncio.Lock()
+        self._stack = contextlib.AsyncExitStack()
+
+    async def host_of(self, principal: Principal) -> Host:
+        """The data of whoever asks. Raises Denied for a platform admin outside any tenant."""
+        if not principal.tenant:
+            raise Denied(
+                "Platform administrators see no tenant's data.", hint="Sign in to a tenant."
+            )
+        return await self.host_of_tenant(principal.tenant)
+
+    async def host_of_tenant(self, tenant: str) -> Host:
+        if tenant not in self._hosts:
+            async with self._making:
+                if tenant not in self._hosts:
+                    self._hosts[tenant] = await self._make_host(tenant)
+        return self._hosts[tenant]
+
+    async def epoch_of(self, tenant: str) -> str:
+        """What names this database: a restored or another one would have another."""
+        store = (await self.host_of_tenant(tenant)).store
+        marks = await store.marks(EPOCH_MARK)
+        if EPOCH_MARK not in marks:
+            with contextlib.suppress(Conflict):
+                made = secrets.token_hex(8)
+                await store.commit([], marks={EPOCH_MARK: made}, expect={EPOCH_MARK: None})
+            marks = await store.marks(EPOCH_MARK)
+        return str(marks[EPOCH_MARK])
+
+    async def follow_places(self, tenant: str) -> None:
+        await follow_places(await self.host_of_tenant(tenant), self.identity)
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+    async def _make_host(self, tenant: str) -> Host:
+        host = Host(
+            place=Place(tenant=tenant, node=self._replica),
+            store=self.database.tenant(tenant),
+            catalogue=self.catalogue,
+            wall=self._wall,
+            route=feed_route(self.catalogue.collections),
+        )
+        await host.start()
+        await follow_places(host, self.identity)
+        for app in self.catalogue.apps:
+            if app.cloud:
+                await self._stack.enter_async_context(load(app.cloud)(host))
+        return host
+
+
+@contextlib.asynccontextmanager
+async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
+    """Run a replica while the context lasts; gives its parts and its address."""
+    config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    catalogue = installed(config.apps)
+    async with contextlib.AsyncExitStack() as stack:
+        database = await _database(config, catalogue, stack)
+        public_url = config.public_url or f"{config.listen.scheme}://localhost:{config.listen.port}"
+        key = server_key(config.data)
+        identity = Identity(database, key, public_url=public_url)
+        await identity.start()
+        stack.push_async_callback(identity.close)
+        cloud = Cloud(database, identity, catalogue, SystemWall())
+        stack.push_async_callback(cloud.close)
+        gate = Gate(
+            host_of=cloud.host_of_tenant,
+            epoch_of=cloud.epoch_of,
+            tickets=identity.nodes,
+            release=beira.__version__,
+        )
+        stack.callback(identity.subscribe(lambda news: _cut(gate, news)))
+        tidying = asyncio.create_task(_tidy(identity))
+        stack.callback(tidying.cancel)
+        address = await stack.enter_async_context(serving(_app(cloud, gate, config), config.listen))
+        log.info("cloud.serving", address=address, release=beira.__version__)
+        yield cloud, address
+
+
+async def first_owner(config: CloudConfig, tenant: str, email: str) -> FirstOwner:
+    """Make the first tenant and its owner. Raises Conflict `identity.not_first` if there is one."""
+    config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    async with contextlib.AsyncExitStack() as stack:
+        database = await _database(config, installed(config.apps), stack)
+        identity = Identity(database, server_key(config.data), public_url="http://localhost")
+        await identity.start()
+        stack.push_async_callback(identity.close)
+        return await identity.people.create_first_owner(tenant, email)
+
+
+def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
+    door = Door(cloud.identity, cloud)
+    return Litestar(
+        route_handlers=[sync_routes(gate, cloud.identity.principal)],
+        plugins=[
+            Api(
+                door,
+                sign_in=CloudSignIn(cloud.identity),
+                nodes=CloudNodes(cloud.identity, cloud.follow_places),
+                revocations=cloud.identity,
+            ),
+            Portal(door=door, identity=cloud.identity, cloud=cloud),
+        ],
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=limits.MESSAGE_BYTES,
+    )
+
+
+async def _database(
+    config: CloudConfig, catalogue: Catalogue, stack: contextlib.AsyncExitStack
+) -> PostgresCloud:
+    dsn, owner = config.database_url, config.owner_url or None
+    if not dsn:
+        embedded = await EmbeddedPostgres.start(config.data / "postgres")
+        stack.push_async_callback(embedded.stop)
+        dsn, owner = embedded.dsn, embedded.owner_dsn
+    database = await PostgresCloud.open(dsn, catalogue.collections, owner_dsn=owner)
+    stack.push_async_callback(database.close)
+    return database
+
+
+def _cut(gate: Gate, news: Revocation) -> None:
+    if news.kind == "node":
+        gate.cut(news.tenant, news.id, Denied("This node was revoked.", code="node.revoked"))
+
+
+async def _tidy(identity: Identity) -> None:
+    while True:
+        await asyncio.sleep(TIDY_EVERY_S)
+        try:
+            await identity.tidy()
+        except BeiraError as error:
+            log.info("identity.not_tidied", why=error.message)

@@ -1,0 +1,102 @@
+"""What the command line asks of a running node, at its address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import aiohttp
+import msgspec
+
+from beira.kernel.errors import BeiraError, Corrupt, Invalid, NotFound, Unavailable
+from beira.node.status import NodeStatusReport
+
+T = TypeVar("T")
+DEMO_NODES = Path(".demo/nodes.json")
+DEFAULT = "http://127.0.0.1:8700"
+TIMEOUT_S = 30
+
+
+class Answer(msgspec.Struct):
+    """What the assistant heard, and answered."""
+
+    heard: str = ""
+    show: str = ""
+    understood: bool = False
+
+
+def address_of(node: str) -> str:
+    """A node's address: as given, by its name in the demonstration, its first, or this machine's."""
+    if node.startswith(("http://", "https://")):
+        return node.rstrip("/")
+    names = _demo_nodes()
+    if not node:
+        return next(iter(names.values()), DEFAULT)
+    for name, address in names.items():
+        if node.casefold() in (name.casefold(), address):
+            return address
+    known = ", ".join(names) or "none: the demonstration is not running here"
+    raise NotFound(f"There is no node {node!r}.", hint=f"Nodes of the demonstration: {known}.")
+
+
+async def status(address: str) -> NodeStatusReport:
+    """How the node is."""
+    return await _ask("GET", address + "/node/status", NodeStatusReport)
+
+
+async def say(address: str, text: str, wav: Path | None) -> Answer:
+    """Say `text`, or what the recording says, to the node's assistant."""
+    if wav is None and not text.strip():
+        raise Invalid("There is nothing to say.", hint='beira say "que horas são", or --wav FILE.')
+    if wav is None:
+        body = msgspec.json.encode({"text": text, "door": "cli"})
+        return await _ask("POST", address + "/balcao/say", Answer, body, "application/json")
+    try:
+        audio = wav.read_bytes()
+    except OSError as error:
+        raise Invalid(f"{wav} cannot be read: {error.strerror}.", hint="Give a WAV file.") from None
+    return await _ask("POST", address + "/balcao/wav", Answer, audio, "audio/wav")
+
+
+def _demo_nodes() -> dict[str, str]:
+    try:
+        return msgspec.json.decode(DEMO_NODES.read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.MsgspecError):
+        return {}
+
+
+async def _ask(
+    method: str, url: str, kind: type[T], body: bytes | None = None, media_type: str = ""
+) -> T:
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    headers = {"Content-Type": media_type} if media_type else {}
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.request(method, url, data=body, headers=headers) as response,
+        ):
+            data = await response.read()
+            if response.status >= 400:
+                raise _told(response.status, data)
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise Unavailable(
+            f"No node answers at {url}: {error or 'timeout'}.",
+            code="node.unreachable",
+            hint="Start one (make run, or beira node run), or name another with --node.",
+        ) from None
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        raise Corrupt(f"{url} answered something else: {error}.") from None
+
+
+def _told(status: int, data: bytes) -> BeiraError:
+    try:
+        told = msgspec.json.decode(data, type=dict[str, object])
+    except msgspec.MsgspecError:
+        told = {}
+    return Invalid(
+        str(told.get("message") or f"The node answered {status}."),
+        code=str(told.get("code") or "node.refused"),
+        hint=str(told.get("hint") or ""),
+    )

@@ -1,0 +1,86 @@
+"""`beira node doctor`: what a node has, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from beira.host.apps import installed, load
+from beira.kernel import limits
+from beira.kernel.errors import BeiraError
+from beira.node import settled
+from beira.node.program import DATABASE_FILE
+from beira.store.sqlite import SqliteStore
+
+
+class Finding(msgspec.Struct, kw_only=True):
+    """One thing looked at. `next_step` is empty when there is nothing to do."""
+
+    name: str
+    ok: bool
+    what: str
+    next_step: str = ""
+
+
+async def diagnose(data: Path, apps: tuple[str, ...] = ()) -> list[Finding]:
+    """Look at the node in `data`, and at each app's own parts. Changes nothing."""
+    findings = [_folder(data), _enrolment(data), _disk(data), await _database(data)]
+    for app in installed(apps).apps:
+        if app.doctor:
+            findings += [
+                msgspec.convert(f, Finding, from_attributes=True)
+                for f in await load(app.doctor)(data)
+            ]
+    return findings
+
+
+def _folder(data: Path) -> Finding:
+    if not data.is_dir():
+        step = "Enrol the node first: beira node enrol URL CODE --data FOLDER."
+        return Finding(name="folder", ok=False, what=f"{data} is not there", next_step=step)
+    if not os.access(data, os.W_OK):
+        step = f"Give this user the right to write there: chown -R $(id -u) {data}"
+        return Finding(name="folder", ok=False, what=f"{data} cannot be written", next_step=step)
+    return Finding(name="folder", ok=True, what=str(data))
+
+
+def _enrolment(data: Path) -> Finding:
+    try:
+        me = settled.load(data)
+    except BeiraError as error:
+        return Finding(name="enrolment", ok=False, what=error.message, next_step=error.hint)
+    given = me.enrolled
+    what = f"{given.name} of {given.tenant_name}, at {given.site_name}; cloud {me.cloud}"
+    return Finding(name="enrolment", ok=True, what=what)
+
+
+def _disk(data: Path) -> Finding:
+    if not data.is_dir():
+        return Finding(name="disk", ok=False, what="unknown")
+    free_bytes = shutil.disk_usage(data).free
+    enough = free_bytes > 2 * limits.DISK_RESERVE_BYTES
+    step = "" if enough else "Make room: below the reserve only critical records are taken."
+    return Finding(name="disk", ok=enough, what=f"{free_bytes / 1e9:.1f} GB free", next_step=step)
+
+
+async def _database(data: Path) -> Finding:
+    path = data / DATABASE_FILE
+    if not path.exists():
+        return Finding(name="database", ok=True, what="none yet: it is made at the first start")
+    try:
+        store = await SqliteStore.open(path, installed().collections)
+    except BeiraError as error:
+        running = "node runs" if error.code == "store.locked" else ""
+        return Finding(
+            name="database", ok=bool(running), what=running or error.message, next_step=error.hint
+        )
+    try:
+        wrong = await store.integrity()
+    finally:
+        await store.close()
+    step = "Restore the last backup; the file is left as it is." if wrong else ""
+    what = "; ".join(wrong[:3]) if wrong else f"{path.stat().st_size / 1e6:.1f} MB, whole"
+    return Finding(name="database", ok=not wrong, what=what, next_step=step)

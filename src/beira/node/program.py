@@ -1,0 +1,216 @@
+"""A node, running: its database, its apps, its API and pages, and sync for when there is a network."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+from litestar import Litestar
+from litestar.datastructures import State
+
+import beira
+from beira.api import Api, Door
+from beira.host import Host, Place, SystemWall
+from beira.host.apps import installed, load
+from beira.host.calls import answering_calls
+from beira.host.serve import Listen, serving
+from beira.identity.local import LocalIdentity
+from beira.identity.node_key import NodeKey
+from beira.kernel import limits
+from beira.kernel.access import Principal
+from beira.kernel.app import Catalogue
+from beira.kernel.clock import hlc_at
+from beira.kernel.errors import BeiraError, Misconfigured
+from beira.node import settled
+from beira.node.cloud_client import CloudClient, TokenSource
+from beira.node.doors import NodeSignIn
+from beira.node.status import node_routes
+from beira.portal import Portal
+from beira.store.sqlite import SqliteStore
+from beira.sync.agent import Agent
+from beira.sync.link import CloudConnector
+from beira.sync.streams import log_route
+
+log = structlog.get_logger(__name__)
+KEY_FILE = "node.key"
+DATABASE_FILE = "node.db"
+FORGET_EVERY_S = 3_600
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """What the operator decides; who the node is lies in `data` since its enrolment.
+
+    `cloud` overrides the address it enrolled at. `ssl` is what aiohttp takes for it.
+    """
+
+    data: Path
+    listen: Listen
+    apps: tuple[str, ...] = ()
+    cloud: str = ""
+    http_only: bool = False
+    ssl: object = True
+
+
+@dataclass
+class Node:
+    """The parts of a running node."""
+
+    host: Host
+    store: SqliteStore
+    agent: Agent
+    identity: LocalIdentity
+    address: str = ""
+    started_s: float = field(default_factory=time.monotonic)
+
+    async def host_of(self, principal: Principal) -> Host:
+        return self.host
+
+
+@contextlib.asynccontextmanager
+async def running(config: NodeConfig) -> AsyncIterator[Node]:
+    """Run a node while the context lasts. It needs no network to start (or ever)."""
+    me = settled.load(config.data)
+    key = NodeKey.load(config.data / KEY_FILE)
+    catalogue = installed(config.apps)
+    async with contextlib.AsyncExitStack() as stack:
+        store = await SqliteStore.open(config.data / DATABASE_FILE, catalogue.collections)
+        stack.push_async_callback(store.close)
+        host = await _host(me, store, catalogue)
+        identity = await _identity(me, key, host)
+        cloud = CloudClient(config.cloud or me.cloud, ssl=config.ssl)
+        connector = CloudConnector(
+            cloud.url,
+            TokenSource(cloud, key, me.enrolled.node),
+            ssl=config.ssl,
+            http_only=config.http_only,
+        )
+        stack.push_async_callback(connector.close)
+        agent = Agent(
+            host=host,
+            store=store,
+            connector=connector,
+            release=beira.__version__,
+            status=_status(host),
+        )
+        node = Node(host=host, store=store, agent=agent, identity=identity)
+        for app in catalogue.apps:
+            if app.edge:
+                await stack.enter_async_context(load(app.edge)(host))
+        await stack.enter_async_context(answering_calls(host))
+        site = _app(node, NodeSignIn(identity, cloud, me.enrolled.jwks))
+        node.address = await stack.enter_async_context(serving(site, config.listen))
+        for work in (agent.run(), _forget(host)):
+            task = asyncio.create_task(work)
+            stack.push_async_callback(_ended, task)
+        log.info("node.serving", address=node.address, node=me.enrolled.node)
+        yield node
+
+
+async def enrol(data: Path, url: str, code: str, *, ssl: object = True) -> settled.Settled:
+    """Make `data` a node of the cloud at `url`, with a one-time code.
+
+    Raises: Misconfigured if it is one already, and as `CloudClient.enrol`.
+    """
+    if (data / settled.FILE).exists():
+        there = settled.load(data).enrolled
+        raise Misconfigured(
+            f"{data} is already the node {there.name} of {there.tenant_name}.",
+            code="node.enrolled",
+            hint="Choose another folder with --data.",
+        )
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Misconfigured(
+            f"{data} cannot be made: {error.strerror}.", hint="Choose another with --data."
+        ) from None
+    me = await CloudClient(url, ssl=ssl).enrol(code, NodeKey.load(data / KEY_FILE))
+    settled.save(data, me)
+    return me
+
+
+async def _host(me: settled.Settled, store: SqliteStore, catalogue: Catalogue) -> Host:
+    given = me.enrolled
+    host = Host(
+        place=Place(
+            tenant=given.tenant,
+            node=given.node,
+            site=given.site,
+            groups=given.groups,
+            name=given.name,
+        ),
+        store=store,
+        catalogue=catalogue,
+        wall=SystemWall(),
+        route=log_route(catalogue.collections),
+    )
+    await host.start()
+    return host
+
+
+async def _identity(me: settled.Settled, key: NodeKey, host: Host) -> LocalIdentity:
+    async def get_mark(name: str) -> Any:
+        return (await host.store.marks(name)).get(name)
+
+    async def set_marks(marks: Any) -> None:
+        await host.store.commit([], marks=marks)
+
+    identity = LocalIdentity(
+        enrolled=me.enrolled,
+        key=key,
+        get_mark=get_mark,
+        set_marks=set_marks,
+        now=lambda: host.now().timestamp(),
+    )
+    await identity.start()
+    return identity
+
+
+def _app(node: Node, sign_in: NodeSignIn) -> Litestar:
+    door = Door(node.identity, node)
+    return Litestar(
+        route_handlers=node_routes(node.host, node.agent, beira.__version__),
+        plugins=[Api(door, sign_in=sign_in), Portal(door=door, sign_in=sign_in, node=node.host)],
+        state=State({"host": node.host, "place": node.host.place, "pending": node.agent.pending}),
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=limits.BODY_BYTES,
+    )
+
+
+def _status(host: Host) -> Any:
+    started_at = host.now()
+
+    def fields() -> dict[str, Any]:
+        return {"started_at": started_at}
+
+    return fields
+
+
+async def _forget(host: Host) -> None:
+    """Retention: what the cloud has, and is older than its collection wants, leaves the node."""
+    while True:
+        now_ms = host.clock.now_ms(host.wall.now_ms())
+        for declared in host.store.registry:
+            if declared.retention_days is None:
+                continue
+            before = hlc_at(now_ms - declared.retention_days * DAY_MS)
+            try:
+                while await host.store.forget(declared.name, before):
+                    await asyncio.sleep(0)
+            except BeiraError as error:
+                log.warning("retention.put_off", collection=declared.name, why=error.message)
+        await asyncio.sleep(FORGET_EVERY_S)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

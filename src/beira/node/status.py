@@ -1,0 +1,88 @@
+"""How a node is, for whoever stands beside it: `beira node status` and the node's own page ask here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from beira.host import Host
+from beira.kernel.clock import ms_of
+from beira.sync.agent import Agent
+
+
+class LaneStatus(msgspec.Struct, kw_only=True):
+    """What waits in one lane. `met` and `late` count batches against the lane's deadline."""
+
+    waiting: int
+    oldest_s: int
+    met: int
+    late: int
+
+
+class NodeStatusReport(msgspec.Struct, kw_only=True):
+    """A node by its own account; times in ms since 1970, by its corrected clock."""
+
+    node: str
+    name: str
+    tenant: str
+    site: str
+    release: str
+    connected: bool
+    link: str
+    rtt_ms: float | None
+    last_sync_ms: int | None
+    skew_ms: int
+    last_error: str
+    next_step: str
+    stopped: bool
+    lanes: dict[str, LaneStatus]
+    bytes_raw: int
+    bytes_sent: int
+
+
+async def report(host: Host, agent: Agent, release: str) -> NodeStatusReport:
+    """The present state of a node."""
+    now_ms = host.clock.now_ms(host.wall.now_ms())
+    state = agent.state
+    lanes = {}
+    for lane, held in (await agent.pending()).items():
+        oldest_ms = ms_of(held.oldest_hlc) if held.oldest_hlc else now_ms
+        delivery = agent.deliveries[lane]
+        lanes[lane.name.lower()] = LaneStatus(
+            waiting=held.count,
+            oldest_s=max(0, (now_ms - oldest_ms) // 1000),
+            met=delivery.met,
+            late=delivery.late,
+        )
+    return NodeStatusReport(
+        node=host.place.node,
+        name=host.place.name,
+        tenant=host.place.tenant,
+        site=host.place.site or "",
+        release=release,
+        connected=state.connected,
+        link=state.link,
+        rtt_ms=state.rtt_ms,
+        last_sync_ms=state.last_sync_ms,
+        skew_ms=state.skew_ms + host.clock.offset_ms,
+        last_error=state.last_error,
+        next_step=state.next_step,
+        stopped=state.stopped,
+        lanes=lanes,
+        bytes_raw=state.bytes_raw,
+        bytes_sent=state.bytes_sent,
+    )
+
+
+def node_routes(host: Host, agent: Agent, release: str) -> list[HTTPRouteHandler]:
+    """`/node/status`: figures only, no records; open to whoever reaches the node's address."""
+
+    @get("/node/status", include_in_schema=False)
+    async def status() -> Response[Any]:
+        body = msgspec.json.encode(await report(host, agent, release))
+        return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+    return [status]
