@@ -7,6 +7,7 @@
 from beira.identity.cloud import Grant, Identity
 from beira.identity.local import LocalIdentity
 from beira.identity.node_key import NodeKey
+from beira.identity.tenants import service
 from beira.identity.vault import ServerKey, server_key
 
-__all__ = ["Grant", "Identity", "LocalIdentity", "NodeKey", "ServerKey", "server_key"]
+__all__ = ["Grant", "Identity", "LocalIdentity", "NodeKey", "ServerKey", "server_key", "service"]

@@ -110,17 +110,17 @@ def private_file(path: Path, size_bytes: int) -> bytes:
 
     Raises Misconfigured when others may read it, or it has another size.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        _create(path, secrets.token_bytes(size_bytes))
-    except FileExistsError:
-        pass
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _create(path, secrets.token_bytes(size_bytes))
     except OSError as error:
-        raise Misconfigured(
-            f"The key file {path} cannot be written: {error.strerror}.",
-            code="identity.key_file",
-            hint="Give the program a data folder it may write to.",
-        ) from error
+        if not path.exists():  # if it is there, another starter was first
+            raise Misconfigured(
+                f"The key file {path} cannot be written: {error.strerror}.",
+                code="identity.key_file",
+                hint="Give the program a data folder it may write to.",
+            ) from error
     return _read_private(path, size_bytes)
 
 

@@ -8,13 +8,6 @@ from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
-
-from beira.identity import Identity, ServerKey
-from beira.identity.node_key import NodeKey
-from beira.identity.shapes import Enrolled, SignedIn
-from beira.identity.tenants import service
-from beira.kernel.access import Principal
-from beira.store.postgres import PostgresCloud
 from tests.contract.postgres_fixture import (  # noqa: F401
     fresh_database,
     postgres_cloud,
@@ -22,6 +15,13 @@ from tests.contract.postgres_fixture import (  # noqa: F401
     postgres_registry,
     postgres_server,
 )
+
+from beira.identity import Identity, ServerKey
+from beira.identity.node_key import NodeKey
+from beira.identity.shapes import Enrolled, SignedIn
+from beira.identity.tenants import service
+from beira.kernel.access import Principal
+from beira.store.postgres import PostgresCloud
 
 PASSWORD = "correct horse battery"
 

@@ -7,6 +7,9 @@ import os
 
 import pyotp
 import pytest
+from tests.contract.postgres_fixture import fresh_database
+from tests.unit.identity.conftest import PASSWORD, Clock, World
+from tests.unit.identity.refusals import refused
 
 from beira.identity import Identity, ServerKey
 from beira.identity.rotation import GRACE_S
@@ -14,9 +17,6 @@ from beira.identity.tenants import service
 from beira.kernel import limits
 from beira.kernel.errors import TooMany
 from beira.store.postgres import PostgresCloud
-from tests.contract.postgres_fixture import fresh_database
-from tests.unit.identity.conftest import PASSWORD, Clock, World
-from tests.unit.identity.refusals import refused
 
 
 async def test_an_invited_owner_signs_in_and_is_known_on_both_replicas(world: World) -> None:
@@ -87,7 +87,9 @@ async def test_what_is_no_email_is_refused(world: World, text: str) -> None:
     await refused(world.one.people.sign_in(text, PASSWORD), "auth.email_invalid")
 
 
-@pytest.mark.parametrize("text", ["'; DROP TABLE accounts; --@x", "%@example.com", "_@_", "\u202e@x"])
+@pytest.mark.parametrize(
+    "text", ["'; DROP TABLE accounts; --@x", "%@example.com", "_@_", "\u202e@x"]
+)
 async def test_sql_and_oddities_in_text_fields_are_only_text(world: World, text: str) -> None:
     with pytest.raises(Exception) as caught:
         await world.one.people.sign_in(text, text, code=text, tenant=text, address=text, label=text)
