@@ -47,7 +47,7 @@ def connect(path: Path, key: bytes | None, *, writer: bool) -> apsw.Connection:
         connection.pragma("temp_store", "memory")
         connection.pragma("cache_size", -(WRITER_CACHE_KIB if writer else READER_CACHE_KIB))
         if writer:
-            _prepare_writer(connection)
+            _prepare_writer(connection, path)
         else:
             connection.pragma("query_only", True)
         function: Any = ilike_function
@@ -58,8 +58,11 @@ def connect(path: Path, key: bytes | None, *, writer: bool) -> apsw.Connection:
     return connection
 
 
-def _prepare_writer(connection: apsw.Connection) -> None:
+def _prepare_writer(connection: apsw.Connection, path: Path) -> None:
+    """The switch to WAL leaves a rollback journal behind whose removal SQLite does not sync: come
+    back after a power cut, it would undo the switch and with it all that the log holds."""
     connection.pragma("journal_mode", "wal")
+    sync_folder(path.parent)
     connection.pragma("synchronous", "full")
     connection.pragma("wal_autocheckpoint", WAL_PAGES)
     connection.pragma("journal_size_limit", WAL_LEFT_BYTES)
@@ -125,13 +128,18 @@ def create(path: Path) -> None:
             path.open("r+b").close()
             return
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as error:
         raise _no_access(path, str(error)) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make durable which files are in a folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def free_bytes(path: Path) -> int:
