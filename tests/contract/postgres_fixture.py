@@ -21,12 +21,22 @@ from beira.kernel.collection import Registry
 from beira.kernel.system import SYSTEM_COLLECTIONS
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
 
+ROOM_BYTES = 2 << 30
 _numbers = itertools.count(1)
 
 
 def fresh_tenant(name: str = "tenant") -> str:
     """A tenant nobody has used: `cloud.tenant(fresh_tenant())` is an empty store."""
     return f"{name}-{os.getpid()}-{next(_numbers)}"
+
+
+def postgres_place() -> Path:
+    """A new directory for a server, in memory where there is room for it: some disks take seconds to
+    sync or remove a database. Not under pytest's own directory, which only its user may enter:
+    under root, PostgreSQL runs as another."""
+    memory = Path("/dev/shm")
+    roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM_BYTES
+    return Path(tempfile.mkdtemp(prefix="beira-pg-", dir=memory if roomy else None))
 
 
 async def fresh_database(server: EmbeddedPostgres) -> tuple[str, str]:
@@ -36,9 +46,7 @@ async def fresh_database(server: EmbeddedPostgres) -> tuple[str, str]:
 
 @pytest.fixture(scope="session")
 def postgres_directory() -> Iterator[Path]:
-    """Not under pytest's own directory, which only its user may enter: under root, PostgreSQL runs
-    as another."""
-    directory = Path(tempfile.mkdtemp(prefix="beira-pg-"))
+    directory = postgres_place()
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
 

@@ -8,13 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
+from tests.contract.postgres_fixture import postgres_place
 
 from beira.kernel.errors import Misconfigured
 from beira.store.postgres import EmbeddedPostgres
@@ -35,7 +35,7 @@ asyncio.run(main())
 
 @pytest.fixture(scope="module")
 def directory() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="beira-pg-"))
+    made = postgres_place()
     yield made
     shutil.rmtree(made, ignore_errors=True)
 
@@ -146,7 +146,7 @@ async def test_a_stale_pid_file(directory: Path) -> None:
 
 
 async def test_a_path_too_long_for_a_socket() -> None:
-    top = Path(tempfile.mkdtemp(prefix="beira-pg-"))
+    top = postgres_place()
     top.chmod(0o711)
     server = await EmbeddedPostgres.start(top / ("x" * 60) / ("ção " * 10) / "y")
     try:
@@ -160,7 +160,7 @@ async def test_a_path_too_long_for_a_socket() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is above its own permissions")
 async def test_a_directory_the_server_cannot_reach() -> None:
-    top = Path(tempfile.mkdtemp(prefix="beira-pg-"))  # 0700
+    top = postgres_place()  # 0700
     with pytest.raises(Misconfigured) as error:
         await EmbeddedPostgres.start(top / "inner")
     assert error.value.code == "database.directory"

@@ -7,13 +7,12 @@ import asyncio
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.contract.postgres_fixture import fresh_tenant
+from tests.contract.postgres_fixture import fresh_tenant, postgres_place
 from tests.unit.store_postgres.collections_ import REGISTRY, sale
 
 from beira.kernel.errors import Unavailable
@@ -24,7 +23,7 @@ from beira.store.postgres import cloud as cloud_module
 
 @pytest.fixture(scope="module")
 def directory() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="beira-pg-"))
+    made = postgres_place()
     yield made
     shutil.rmtree(made, ignore_errors=True)
 

@@ -18,7 +18,7 @@ from beira.kernel.collection import Registry
 from beira.kernel.errors import Misconfigured
 from beira.store.postgres import schema
 from beira.store.postgres.codec import Table
-from beira.store.postgres.failures import AGAIN, away, translated
+from beira.store.postgres.failures import AGAIN, BROKEN, away, translated
 from beira.store.postgres.listen import NewsDesk
 from beira.store.postgres.store import PostgresStore
 from beira.store.sql import Dialect, PostgresDialect
@@ -126,7 +126,7 @@ class PostgresCloud:
             pool, self._pool = self._pool, None
             try:
                 await asyncio.wait_for(pool.close(), ACQUIRE_TIMEOUT_S)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except (*BROKEN, asyncpg.PostgresError):
                 pool.terminate()
 
     @contextlib.asynccontextmanager
@@ -211,7 +211,7 @@ class PostgresCloud:
             owner.terminate()
         self._pool = await asyncpg.create_pool(
             self._dsn,
-            min_size=1,
+            min_size=0,
             max_size=size,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=ANSWER_TIMEOUT_S,
@@ -294,7 +294,7 @@ async def _roll_back(connection: asyncpg.Connection) -> None:
     try:
         if not connection.is_closed() and connection.is_in_transaction():
             await connection.execute("ROLLBACK", timeout=HEALTH_TIMEOUT_S)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (*BROKEN, asyncpg.PostgresError):
         connection.terminate()
 
 

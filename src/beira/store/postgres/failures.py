@@ -9,16 +9,18 @@ import asyncpg
 
 from beira.kernel.errors import BeiraError, Full, Invalid, Misconfigured, Unavailable
 
-_AWAY = (
+BROKEN = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the driver's, of a connection lost in the middle of a message
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.ReadOnlySQLTransactionError,
 )
+"""The database is away, or a connection to it is of no use any more."""
 _REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -54,7 +56,7 @@ def translated() -> Iterator[None]:
         ) from error
     except asyncpg.DataError as error:  # the driver's own, and class 22 of the server's
         raise Invalid(f"A value cannot be stored: {error}.", code="value.unstorable") from error
-    except (*_AWAY, *AGAIN) as error:
+    except (*BROKEN, *AGAIN) as error:
         raise away(str(error) or type(error).__name__) from error
 
 

@@ -20,7 +20,7 @@ from beira.kernel.errors import BeiraError
 from beira.kernel.record import Row
 from beira.store.news import Listeners
 from beira.store.port import News
-from beira.store.postgres.failures import translated
+from beira.store.postgres.failures import BROKEN, translated
 
 CHANNEL = "beira_news"
 PAYLOAD_BYTES = 7_900
@@ -118,7 +118,7 @@ class NewsDesk:
         while True:
             try:
                 await self._watch(connection)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (*BROKEN, asyncpg.PostgresError) as error:
                 _log.warning("news of the database interrupted", error=str(error))
             finally:
                 self._listening.clear()
@@ -142,13 +142,7 @@ class NewsDesk:
         while True:
             try:
                 return await self._listen()
-            except (
-                BeiraError,
-                OSError,
-                TimeoutError,
-                asyncpg.PostgresError,
-                asyncpg.InterfaceError,
-            ):
+            except (*BROKEN, asyncpg.PostgresError, BeiraError):
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, RETRY_MOST_S)
 
