@@ -327,13 +327,11 @@ def realtime_routes(door: Door, realtime: Realtime) -> list[BaseRouteHandler]:
         return Response(content=b"", status_code=202)
 
     @post("/api/broadcast/{topic:str}/events/{event:str}", status_code=202)
-    async def broadcast_event(
-        request: Request[Any, Any, Any], topic: str, event: str
-    ) -> Response[bytes]:
+    async def broadcast_event(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Broadcast one event; its payload is the body."""
         caller = await door.caller(request.headers)
         payload = await body_of(request)
-        _send_by_http(realtime, caller, {"topic": topic, "event": event, "payload": payload})
+        _send_by_http(realtime, caller, {**request.path_params, "payload": payload})
         return Response(content=b"", status_code=202)
 
     return [serve, broadcast, broadcast_event]

@@ -32,30 +32,35 @@ def records_routes(door: Door) -> list[HTTPRouteHandler]:
     """The handlers of `/{collection}`."""
 
     @route("/{collection:str}", http_method=[HttpMethod.GET, HttpMethod.HEAD])
-    async def read(request: AnyRequest, collection: str) -> Response[bytes]:
+    async def read(request: AnyRequest) -> Response[bytes]:
         """Records that match, a page at a time."""
         caller = await door.caller(request.headers)
-        return await _read(caller, caller.host.store.registry[collection], request)
+        return await _read(caller, _named(caller, request), request)
 
     @route("/{collection:str}", http_method=[HttpMethod.POST])
-    async def insert(request: AnyRequest, collection: str) -> Response[bytes]:
+    async def insert(request: AnyRequest) -> Response[bytes]:
         """New records, one or many; with `Prefer: resolution=…` an upsert."""
         caller = await door.caller(request.headers)
-        return await _insert(caller, caller.host.store.registry[collection], request)
+        return await _insert(caller, _named(caller, request), request)
 
     @route("/{collection:str}", http_method=[HttpMethod.PATCH])
-    async def patch(request: AnyRequest, collection: str) -> Response[bytes]:
+    async def patch(request: AnyRequest) -> Response[bytes]:
         """Set fields of the states that match."""
         caller = await door.caller(request.headers)
-        return await _patch(caller, caller.host.store.registry[collection], request)
+        return await _patch(caller, _named(caller, request), request)
 
     @route("/{collection:str}", http_method=[HttpMethod.DELETE], status_code=200)
-    async def delete(request: AnyRequest, collection: str) -> Response[bytes]:
+    async def delete(request: AnyRequest) -> Response[bytes]:
         """Delete the states that match."""
         caller = await door.caller(request.headers)
-        return await _delete(caller, caller.host.store.registry[collection], request)
+        return await _delete(caller, _named(caller, request), request)
 
     return [read, insert, patch, delete]
+
+
+def _named(caller: Caller, request: AnyRequest) -> Collection:
+    """The collection in the address. Raises NotFound."""
+    return caller.host.store.registry[request.path_params["collection"]]
 
 
 async def _read(caller: Caller, collection: Collection, request: AnyRequest) -> Response[bytes]:

@@ -23,10 +23,10 @@ def rpc_routes(door: Door) -> list[HTTPRouteHandler]:
     """The handler of `/rpc/{command}`."""
 
     @post("/rpc/{command:str}", status_code=200)
-    async def call(request: AnyRequest, command: str) -> Response[bytes]:
+    async def call(request: AnyRequest) -> Response[bytes]:
         """Run a command and answer with its result; the receipt is told in the headers."""
         caller = await door.caller(request.headers)
-        caller.host.catalogue.command(command)
+        command = caller.host.catalogue.command(request.path_params["command"]).name
         _no_parameters(request)
         params = await _params(request)
         key = request.headers.get("idempotency-key", "")

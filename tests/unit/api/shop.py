@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
+import msgspec
 import uvicorn
 from litestar import Litestar
 
@@ -126,16 +127,18 @@ PEOPLE = {
 
 @dataclass
 class Tickets:
-    """Who a token speaks for; `revoked` tokens speak for nobody. Implements Authenticator and
-    Revocations."""
+    """Who a token speaks for; `revoked` tokens speak for nobody. `tenants` gives tenants another
+    name. Implements Authenticator and Revocations."""
 
+    tenants: dict[str, str] = field(default_factory=dict)
     revoked: set[str] = field(default_factory=set)
     listeners: list[Callable[[object], None]] = field(default_factory=list)
 
     async def principal(self, token: str) -> Principal:
         if token in self.revoked or token not in PEOPLE:
             raise Unauthenticated("The token does not hold.", code="auth.token_invalid")
-        return PEOPLE[token]
+        who = PEOPLE[token]
+        return msgspec.structs.replace(who, tenant=self.tenants.get(who.tenant, who.tenant))
 
     def subscribe(self, listener: Callable[[object], None]) -> Callable[[], None]:
         self.listeners.append(listener)
@@ -207,9 +210,13 @@ class PasswordOnly:
         return {"keys": [{"kid": "k1"}]}
 
     def _person(self, who: Principal) -> Person:
-        email = f"{who.name.lower()}@example.com"
         return Person(
-            id=who.id, email=email, name=who.name, tenant=who.tenant, role=who.role, sites=who.sites
+            id=who.id,
+            email=f"{who.name.lower()}@example.com",
+            name=who.name,
+            tenant=who.tenant,
+            role=who.role,
+            sites=who.sites,
         )
 
     def _tokens(self, who: str) -> Tokens:
