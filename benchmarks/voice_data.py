@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from beira.apps.voice.recogniser.phones import phones_of_ipa
+from benchmarks import voice_festival
 from training import augment, domain, text, voices
 from training.synth import Synth
 
@@ -119,6 +121,29 @@ class Maker:
             )
             made += self._utterance(rng, intent, words, slots, snr_db)
         return made
+
+    def festival(self, what: Domain, count: int, snr_db: float | None) -> list[Utterance]:
+        """Commands by a synthesiser training never heard; empty where it is not installed."""
+        if not voice_festival.available():
+            return []
+        asked, phones = [], []
+        intents = list(what.sentences)
+        for number in range(count):
+            rng = np.random.default_rng([self.seed + 2, number])
+            told = text.command(
+                rng, what.sentences, what.lists, what.rules, intents[number % len(intents)]
+            )
+            said = self.synth.say(" ".join(told[1]))
+            sounds = phones_of_ipa(said[1]) if said else None
+            if sounds:
+                asked.append((rng, told))
+                phones.append(sounds)
+        spoken = voice_festival.say(phones, self.seed)
+        return [
+            self.placed(rng, speech, told[0], told[1], told[2], snr_db, "festival")
+            for (rng, told), speech in zip(asked, spoken, strict=True)
+            if speech is not None
+        ]
 
     def outside(self, count: int, snr_db: float | None) -> list[Utterance]:
         """Speech that is no command: everyday sentences, other languages, invented words."""

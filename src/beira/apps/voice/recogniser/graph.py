@@ -20,7 +20,7 @@ MOST_STATES = 400_000
 Ints = npt.NDArray[np.int32]
 _ANY = {
     "t": ("t", "tS"), "d": ("d", "dZ"), "tS": ("tS", "t"), "dZ": ("dZ", "d"),
-    "N": ("N", "n", "m"), "o": ("o",),
+    "N": ("N", "n", "m"), "h": ("h", "r"),
 }  # fmt: skip
 _LAST = {"i": ("i", "e"), "u": ("u", "o"), "s": ("s", "z"), "r": ("r", "h", "_"), "e": ("e", "i"),
          "o": ("o", "u"), "z": ("z", "s")}  # fmt: skip

@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 DEADLINE_S = 0.12
 _CHUNK = 3_840  # under a pipe's atomic 4,096, so that a write is whole or not at all
 MOST_ARCS = 12_000
+MOST_STARTS = 3
 _ARPABET = {
     "a": "AA", "ã": "AH N", "e": "EH", "i": "IY", "o": "OW", "u": "UW", "N": "N", "m": "M",
     "n": "N", "ñ": "N Y", "p": "P", "b": "B", "t": "T", "d": "D", "k": "K", "g": "G", "f": "F",
@@ -53,6 +54,7 @@ class SecondOpinion:
         self._child: subprocess.Popen[bytes] | None = None
         self._setup: dict[str, Any] | None = None
         self._number = 0
+        self._starts = 0
         self._read = b""
 
     def set_grammar(self, graph: Graph, sounds: Mapping[str, tuple[int, ...]]) -> None:
@@ -74,12 +76,14 @@ class SecondOpinion:
             "nodes": graph.nodes,
         }
         with self._lock:
+            self._starts = 0
             self._restart()
 
     def _restart(self) -> None:
         self._stop()
-        if self._setup is None:
+        if self._setup is None or self._starts >= MOST_STARTS:
             return
+        self._starts += 1
         command = [sys.executable, str(Path(__file__).with_name("sphinx_child.py"))]
         body = json.dumps(self._setup).encode()
         try:
@@ -98,6 +102,7 @@ class SecondOpinion:
         if not self._lock.acquire(blocking=False):
             return None
         if self._child is None or self._child.poll() is not None:
+            log.warning("voice.second_opinion_ended", starts=self._starts)
             self._restart()
         if self._child is None:
             self._lock.release()

@@ -19,15 +19,15 @@ def load(setup: dict[str, Any]) -> Any:
     folder = pocketsphinx.get_model_path("en-us/en-us")
     decoder = pocketsphinx.Decoder(
         hmm=folder, lm=None, dict=None, samprate=16_000, loglevel="FATAL",
-        beam=1e-40, wbeam=1e-20, maxhmmpf=2_000, ds=2, topn=2,
+        beam=1e-64, wbeam=1e-48, pbeam=1e-64, maxhmmpf=30_000, ds=1, topn=4, lw=2.0,
     )  # fmt: skip
     for word, one, other in setup["words"]:
         decoder.add_word(word, one, False)
         if other != one:
             decoder.add_word(f"{word}(2)", other, False)
     end = setup["nodes"]
-    arcs = [(a, b, p, w) for a, b, p, w in setup["arcs"]]
-    arcs += [(node, end, 1.0, None) for node in setup["ends"]]
+    arcs = [tuple(arc) for arc in setup["arcs"]]
+    arcs += [(node, end, 1.0) for node in setup["ends"]]
     decoder.add_fsg("shop", decoder.create_fsg("shop", 0, end, arcs))
     decoder.activate_search("shop")
     return decoder
