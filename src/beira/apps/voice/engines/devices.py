@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
@@ -102,8 +103,11 @@ class Speaker:
         self._size = 0
         self._stream: Any = None
         self._rate_hz = 0
+        self.first_sound_at: float | None = None
 
     async def play(self, sound: Sound) -> None:
+        if not self._size:
+            self.first_sound_at = None
         if self._stream is None or self._rate_hz != sound.rate_hz:
             await self.stop()
             self._open(sound.rate_hz)
@@ -118,6 +122,7 @@ class Speaker:
             await asyncio.sleep(min(remaining_s, 0.05))
         if self._stream is not None:
             await asyncio.sleep(float(self._stream.latency))
+
 
     async def stop(self) -> None:
         with self._lock:
@@ -145,6 +150,8 @@ class Speaker:
 
     def _fill(self, out: Any, _count: int, _time: Any, _status: Any) -> None:
         with self._lock:
+            if self._queued and self.first_sound_at is None:
+                self.first_sound_at = time.monotonic() + float(self._stream.latency)
             piece = b""
             while self._queued and len(piece) < len(out):
                 piece += self._queued.popleft()

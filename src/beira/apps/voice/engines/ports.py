@@ -63,6 +63,9 @@ class AudioIn(Protocol):
 class AudioOut(Protocol):
     """A speaker, a browser, a satellite."""
 
+    first_sound_at: float | None
+    """When (monotonic, s) the answer's first sound was audible; None where nobody can tell."""
+
     async def play(self, sound: Sound) -> None:
         """Queue a piece for playing. Returns at once unless the queue is full."""
         ...

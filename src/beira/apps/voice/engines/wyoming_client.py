@@ -153,6 +153,7 @@ class WyomingSatellite:
         self._address = address
         self._peer: Peer | None = None
         self._rate_hz = 0
+        self.first_sound_at: float | None = None
 
     async def frames(self) -> AsyncIterator[Pcm]:
         """What the satellite hears once its wake word was said, until its connection ends."""

@@ -1,0 +1,168 @@
+"""One open page at the counter: what it says, in order, and what is told back.
+
+Messages from the page are JSON with a `type`: `start` {mode, rate}, `mode`, `stop`, `cancel`, `text`
+{text}, `sounding`, `silent`, `enrol` {action}; binary messages are sound. Whatever starts anew ends
+what was going on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from beira.apps.voice.engines.browser import BrowserIn, BrowserOut
+from beira.apps.voice.engines.enrolment import Enrolment
+from beira.apps.voice.engines.phrases import trouble
+from beira.apps.voice.pipeline import Conversation
+from beira.sdk import BeiraError, Invalid
+
+if TYPE_CHECKING:
+    from beira.apps.voice.edge import VoiceEdge
+
+MESSAGE_BYTES = 4_096
+TEXT_CHARS = 300
+START_WAIT_S = 20.0
+Send = Callable[[bytes], Awaitable[None]]
+
+
+class Message(msgspec.Struct):
+    """What a page may say."""
+
+    type: Literal["start", "mode", "stop", "cancel", "text", "sounding", "silent", "enrol"]
+    mode: Literal["hold", "tap"] = "hold"
+    rate: int = 16_000
+    text: str = ""
+    action: Literal["start", "stop", "forget"] = "start"
+
+
+class Visit:
+    """A page's conversation with this node."""
+
+    def __init__(
+        self,
+        voice: VoiceEdge,
+        language: str,
+        tell: Callable[[dict[str, Any]], Awaitable[None]],
+        send: Send,
+    ) -> None:
+        self._voice, self._language, self._tell = voice, language, tell
+        self._out = BrowserOut(tell, send)
+        self._talk: Conversation | None = None
+        self._sound: BrowserIn | None = None
+        self._tapped = False
+        self._doing: asyncio.Task[Any] | None = None
+        self._enrolment: Enrolment | None = None
+
+    async def begin(self) -> None:
+        """Greet the page once the voice can hear."""
+        if not self._voice.ready.is_set():
+            await self._tell({"type": "state", "state": "starting"})
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._voice.ready.wait(), START_WAIT_S)
+        await self._tell({"type": "state", "state": "idle" if self._voice.engines else "starting"})
+
+    async def end(self) -> None:
+        await self._interrupt()
+
+    async def receive(self, text: str | None, sound: bytes | None) -> None:
+        """Take one message; what is wrong with it is told to the page and ends nothing."""
+        try:
+            if sound is not None:
+                if self._sound is not None:
+                    self._sound.put(sound)
+            elif text is not None:
+                await self._act(_decoded(text))
+        except BeiraError as error:
+            await self._complain(error)
+
+    async def _act(self, message: Message) -> None:
+        match message.type:
+            case "start":
+                await self._start(message)
+            case "mode":
+                self._tapped = message.mode == "tap"
+            case "stop" if self._sound is not None:
+                self._sound.end()
+                self._sound = None
+            case "cancel":
+                await self._interrupt()
+                await self._tell({"type": "state", "state": "idle"})
+            case "text":
+                await self._type(message.text)
+            case "sounding":
+                self._out.sounding()
+            case "silent":
+                self._out.silent()
+            case "enrol":
+                await self._enrol(message.action)
+
+    async def _start(self, message: Message) -> None:
+        await self._interrupt()
+        self._tapped = message.mode == "tap"
+        self._sound = BrowserIn(message.rate)
+        frames, talk = self._sound.frames(), self._conversation()
+        if self._enrolment is not None:
+            self._do(self._enrolment.hear(talk, frames, self._tell))
+        else:
+            self._do(talk.listen(frames, tapped=lambda: self._tapped))
+
+    async def _type(self, text: str) -> None:
+        if not text.strip() or len(text) > TEXT_CHARS:
+            raise Invalid(f"A sentence has 1 to {TEXT_CHARS} characters.", code="text.length")
+        await self._interrupt()
+        self._do(self._conversation().typed(text.strip()))
+
+    async def _enrol(self, action: str) -> None:
+        await self._interrupt()
+        if action == "start":
+            self._conversation()
+            self._enrolment = Enrolment(self._voice, self._language)
+            await self._enrolment.ask(self._tell)
+        elif action == "stop":
+            self._enrolment = None
+        else:
+            self._enrolment = None
+            await self._voice.forget_voice()
+            await self._tell({"type": "enrol", "step": "forgotten"})
+
+    def _conversation(self) -> Conversation:
+        if self._talk is None or self._talk.engines is not self._voice.engines:
+            self._talk = self._voice.conversation(
+                out=self._out, tell=self._tell, door="browser", language=self._language
+            )
+        return self._talk
+
+    def _do(self, work: Coroutine[Any, Any, Any]) -> None:
+        self._doing = asyncio.create_task(self._done(work))
+
+    async def _done(self, work: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await work
+        except BeiraError as error:
+            await self._complain(error)
+        if self._enrolment is not None and self._enrolment.over:
+            self._enrolment = None
+
+    async def _interrupt(self) -> None:
+        doing, self._doing, self._sound = self._doing, None, None
+        if doing is not None:
+            doing.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await doing
+
+    async def _complain(self, error: BeiraError) -> None:
+        code, text = trouble(error, self._language)
+        await self._tell({"type": "trouble", "code": code, "text": text, "hint": error.hint})
+
+
+def _decoded(text: str) -> Message:
+    if len(text) > MESSAGE_BYTES:
+        raise Invalid("The message is too long.", code="message.invalid")
+    try:
+        return msgspec.json.decode(text, type=Message)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Invalid(f"The message cannot be read: {error}", code="message.invalid") from None
