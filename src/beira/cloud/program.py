@@ -115,7 +115,7 @@ class Cloud:
 @contextlib.asynccontextmanager
 async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
     """Run a replica while the context lasts; gives its parts and its address."""
-    config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    config.data.mkdir(parents=True, exist_ok=True, mode=0o711)
     catalogue = installed(config.apps)
     async with contextlib.AsyncExitStack() as stack:
         database = await _database(config, catalogue, stack)
@@ -136,13 +136,14 @@ async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
         tidying = asyncio.create_task(_tidy(identity))
         stack.callback(tidying.cancel)
         address = await stack.enter_async_context(serving(_app(cloud, gate, config), config.listen))
+        stack.callback(gate.stop)
         log.info("cloud.serving", address=address, release=beira.__version__)
         yield cloud, address
 
 
 async def first_owner(config: CloudConfig, tenant: str, email: str) -> FirstOwner:
     """Make the first tenant and its owner. Raises Conflict `identity.not_first` if there is one."""
-    config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    config.data.mkdir(parents=True, exist_ok=True, mode=0o711)
     async with contextlib.AsyncExitStack() as stack:
         database = await _database(config, installed(config.apps), stack)
         identity = Identity(database, server_key(config.data), public_url="http://localhost")

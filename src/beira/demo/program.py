@@ -57,7 +57,7 @@ class Demo:
 async def running(folder: Path, port: int, apps: tuple[str, ...] = ()) -> AsyncIterator[Demo]:
     """Run it while the context lasts. Ports from `port` on are used: page, cloud, then the nodes."""
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o711)
     except OSError as error:
         raise Misconfigured(
             f"{folder} cannot be made: {error.strerror}.", hint="Choose another with --data."

@@ -7,14 +7,14 @@ node that is cut off comes back to any replica.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
 
 from beira.host.host import Host
 from beira.kernel import limits
-from beira.kernel.access import Principal, node_partition
+from beira.kernel.access import Principal, node_partition, partitions
 from beira.kernel.collection import Lane, collection_of
 from beira.kernel.errors import BeiraError, Conflict, Invalid
 from beira.kernel.gate_session import (
@@ -65,6 +65,8 @@ class Gate:
         self._tickets = tickets
         self._release = release
         self._live: dict[tuple[str, str], set[Conversation]] = {}
+        self._waiting: set[asyncio.Event] = set()
+        self._stopping = False
 
     async def open(self, node: Principal, send: Sender) -> Conversation:
         """A conversation with `node`, not yet greeted. Call `end` when the link is gone."""
@@ -83,12 +85,52 @@ class Gate:
 
     async def close(self, conversation: Conversation) -> None:
         """The link is gone; note it if it was the node's last here."""
+        if self.forget(conversation):
+            await conversation.went_offline()
+
+    def forget(self, conversation: Conversation) -> bool:
+        """The conversation is over; whether it was the node's last here."""
         key = (conversation.session.node.tenant, conversation.session.node.id)
         held = self._live.get(key, set())
         held.discard(conversation)
         if not held:
             self._live.pop(key, None)
-            await conversation.went_offline()
+        return not held
+
+    async def wait_for_news(
+        self, node: Principal, cursors: Mapping[str, int], wait_s: float
+    ) -> bool:
+        """Whether a feed of the node's goes beyond its cursors, now or within `wait_s`. Says nothing
+        of what is in it, and holds no ticket: a link without memory waits here between exchanges."""
+        host = await self._host_of(node.tenant)
+        granted = partitions(node) or frozenset()
+        told = asyncio.Event()
+
+        def heard(news: News) -> None:
+            if not news.rows or any(partition in granted for _, _, partition in news.rows):
+                told.set()
+
+        unsubscribe = host.store.subscribe(heard)
+        self._waiting.add(told)
+        try:
+            async with asyncio.timeout(wait_s):
+                while not await _is_behind(host, granted, cursors):
+                    await told.wait()
+                    told.clear()
+                    if self._stopping:
+                        return False
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting.discard(told)
+            unsubscribe()
+
+    def stop(self) -> None:
+        """The program ends: nobody waits any longer."""
+        self._stopping = True
+        for told in self._waiting:
+            told.set()
 
     def cut(self, tenant: str, node: str, error: BeiraError) -> None:
         """End a node's live connections at once: it was revoked."""
@@ -98,6 +140,13 @@ class Gate:
     @property
     def connections(self) -> int:
         return sum(len(held) for held in self._live.values())
+
+
+async def _is_behind(host: Host, granted: Iterable[str], cursors: Mapping[str, int]) -> bool:
+    for partition in granted:
+        if (await host.store.pending(feed_stream(partition))).last > cursors.get(partition, 0):
+            return True
+    return False
 
 
 class Conversation:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import aiohttp
+import msgspec
 import structlog
 
 from beira.kernel import limits
@@ -18,6 +19,7 @@ from beira.sync.codec import Codec, PackedCodec
 log = structlog.get_logger(__name__)
 SOCKET_PATH = "/sync/v1/ws"
 EXCHANGE_PATH = "/sync/v1/exchange"
+WAIT_PATH = "/sync/v1/wait"
 TRY_SOCKET_AGAIN_S = 900
 
 
@@ -79,7 +81,7 @@ class CloudConnector:
             except _SocketBlocked as error:
                 log.warning("sync.socket_blocked", why=str(error), fallback="http")
                 self._socket_blocked_until_s = now_s + TRY_SOCKET_AGAIN_S
-        return HttpLink(self._session, self._url + EXCHANGE_PATH, headers, self._codec, hello)
+        return HttpLink(self._session, self._url, headers, self._codec, hello)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -141,8 +143,9 @@ class SocketLink:
 
 
 class HttpLink:
-    """Plain HTTP: each request presents the node anew, carries what is to be said, and waits a while
-    for news when there is nothing."""
+    """Plain HTTP. An exchange presents the node anew and carries what is to be said; between two of
+    them the link waits to hear that there is news. Only the waiting is ever cut short: an exchange
+    uses up a ticket, so it must be heard to its end."""
 
     name = "http"
 
@@ -157,10 +160,11 @@ class HttpLink:
         self._session = session
         self._url = url
         self._codec = codec
-        self._headers = headers | {"Content-Type": codec.media_type, "Accept": codec.media_type}
+        self._headers = headers
         self._hello = hello
         self._outbox: deque[Wire] = deque()
         self._said = asyncio.Event()
+        self._exchanging: asyncio.Task[list[Wire]] | None = None
         self._greeted = False
 
     async def send(self, messages: Sequence[Wire]) -> int:
@@ -172,40 +176,54 @@ class HttpLink:
         return len(self._codec.encode(told))
 
     async def receive(self) -> list[Wire]:
-        """One exchange. What is said while waiting for news cuts the wait short."""
-        waiting = self._greeted and not self._outbox
-        poll = asyncio.ensure_future(self._exchange(limits.POLL_WAIT_S if waiting else 0))
-        if waiting:
-            said = asyncio.ensure_future(self._said.wait())
-            await asyncio.wait({poll, said}, return_when=asyncio.FIRST_COMPLETED)
-            said.cancel()
-            if not poll.done():
-                poll.cancel()
-                return []
-        return await poll
+        """Wait until there is something to say or to hear, then exchange."""
+        if self._greeted and not self._outbox:
+            await self._wait()
+        self._exchanging = asyncio.ensure_future(self._exchange())
+        return await asyncio.shield(self._exchanging)
 
     async def close(self) -> None:
+        """Let an exchange under way end, so that its ticket is not left in doubt for long."""
         self._outbox.clear()
+        if self._exchanging is not None:
+            await asyncio.wait({self._exchanging}, timeout=limits.CONNECT_TIMEOUT_S)
+            self._exchanging.cancel()
 
-    async def _exchange(self, wait_s: int) -> list[Wire]:
+    async def _wait(self) -> None:
+        news = asyncio.ensure_future(self._ask_for_news())
+        said = asyncio.ensure_future(self._said.wait())
+        try:
+            await asyncio.wait({news, said}, return_when=asyncio.FIRST_COMPLETED)
+            if news.done():
+                news.result()
+        finally:
+            news.cancel()
+            said.cancel()
+
+    async def _ask_for_news(self) -> None:
+        body = msgspec.json.encode(self._hello().cursors)
+        await self._post(WAIT_PATH, body, "application/json")
+
+    async def _exchange(self) -> list[Wire]:
         self._said.clear()
         body = self._codec.encode([self._hello(), *self._outbox])
         self._outbox.clear()
-        timeout = aiohttp.ClientTimeout(total=limits.CONNECT_TIMEOUT_S + limits.SILENCE_TIMEOUT_S)
+        answer = self._codec.decode(await self._post(EXCHANGE_PATH, body, self._codec.media_type))
+        self._greeted = True
+        return answer
+
+    async def _post(self, path: str, body: bytes, media_type: str) -> bytes:
+        headers = self._headers | {"Content-Type": media_type, "Accept": media_type}
+        timeout = aiohttp.ClientTimeout(total=limits.SILENCE_TIMEOUT_S)
         try:
             async with self._session.post(
-                self._url,
-                params={"wait": wait_s},
-                data=body,
-                headers=self._headers,
-                timeout=timeout,
+                self._url + path, data=body, headers=headers, timeout=timeout
             ) as response:
                 if response.status in (401, 403):
                     raise _refusal(response.status)
                 if response.status != 200:
                     raise Unavailable(f"The cloud answered {response.status}.")
-                self._greeted = True
-                return self._codec.decode(await response.read())
+                return await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unavailable(f"The cloud cannot be reached: {error or 'timeout'}.") from None
 

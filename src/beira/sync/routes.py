@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 from litestar import Request, Response, Router, WebSocket, post, websocket
 from litestar.exceptions import WebSocketDisconnect
 from litestar.types import ControllerRouterHandler
 
 from beira.kernel import limits
 from beira.kernel.access import Kind, Principal
-from beira.kernel.errors import BeiraError, Denied
+from beira.kernel.errors import BeiraError, Denied, Invalid
 from beira.kernel.wire import Wire
 from beira.sync.codec import CODECS, Codec, codec_of
 from beira.sync.gate import Conversation, Gate
@@ -38,13 +39,23 @@ def sync_routes(gate: Gate, authenticate: Authenticate) -> ControllerRouterHandl
         await _serve(gate, node, socket, codec)
 
     @post("/exchange", status_code=200, request_max_body_size=limits.MESSAGE_BYTES)
-    async def exchange(request: Request[Any, Any, Any], wait: int = 0) -> Response[bytes]:
+    async def exchange(request: Request[Any, Any, Any]) -> Response[bytes]:
         node = await _node(authenticate, request.headers.get("authorization", ""))
         codec = codec_of(request.headers.get("content-type", "").split(";")[0])
-        answers = await _exchange(gate, node, codec.decode(await request.body()), wait)
+        answers = await _exchange(gate, node, codec.decode(await request.body()))
         return Response(codec.encode(answers), media_type=codec.media_type)
 
-    return Router(path="/sync/v1", route_handlers=[socket, exchange], include_in_schema=False)
+    @post("/wait", status_code=200)
+    async def wait(request: Request[Any, Any, Any]) -> Response[bytes]:
+        node = await _node(authenticate, request.headers.get("authorization", ""))
+        try:
+            cursors = msgspec.json.decode(await request.body(), type=dict[str, int])
+        except msgspec.MsgspecError as error:
+            raise Invalid(f"Not a map of cursors: {error}.", code="sync.message") from None
+        news = await gate.wait_for_news(node, cursors, limits.POLL_WAIT_S)
+        return Response(msgspec.json.encode({"news": news}), media_type="application/json")
+
+    return Router(path="/sync/v1", route_handlers=[socket, exchange, wait], include_in_schema=False)
 
 
 async def _serve(
@@ -82,30 +93,20 @@ async def _read(socket: WebSocket[Any, Any, Any], codec: Codec, conversation: Co
                 await conversation.perform(conversation.session.refuse_with(error, retry=True))
 
 
-async def _exchange(gate: Gate, node: Principal, messages: list[Wire], wait_s: int) -> list[Wire]:
-    """One request: all it asks is answered, and with nothing to answer it waits for news a while."""
+async def _exchange(gate: Gate, node: Principal, messages: list[Wire]) -> list[Wire]:
+    """One request: all that it says is dealt with and answered, feeds included."""
     answers: list[Wire] = []
 
     async def send(sent: list[Wire]) -> None:
         answers.extend(sent)
 
     conversation = await gate.open(node, send)
-    unsubscribe = conversation.subscribe()
     try:
         conversation.hear(messages)
         await conversation.step()
-        deadline_s = asyncio.get_running_loop().time() + min(wait_s, limits.POLL_WAIT_S)
-        while wait_s and len(answers) <= 1 and not conversation.ended.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(deadline_s):
-                    await conversation.events()
-                await conversation.step()
-                continue
-            break
         return answers
     finally:
-        unsubscribe()
-        await gate.close(conversation)
+        gate.forget(conversation)
 
 
 async def _node(authenticate: Authenticate, authorization: str) -> Principal:
