@@ -1,0 +1,1 @@
+"""Aurora: a shop's voice assistant. See ARCHITECTURE.md."""

@@ -1,0 +1,164 @@
+"""The sentences people can say, from YAML files a shop owner can extend, and the recogniser's view of them.
+
+The files are hassil's format with one more key, `answers`. What the app brings is `<language>.yaml`
+here; a tenant's own file adds to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from beira.sdk import Misconfigured
+
+LANGUAGES = ("pt-BR", "en")
+FILE_BYTES = 1_048_576
+RECORD_LISTS = ("employee", "product")
+_WILDCARD = re.compile(r"\{text\b")
+
+
+class Block(msgspec.Struct, frozen=True):
+    """Templates that mean an intent, with the slots they imply."""
+
+    intent: str
+    templates: tuple[str, ...]
+    slots: Mapping[str, Any] = {}
+
+
+class Sentences(msgspec.Struct, frozen=True):
+    """All that a language can say and be answered. `lists` are templates with what they stand for."""
+
+    language: str
+    blocks: tuple[Block, ...]
+    rules: Mapping[str, str]
+    lists: Mapping[str, tuple[tuple[str, Any], ...]]
+    answers: Mapping[str, str]
+
+
+class GrammarSource(msgspec.Struct, frozen=True):
+    """What can be heard, as plain data: intent to hassil templates, values of lists, named rules.
+
+    List values are templates too. There are no open wildcards: what can be anything can only be typed.
+    """
+
+    sentences: Mapping[str, Sequence[str]]
+    lists: Mapping[str, Sequence[str]]
+    rules: Mapping[str, str]
+
+
+def load(language: str, extra: str = "") -> Sentences:
+    """The sentences of a language, with those of the file `extra` added.
+
+    Raises: Misconfigured for a language there is none of, or a file that cannot be used.
+    """
+    own = _own(language)
+    if not extra:
+        return own
+    return _added(own, _read(Path(extra)))
+
+
+@lru_cache(maxsize=8)
+def _own(language: str) -> Sentences:
+    if language not in LANGUAGES:
+        raise Misconfigured(
+            f"Aurora does not speak {language!r}.",
+            code="voice.language_unknown",
+            hint="Languages: " + ", ".join(LANGUAGES) + ".",
+        )
+    text = files(__package__).joinpath(f"{language}.yaml").read_text(encoding="utf-8")
+    return _sentences(yaml.safe_load(text), f"{language}.yaml")
+
+
+def _read(path: Path) -> Sentences:
+    try:
+        if path.stat().st_size > FILE_BYTES:
+            raise _unusable(path, f"it is over {FILE_BYTES} bytes")
+        return _sentences(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise _unusable(path, str(error)) from error
+
+
+def _sentences(data: Any, name: str) -> Sentences:
+    try:
+        blocks = tuple(
+            Block(str(intent), _texts(block["sentences"]), block.get("slots", {}))
+            for intent, told in (data.get("intents") or {}).items()
+            for block in told["data"]
+        )
+        return Sentences(
+            language=str(data.get("language", "")),
+            blocks=blocks,
+            rules={str(k): str(v) for k, v in (data.get("expansion_rules") or {}).items()},
+            lists={
+                str(k): tuple(_value(v) for v in told.get("values", ()))
+                for k, told in (data.get("lists") or {}).items()
+            },
+            answers={str(k): str(v) for k, v in (data.get("answers") or {}).items()},
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _unusable(Path(name), f"its shape is not hassil's ({error!r})") from error
+
+
+def _texts(texts: Any) -> tuple[str, ...]:
+    if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
+        raise TypeError("sentences must be a list of texts")
+    return tuple(texts)
+
+
+def _value(value: Any) -> tuple[str, Any]:
+    if isinstance(value, Mapping):
+        return str(value["in"]), value.get("out")
+    return str(value), None
+
+
+def _added(own: Sentences, more: Sentences) -> Sentences:
+    return Sentences(
+        language=own.language,
+        blocks=own.blocks + more.blocks,
+        rules={**own.rules, **more.rules},
+        lists={**own.lists, **more.lists},
+        answers={**own.answers, **more.answers},
+    )
+
+
+def _unusable(path: Path, why: str) -> Misconfigured:
+    return Misconfigured(
+        f"The sentences in {path} cannot be used: {why}.",
+        code="voice.sentences_unusable",
+        hint="Compare it with the examples in docs/howto/voice-sentences.md.",
+    )
+
+
+def framed(template: str) -> str:
+    """A template with what may stand around every sentence."""
+    return f"[<wake>] {template} [<polite>]"
+
+
+def grammar_source(
+    language: str, people: Sequence[str], products: Sequence[str], extra: str = ""
+) -> GrammarSource:
+    """What the recogniser listens for. `people` and `products` are names as they are said
+    (`understand.Directory.said_people` and `said_products`).
+
+    Raises: Misconfigured.
+    """
+    known = load(language, extra)
+    sentences: dict[str, list[str]] = {}
+    for block in known.blocks:
+        said = [framed(t) for t in block.templates if not _WILDCARD.search(t)]
+        if said:
+            sentences.setdefault(block.intent, []).extend(said)
+    lists: dict[str, Sequence[str]] = {
+        name: [template for template, _ in values]
+        for name, values in known.lists.items()
+        if values
+    }
+    lists["employee"], lists["product"] = list(people), list(products)
+    return GrammarSource(sentences, lists, known.rules)
