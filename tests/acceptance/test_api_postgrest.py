@@ -1,5 +1,6 @@
 """A Python program with PyPI's `postgrest` client reads and writes a shop's records."""
 
+# ruff: noqa: F811 (fixtures are imported by name and then asked for by it)
 from __future__ import annotations
 
 from collections.abc import AsyncIterator

@@ -1,5 +1,6 @@
 """A Python program with PyPI's `realtime` client hears of changes, broadcasts and sees who is there."""
 
+# ruff: noqa: F811 (fixtures are imported by name and then asked for by it)
 from __future__ import annotations
 
 import asyncio

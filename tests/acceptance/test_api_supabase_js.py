@@ -3,6 +3,7 @@
 The stories are in js/supabase.cjs; each must pass over each store.
 """
 
+# ruff: noqa: F811 (fixtures are imported by name and then asked for by it)
 from __future__ import annotations
 
 import asyncio
