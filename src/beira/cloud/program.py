@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import structlog
 from litestar import Litestar
 
 import beira
-from beira.api import Api, Door
-from beira.cloud.doors import CloudNodes, CloudSignIn
+from beira.api import Api, ApiSettings, Door
+from beira.api.accounts import CloudAccounts
 from beira.cloud.places import follow_places
 from beira.host import Host, Place, SystemWall, Wall
 from beira.host.apps import installed, load
@@ -47,6 +48,7 @@ class CloudConfig:
     public_url: str = ""
     apps: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
 
 
 class Cloud:
@@ -152,16 +154,31 @@ async def first_owner(config: CloudConfig, tenant: str, email: str) -> FirstOwne
         return await identity.people.create_first_owner(tenant, email)
 
 
+class _Accounts(CloudAccounts):
+    """Identity as the API wants it; a node that enrols is shown among the tenant's nodes at once."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        super().__init__(cloud.identity)
+        self._cloud = cloud
+
+    async def enrol(self, body: object, *, address: str) -> msgspec.Struct:
+        enrolled = await super().enrol(body, address=address)
+        await self._cloud.follow_places(msgspec.to_builtins(enrolled)["tenant"])
+        return enrolled
+
+
 def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
-    door = Door(cloud.identity, cloud)
+    accounts = _Accounts(cloud)
+    door = Door(accounts, cloud)
     return Litestar(
         route_handlers=[sync_routes(gate, cloud.identity.principal)],
         plugins=[
             Api(
                 door,
-                sign_in=CloudSignIn(cloud.identity),
-                nodes=CloudNodes(cloud.identity, cloud.follow_places),
-                revocations=cloud.identity,
+                sign_in=accounts,
+                nodes=accounts,
+                revocations=accounts,
+                settings=ApiSettings(origins=config.origins, proxies=config.proxies),
             ),
             Portal(door=door, identity=cloud.identity, cloud=cloud),
         ],

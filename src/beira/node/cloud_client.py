@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
 
 from beira.identity.node_key import NodeKey
-from beira.identity.shapes import Challenge, Enrolled, NodeToken
+from beira.identity.shapes import Challenge, Enrolled, NodeToken, SignedIn
 from beira.kernel import limits
 from beira.kernel.errors import (
     BeiraError,
@@ -35,8 +35,14 @@ class CloudClient:
         self.url = url.rstrip("/")
         self._ssl = ssl
 
-    async def post(self, path: str, body: object, kind: type[T]) -> T:
-        """POST JSON and decode the answer. Raises the cloud's own error, or Unavailable."""
+    async def post(self, path: str, body: object, kind: type[T], *, token: str = "") -> T:
+        """POST JSON and decode the answer (`kind` NoneType: there is none).
+
+        Raises the cloud's own error, or Unavailable.
+        """
+        headers = {"Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
         timeout = aiohttp.ClientTimeout(total=limits.CONNECT_TIMEOUT_S)
         try:
             async with (
@@ -44,7 +50,7 @@ class CloudClient:
                 session.post(
                     self.url + path,
                     data=msgspec.json.encode(body),
-                    headers={"Content-Type": "application/json"},
+                    headers=headers,
                     ssl=self._ssl,  # type: ignore[arg-type]
                 ) as response,
             ):
@@ -57,7 +63,7 @@ class CloudClient:
                 hint="Check the address and the network, then try again.",
             ) from None
         try:
-            return msgspec.json.decode(data, type=kind)
+            return msgspec.json.decode(data or b"null", type=kind)
         except msgspec.MsgspecError as error:
             raise Corrupt(f"{self.url} answered something else: {error}.") from None
 
@@ -102,6 +108,74 @@ class TokenSource:
     def forget(self) -> None:
         """The cloud refused the token: ask for a new one next time."""
         self._good_until_s = 0.0
+
+
+class RemoteAccounts:
+    """The cloud's sign-in, for people who sign in at the node. Implements `api.accounts.RemoteSignIn`."""
+
+    def __init__(self, client: CloudClient) -> None:
+        self._client = client
+
+    async def sign_in(
+        self, email: str, password: str, *, code: str, tenant: str, address: str, label: str
+    ) -> SignedIn:
+        body = {"email": email, "password": password, "code": code, "tenant": tenant}
+        answer = await self._client.post("/auth/v1/token?grant_type=password", body, _Session)
+        return _signed(answer)
+
+    async def refresh(self, refresh_token: str, *, address: str) -> SignedIn:
+        body = {"refresh_token": refresh_token}
+        return _signed(
+            await self._client.post("/auth/v1/token?grant_type=refresh_token", body, _Session)
+        )
+
+    async def sign_out(self, token: str, *, scope: str) -> None:
+        await self._client.post(f"/auth/v1/logout?scope={scope}", {}, type(None), token=token)
+
+
+class _Meta(msgspec.Struct):
+    tenant: str
+    role: str
+    sites: tuple[str, ...] | None = None
+
+
+class _Named(msgspec.Struct):
+    name: str = ""
+
+
+class _User(msgspec.Struct):
+    id: str
+    email: str
+    app_metadata: _Meta
+    user_metadata: _Named
+    factors: list[Any] = []
+
+
+class _Session(msgspec.Struct):
+    access_token: str
+    refresh_token: str
+    expires_in: int
+    expires_at: int
+    user: _User
+
+
+def _signed(answer: _Session) -> SignedIn:
+    user, meta = answer.user, answer.user.app_metadata
+    return SignedIn(
+        access_token=answer.access_token,
+        refresh_token=answer.refresh_token,
+        expires_in_s=answer.expires_in,
+        expires_at=answer.expires_at,
+        session="",
+        account=user.id,
+        email=user.email,
+        name=user.user_metadata.name,
+        tenant=meta.tenant,
+        role=meta.role,
+        sites=meta.sites,
+        memberships=(),
+        totp=bool(user.factors),
+    )
 
 
 class _Refusal(msgspec.Struct):

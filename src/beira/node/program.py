@@ -16,6 +16,7 @@ from litestar.datastructures import State
 
 import beira
 from beira.api import Api, Door
+from beira.api.accounts import NodeAccounts
 from beira.host import Host, Place, SystemWall
 from beira.host.apps import installed, load
 from beira.host.calls import answering_calls
@@ -28,8 +29,7 @@ from beira.kernel.app import Catalogue
 from beira.kernel.clock import hlc_at
 from beira.kernel.errors import BeiraError, Misconfigured
 from beira.node import settled
-from beira.node.cloud_client import CloudClient, TokenSource
-from beira.node.doors import NodeSignIn
+from beira.node.cloud_client import CloudClient, RemoteAccounts, TokenSource
 from beira.node.status import node_routes
 from beira.portal import Portal
 from beira.store.sqlite import SqliteStore
@@ -105,7 +105,7 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
             if app.edge:
                 await stack.enter_async_context(load(app.edge)(host))
         await stack.enter_async_context(answering_calls(host))
-        site = _app(node, NodeSignIn(identity, cloud, me.enrolled.jwks))
+        site = _app(node, NodeAccounts(identity, host.place, RemoteAccounts(cloud)))
         node.address = await stack.enter_async_context(serving(site, config.listen))
         for work in (agent.run(), _forget(host)):
             task = asyncio.create_task(work)
@@ -174,11 +174,11 @@ async def _identity(me: settled.Settled, key: NodeKey, host: Host) -> LocalIdent
     return identity
 
 
-def _app(node: Node, sign_in: NodeSignIn) -> Litestar:
-    door = Door(node.identity, node)
+def _app(node: Node, accounts: NodeAccounts) -> Litestar:
+    door = Door(accounts, node)
     return Litestar(
         route_handlers=node_routes(node.host, node.agent, beira.__version__),
-        plugins=[Api(door, sign_in=sign_in), Portal(door=door, sign_in=sign_in, node=node.host)],
+        plugins=[Api(door, sign_in=accounts), Portal(door=door, sign_in=accounts, node=node.host)],
         state=State({"host": node.host, "place": node.host.place, "pending": node.agent.pending}),
         openapi_config=None,
         logging_config=None,
