@@ -11,7 +11,7 @@ from tests.contract.postgres_fixture import fresh_database
 from tests.unit.store_postgres.collections_ import REGISTRY, row, sale
 
 from beira.kernel.collection import UP, Registry, collection, collection_of
-from beira.kernel.errors import Misconfigured
+from beira.kernel.errors import Misconfigured, NotFound
 from beira.kernel.query import Order, Query, checked
 from beira.kernel.record import State
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
@@ -190,3 +190,21 @@ async def test_other_tables_by_the_same_door(postgres_cloud: PostgresCloud) -> N
     with pytest.raises(Misconfigured):
         async with postgres_cloud.connection() as connection:
             await connection.execute("DELETE FROM identity.audit")
+
+
+async def test_an_older_release_passes_on_what_it_does_not_declare(
+    postgres_server: EmbeddedPostgres,
+) -> None:
+    """A node of the newer release may be connected to a replica of the older one."""
+    dsn, owner_dsn = await fresh_database(postgres_server)
+    new = await PostgresCloud.open(dsn, NEW, owner_dsn=owner_dsn)
+    old = await PostgresCloud.open(dsn, REGISTRY, owner_dsn=owner_dsn)
+    written = row("tools", "a", 1, name="a", price=2.5)
+    await new.tenant("t").commit([written], route=lambda _: "feed")
+    for whole in (True, False):
+        found = await old.tenant("t").since("feed", 0, whole=whole, most=9, most_bytes=10**6)
+        assert found.rows == (written,)
+    with pytest.raises(NotFound):
+        await old.tenant("t").commit([written])
+    await new.close()
+    await old.close()

@@ -16,6 +16,7 @@ from tests.unit.store_postgres.collections_ import row, sale
 
 from beira.kernel.clock import Stamp
 from beira.kernel.collection import timestamp
+from beira.kernel.errors import Invalid
 from beira.kernel.record import Row
 from beira.store.postgres import PostgresCloud, PostgresStore
 from beira.store.rows import normal
@@ -140,3 +141,15 @@ async def test_what_fits_is_in_its_column(postgres_cloud: PostgresCloud) -> None
 async def test_ids(store: PostgresStore, id: str) -> None:
     await store.commit([sale(id)])
     assert (await store.get("sales", id)) == sale(id)
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\ud800"])
+async def test_what_is_no_text_is_refused(store: PostgresStore, text: str) -> None:
+    with pytest.raises(Invalid):
+        await store.commit([sale("ok"), sale("1", product=text)])
+    with pytest.raises(Invalid):
+        await store.commit([sale("1", lines=[], strange=text + "\ud800")])
+    assert await store.get("sales", "ok") is None
+    with pytest.raises(Invalid):
+        await store.since(text, 0, most=1, most_bytes=1)
+    await store.commit([sale("ok")])

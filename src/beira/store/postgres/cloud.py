@@ -21,13 +21,15 @@ from beira.store.postgres.codec import Table
 from beira.store.postgres.failures import AGAIN, BROKEN, away, translated
 from beira.store.postgres.listen import NewsDesk
 from beira.store.postgres.store import PostgresStore
-from beira.store.sql import Dialect, PostgresDialect
+from beira.store.sql import Dialect, PostgresDialect, quoted
 
 APP_ROLE = "beira_app"
 POOL_SIZE = 10
 CONNECT_TIMEOUT_S = 3.0
 ACQUIRE_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 10.0
+SERVER_TIMEOUT_MS = 9_000
+"""The server gives up first, and lets go of the locks of a program that vanished."""
 HEALTH_TIMEOUT_S = 0.5
 PAUSE_S = 1.0
 """After no answer in time, how long further calls are refused at once rather than kept waiting."""
@@ -105,7 +107,7 @@ class PostgresCloud:
             try:
                 async with owner.transaction():
                     await schema.make_schema(owner, schema_name, self._role)
-                    await owner.execute(f"SET LOCAL search_path = {schema.quoted(schema_name)}")
+                    await owner.execute(f"SET LOCAL search_path = {quoted(schema_name)}")
                     for statement in statements:
                         await owner.execute(statement)
             finally:
@@ -114,7 +116,7 @@ class PostgresCloud:
     async def healthy(self) -> bool:
         """Whether the database answers now (within half a second)."""
         try:
-            async with asyncio.timeout(HEALTH_TIMEOUT_S), self.pool.acquire() as connection:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S), self._acquired() as connection:
                 await connection.execute("SELECT 1")
         except Exception:
             return False
@@ -187,6 +189,9 @@ class PostgresCloud:
             self._paused_until = time.monotonic() + PAUSE_S
             connection.terminate()
             raise
+        except BROKEN:
+            connection.terminate()
+            raise
         except Exception:
             await _roll_back(connection)
             raise
@@ -231,7 +236,7 @@ class PostgresCloud:
 
     async def _become(self, connection: asyncpg.Connection) -> None:
         if self._set_role:
-            await connection.execute(f"SET ROLE {schema.quoted(self._role)}")
+            await connection.execute(f"SET ROLE {quoted(self._role)}")
 
     async def _user_of(self, dsn: str) -> str:
         connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S)
@@ -267,13 +272,17 @@ class PostgresCloud:
 
 
 _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_TENANT = "SELECT set_config('beira.tenant', $1, true)"
+_TENANT = f"""
+SELECT set_config('beira.tenant', $1, true),
+  set_config('statement_timeout', '{SERVER_TIMEOUT_MS}', true),
+  set_config('idle_in_transaction_session_timeout', '{SERVER_TIMEOUT_MS}', true)
+"""
 _LOCK = "SELECT count(*) FROM unnest($1::bigint[]) AS k, LATERAL pg_advisory_xact_lock(k)"
 
 
 async def _ensure_app_role(owner: asyncpg.Connection) -> bool:
     """Whether the account may act as `beira_app`, which is made if need be and possible."""
-    role = schema.quoted(APP_ROLE)
+    role = quoted(APP_ROLE)
     make = f"CREATE ROLE {role} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"
     if not await owner.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", APP_ROLE):
         with contextlib.suppress(

@@ -19,6 +19,7 @@ import msgspec
 from beira.kernel.clock import Stamp
 from beira.kernel.collection import FieldType
 from beira.kernel.record import Row, Value
+from beira.store.sql import POSTGRES
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
@@ -26,14 +27,8 @@ _decode_stamps = msgspec.json.Decoder(dict[str, Stamp]).decode
 _NONE = type(None)
 _OWN = ("id", "_partition", "_node", "_lane", "_hlc", "_stamps", "_extra")
 _OWN_TYPES = ("text", "text", "text", "smallint", "bigint", "json", "json")
-_ARRAY_TYPES = {
-    FieldType.TEXT: "text",
-    FieldType.INTEGER: "bigint",
-    FieldType.REAL: "double precision",
-    FieldType.BOOLEAN: "boolean",
-    FieldType.TIMESTAMP: "timestamptz",
-    FieldType.DATE: "date",
-    FieldType.JSON: "json",
+SQL_TYPES = {
+    kind: made.removesuffix(' COLLATE "C"') for kind, made in POSTGRES.column_types.items()
 }
 
 
@@ -51,7 +46,7 @@ class Table:
 
     def __post_init__(self) -> None:
         columns = [f'"{name}"' for name in (*_OWN, *self.fields)]
-        types = [*_OWN_TYPES, *(_ARRAY_TYPES[kind] for kind in self.fields.values())]
+        types = [*_OWN_TYPES, *(SQL_TYPES[kind] for kind in self.fields.values())]
         arrays = ", ".join(f"${at}::{kind}[]" for at, kind in enumerate(types, start=2))
         listed = ", ".join(columns)
         insert = (

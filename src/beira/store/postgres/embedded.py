@@ -31,6 +31,7 @@ import msgspec
 import structlog
 
 from beira.kernel.errors import Misconfigured, Unavailable
+from beira.store.postgres.failures import BROKEN
 
 DATABASE = "beira"
 OWNER = "postgres"
@@ -99,6 +100,13 @@ class EmbeddedPostgres:
         server = cls(directory)
         try:
             await server._start()
+        except OSError as error:
+            await server.stop()
+            raise Misconfigured(
+                f"{directory} cannot be used: {error}.",
+                code="database.directory",
+                hint="It must belong to the account Beira runs as.",
+            ) from error
         except BaseException:
             await server.stop()
             raise
@@ -335,7 +343,7 @@ class EmbeddedPostgres:
     async def _answers(self) -> bool:
         try:
             connection = await self._connect(OWNER)
-        except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
+        except BROKEN:
             return False
         connection.terminate()
         return True

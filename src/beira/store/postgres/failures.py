@@ -27,7 +27,11 @@ _REFUSED = (
     asyncpg.InsufficientPrivilegeError,
     asyncpg.ClientConfigurationError,
 )
-AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+AGAIN = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.InvalidCachedStatementError,  # another replica has grown the table
+)
 """The transaction did nothing and may simply be run again."""
 
 
@@ -54,9 +58,11 @@ def translated() -> Iterator[None]:
             code="database.refused",
             hint="Check the user, password, database name and rights in DATABASE_URL.",
         ) from error
-    except asyncpg.DataError as error:  # the driver's own, and class 22 of the server's
-        raise Invalid(f"A value cannot be stored: {error}.", code="value.unstorable") from error
+    except (asyncpg.DataError, UnicodeError) as error:
+        raise _unstorable(error) from error
     except (*BROKEN, *AGAIN) as error:
+        if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+            raise _unstorable(error) from error  # the driver's own DataError
         raise away(str(error) or type(error).__name__) from error
 
 
@@ -65,4 +71,12 @@ def away(why: str) -> Unavailable:
         f"The database does not answer: {why}.",
         code="database.away",
         hint="Nothing confirmed is lost; it is tried again by itself.",
+    )
+
+
+def _unstorable(error: Exception) -> Invalid:
+    return Invalid(
+        f"A value cannot be stored: {error}.",
+        code="value.unstorable",
+        hint="Texts are Unicode without NUL; numbers have 64 bits.",
     )

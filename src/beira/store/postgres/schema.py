@@ -16,22 +16,14 @@ import msgspec
 from beira.kernel.collection import Collection, FieldType, Registry
 from beira.kernel.errors import Misconfigured
 from beira.kernel.record import DELETED, Value
-from beira.store.postgres.codec import Table, encoded_column
+from beira.store.postgres.codec import SQL_TYPES, Table, encoded_column
+from beira.store.sql import POSTGRES, quoted
 
 SCHEMA = "beira"
-SQL_TYPES = {
-    FieldType.TEXT: "text",
-    FieldType.INTEGER: "bigint",
-    FieldType.REAL: "double precision",
-    FieldType.BOOLEAN: "boolean",
-    FieldType.TIMESTAMP: "timestamp with time zone",
-    FieldType.DATE: "date",
-    FieldType.JSON: "json",
-}
-"""JSON is kept as `json`, not `jsonb`: it returns the very text that was written (key order, 1e22,
-an escaped NUL), which digests of replicas depend on; cast it to jsonb in a query of your own."""
-
-_FIELD_TYPES = {sql: kind for kind, sql in SQL_TYPES.items()}
+_SPELLED = {"timestamptz": "timestamp with time zone"}
+_FOUND_AS = {kind: _SPELLED.get(name, name) for kind, name in SQL_TYPES.items()}
+"""How the server spells the types of our columns."""
+_KINDS = {name: kind for kind, name in _FOUND_AS.items()}
 _OWN_COLUMNS = (
     'tenant_id text COLLATE "C" NOT NULL',
     'id text COLLATE "C" NOT NULL',
@@ -71,15 +63,10 @@ class Found:
     walled: frozenset[str]
 
 
-def quoted(name: str) -> str:
-    """A name for use in SQL; declared names hold only a-z, 0-9 and _, but may be reserved words."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 async def migrate(owner: asyncpg.Connection, registry: Registry, app_role: str) -> dict[str, Table]:
     """Make or grow the tables of `registry`, in one transaction, one replica at a time.
 
-    Returns how each collection is kept, columns of newer releases among them.
+    Returns how each collection is kept, those of other releases among them.
     Raises: Misconfigured for a field whose type has changed, or one called like a column of ours.
     """
     async with owner.transaction():
@@ -94,7 +81,7 @@ async def migrate(owner: asyncpg.Connection, registry: Registry, app_role: str) 
             f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO {role}"
         )
         found = await _look(owner)
-    return {c.name: _table(c, found.columns[c.name]) for c in registry}
+    return _tables(found)
 
 
 async def make_schema(owner: asyncpg.Connection, schema: str, app_role: str) -> None:
@@ -171,15 +158,14 @@ async def _ensure_collection(
 
 def _column(item: tuple[str, FieldType]) -> str:
     name, kind = item
-    collate = ' COLLATE "C"' if kind is FieldType.TEXT else ""
-    return f"{quoted(name)} {SQL_TYPES[kind]}{collate}"
+    return f"{quoted(name)} {POSTGRES.column_types[kind]}"
 
 
 async def _grow(
     owner: asyncpg.Connection, name: str, present: dict[str, str], wanted: dict[str, FieldType]
 ) -> None:
     for field, kind in wanted.items():
-        if present.get(field, SQL_TYPES[kind]) != SQL_TYPES[kind]:
+        if present.get(field, _FOUND_AS[kind]) != _FOUND_AS[kind]:
             raise Misconfigured(
                 f"{name}.{field} is {present[field]} in the database, and declared {kind.value}.",
                 code="schema.type_changed",
@@ -258,15 +244,19 @@ def _taken(extras: list[dict[str, Value]], field: str, kind: FieldType) -> list[
     return column
 
 
-def _table(collection: Collection, present: dict[str, str]) -> Table:
-    """Fields to read and write: those of the table, whichever release has put them there."""
+def _tables(found: Found) -> dict[str, Table]:
+    """How each collection is kept, whichever release has put it or a column of it there."""
     own = {text.split(" ", 1)[0] for text in _OWN_COLUMNS}
-    return Table(
-        name=collection.name,
-        sql_name=f"{SCHEMA}.{quoted(collection.name)}",
-        fields={
-            field: _FIELD_TYPES[kind]
-            for field, kind in sorted(present.items())
-            if field not in own and kind in _FIELD_TYPES
-        },
-    )
+    return {
+        name: Table(
+            name=name,
+            sql_name=f"{SCHEMA}.{quoted(name)}",
+            fields={
+                field: _KINDS[kind]
+                for field, kind in sorted(columns.items())
+                if field not in own and kind in _KINDS
+            },
+        )
+        for name, columns in found.columns.items()
+        if own <= columns.keys()
+    }

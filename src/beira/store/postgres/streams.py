@@ -126,7 +126,8 @@ async def demand(connection: asyncpg.Connection, tenant: str, expect: Mapping[st
         list(expect),
     )
     present = {name: msgspec.json.decode(value) for name, value in found}
-    moved = sorted(name for name, value in expect.items() if present.get(name) != value)
+    plain = msgspec.json.decode(msgspec.json.encode(dict(expect)))
+    moved = sorted(name for name, value in plain.items() if present.get(name) != value)
     if moved:
         raise Conflict(
             f"Somebody else has changed {', '.join(moved)} meanwhile.",
