@@ -44,6 +44,8 @@ def normal(row: Row) -> Row:
         )
     if not row.fields:
         raise Invalid(f"{row.collection} {row.id} comes without any field.", code="row.empty")
+    if not row.stamps:
+        return msgspec.structs.replace(row, fields=dict(sorted(row.fields.items())))
     stamps = {name: row.stamp_of(name) for name in row.fields}
     return Row.of(row.collection, row.id, row.partition, row.fields, stamps)
 
@@ -53,6 +55,8 @@ def settle(collection: Collection, before: Row | None, row: Row) -> Settled | No
 
     Raises Conflict `partition.fixed`.
     """
+    if before is None:
+        return Settled(row, min([row.stamp.hlc, *(stamp.hlc for stamp in row.stamps.values())]))
     after = merge(collection, before, row)
     changed = changed_fields(before, after)
     if not changed:

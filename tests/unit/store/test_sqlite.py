@@ -215,6 +215,19 @@ class TestRoom:
         )
         assert [getattr(d, "code", None) for d in done] == [None] * 3 + ["reads.full"] * 7
 
+    async def test_a_question_that_takes_too_long_is_ended(
+        self, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(readers, "TIMEOUT_S", 0.05)
+        endless = (
+            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+        )
+        with pytest.raises(Unavailable) as caught:
+            await store._readers.run(lambda connection: connection.execute(endless).fetchall())
+        assert caught.value.code == "query.slow" and caught.value.hint
+        assert await store.get("sales", "s1") is None
+        assert await store.integrity() == []
+
     async def test_the_log_does_not_grow_without_end(self, store: SqliteStore) -> None:
         for i in range(40):
             await store.commit([thing(f"t{i}-{j}", name="x" * 4_000) for j in range(100)])
@@ -275,6 +288,24 @@ class TestOpening:
         assert str(path) in caught.value.message and "beira node doctor" in caught.value.hint
         assert path.read_bytes() == bytes(data)
 
+    async def test_a_damaged_file_keeps_its_log(self, tmp_path: Path) -> None:
+        """Whoever repairs it needs both as they were."""
+        store = await open_store(tmp_path / "killed")
+        await store.commit([thing(f"t{i}", name="x" * 3_000) for i in range(100)])
+        await pragma(store, "wal_checkpoint", "truncate")
+        await store.commit([sale("s1")])
+        copies = {}
+        for name in ("node.db", "node.db-wal"):
+            copies[name] = bytearray((tmp_path / "killed" / name).read_bytes())
+        await store.close()
+        copies["node.db"][8_192:60_000] = os.urandom(60_000 - 8_192)
+        for name, data in copies.items():
+            (tmp_path / name).write_bytes(data)
+        with pytest.raises(Corrupt):
+            await open_store(tmp_path)
+        for name, data in copies.items():
+            assert (tmp_path / name).read_bytes() == bytes(data), name
+
     async def test_a_failed_opening_can_be_tried_again(self, tmp_path: Path) -> None:
         path = tmp_path / "node.db"
         path.write_bytes(b"not a database" * 100)
@@ -315,9 +346,11 @@ class TestOpening:
         other = apsw.Connection(str(tmp_path / "node.db"))
         other.execute("CREATE TABLE theirs (x)")
         other.close()
+        before = (tmp_path / "node.db").read_bytes()
         with pytest.raises(Misconfigured) as caught:
             await open_store(tmp_path)
         assert caught.value.code == "store.foreign"
+        assert (tmp_path / "node.db").read_bytes() == before
 
     async def test_a_newer_format_is_refused(self, tmp_path: Path) -> None:
         await (await open_store(tmp_path)).close()

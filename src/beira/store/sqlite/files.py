@@ -46,10 +46,7 @@ def connect(path: Path, key: bytes | None, *, writer: bool) -> apsw.Connection:
         connection.pragma("foreign_keys", True)
         connection.pragma("temp_store", "memory")
         connection.pragma("cache_size", -(WRITER_CACHE_KIB if writer else READER_CACHE_KIB))
-        if writer:
-            _prepare_writer(connection, path)
-        else:
-            connection.pragma("query_only", True)
+        connection.pragma("query_only", not writer)
         function: Any = ilike_function
         connection.create_scalar_function("beira_ilike", function, 2, deterministic=True)
     except BaseException:
@@ -58,14 +55,23 @@ def connect(path: Path, key: bytes | None, *, writer: bool) -> apsw.Connection:
     return connection
 
 
-def _prepare_writer(connection: apsw.Connection, path: Path) -> None:
-    """The switch to WAL leaves a rollback journal behind whose removal SQLite does not sync: come
-    back after a power cut, it would undo the switch and with it all that the log holds."""
+def start_log(connection: apsw.Connection, path: Path) -> None:
+    """Switch the writer to its write-ahead log, each commit synced.
+
+    The first switch leaves a rollback journal behind whose removal SQLite does not sync: come back
+    after a power cut, it would undo the switch and with it all that the log holds.
+    """
     connection.pragma("journal_mode", "wal")
     sync_folder(path.parent)
     connection.pragma("synchronous", "full")
     connection.pragma("wal_autocheckpoint", WAL_PAGES)
     connection.pragma("journal_size_limit", WAL_LEFT_BYTES)
+
+
+def close_untouched(connection: apsw.Connection) -> None:
+    """Close without moving the log into the file, which is as it was found."""
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.close(True)
 
 
 def check_key(path: Path, key: bytes | None) -> None:
@@ -177,6 +183,12 @@ def explained(error: Exception, path: Path) -> BeiraError:
         )
     if isinstance(error, apsw.CantOpenError | apsw.ReadOnlyError | apsw.PermissionsError):
         return _no_access(path, said)
+    if isinstance(error, apsw.InterruptError):
+        return Unavailable(
+            "The question took too long to answer.",
+            code="query.slow",
+            hint="Ask for less: a shorter span of time, or fewer terms.",
+        )
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         return Unavailable(
             f"Another program holds {path.name} locked.",

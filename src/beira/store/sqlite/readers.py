@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,11 @@ WAITING = 1_000
 """Reads that may wait; more are refused, for whoever asks has given up by then."""
 
 
+TIMEOUT_S = 10.0
+_STEPS = 50_000
+"""SQLite's own instructions between two looks at the clock: some milliseconds."""
+
+
 class Readers:
     def __init__(self, path: Path, key: bytes | None) -> None:
         self._path = path
@@ -30,10 +36,13 @@ class Readers:
         self._waiting = 0
         self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(THREADS, f"reader {path.name}")
 
-    async def run(self, read: Callable[[apsw.Connection], T]) -> T:
-        """Do `read` on a connection within one snapshot.
+    async def run(
+        self, read: Callable[[apsw.Connection], T], *, timeout_s: float | None = None
+    ) -> T:
+        """Do `read` on a connection within one snapshot, for `timeout_s` (or TIMEOUT_S) at most.
 
-        Raises: Unavailable `store.closed`, `reads.full`; what `files.explained` makes of an error.
+        Raises: Unavailable `store.closed`, `reads.full`, `query.slow`; and what `files.explained`
+        makes of an error.
         """
         if self._pool is None:
             raise Unavailable("The store is closed.", code="store.closed")
@@ -44,13 +53,15 @@ class Readers:
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, self._read, read)
+            return await loop.run_in_executor(self._pool, self._read, read, timeout_s)
         finally:
             self._waiting -= 1
 
-    def _read(self, read: Callable[[apsw.Connection], T]) -> T:
+    def _read(self, read: Callable[[apsw.Connection], T], timeout_s: float | None) -> T:
+        end = time.monotonic() + (TIMEOUT_S if timeout_s is None else timeout_s)
         try:
             connection = self._connection()
+            connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
             connection.execute("BEGIN")
             try:
                 return read(connection)

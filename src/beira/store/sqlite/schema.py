@@ -36,15 +36,15 @@ CREATE TABLE IF NOT EXISTS _marks (
 """
 
 
-def prepare(connection: apsw.Connection, registry: Registry, path: Path) -> dict[str, Layout]:
+def prepare(connection: apsw.Connection, registry: Registry) -> dict[str, Layout]:
     """Bring the file to this release's declarations, in one transaction; the layout of each table.
 
-    Raises: Misconfigured for a file of something else, of a newer format, or a field that changed
-    its type; and what apsw raises.
+    Raises: Misconfigured for a field that changed its type; and what apsw raises.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _check_owner(connection, path)
+        connection.pragma("application_id", APPLICATION_ID)
+        connection.pragma("user_version", FORMAT)
         connection.execute(_INTERNAL)
         layouts = {declared.name: _table(connection, declared) for declared in registry}
         connection.execute("COMMIT")
@@ -55,7 +55,8 @@ def prepare(connection: apsw.Connection, registry: Registry, path: Path) -> dict
     return layouts
 
 
-def _check_owner(connection: apsw.Connection, path: Path) -> None:
+def check_owner(connection: apsw.Connection, path: Path) -> None:
+    """Raise Misconfigured for the database of another program, or of a newer Beira. Writes nothing."""
     owner, version = connection.pragma("application_id"), connection.pragma("user_version")
     empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
     if not empty and owner != APPLICATION_ID:
@@ -70,9 +71,6 @@ def _check_owner(connection: apsw.Connection, path: Path) -> None:
             code="store.newer",
             hint="Update Beira on this node.",
         )
-    if version < FORMAT:
-        connection.pragma("application_id", APPLICATION_ID)
-        connection.pragma("user_version", FORMAT)
 
 
 def _table(connection: apsw.Connection, declared: Collection) -> Layout:

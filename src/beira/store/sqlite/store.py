@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from beira.store.sql import SQLITE, compiled, quoted
 from beira.store.sqlite import files
 from beira.store.sqlite.changes import Changes, known_collections
 from beira.store.sqlite.readers import Readers
-from beira.store.sqlite.schema import prepare, select_sql
+from beira.store.sqlite.schema import check_owner, prepare, select_sql
 from beira.store.sqlite.writer import Writer
 
 _SLICE_ROWS = 200
@@ -171,7 +172,7 @@ class SqliteStore:
             said = [str(line) for (line,) in connection.execute("PRAGMA quick_check(20)")]
             return [] if said == ["ok"] else said
 
-        return await self._readers.run(read)
+        return await self._readers.run(read, timeout_s=math.inf)
 
     def size_bytes(self) -> int:
         """The size of the database on disk, with its write-ahead log."""
@@ -263,11 +264,13 @@ def _opened(
         files.create(path)
         files.check_key(path, key)
         connection = files.connect(path, key, writer=True)
+        check_owner(connection, path)
         files.check_pages(connection, path)
-        return lock, connection, prepare(connection, registry, path)
+        files.start_log(connection, path)
+        return lock, connection, prepare(connection, registry)
     except BaseException as error:
         if connection is not None:
-            connection.close(True)
+            files.close_untouched(connection)
         lock.release()
         if isinstance(error, apsw.Error | OSError):
             raise files.explained(error, path) from error
