@@ -55,6 +55,7 @@ def checked_name(text: str) -> str:
         raise Invalid(
             f"A name has 1 to {limits.NAME_CHARS} printable characters.",
             code="identity.name_invalid",
+            hint="Write a shorter one, in one line.",
         )
     return name
 
@@ -77,6 +78,11 @@ def require_admin(by: Principal) -> None:
             "Only the platform's admin may do that.",
             hint="Sign in as an admin, without choosing a tenant.",
         )
+
+
+def tries_of(core: Core, email: str) -> str:
+    """Under what the tries to guess somebody's password are counted, whichever door they use."""
+    return f"account:{core.key.mac('tries', email).hex()[:32]}"
 
 
 async def audit(

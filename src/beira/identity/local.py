@@ -94,6 +94,9 @@ class LocalIdentity:
         self._set_marks = set_marks
         self._now = now
         self._passwords = vault.Passwords()
+        self._clouds, self._own_ones = (
+            tokens.Verifier(typ) for typ in (tokens.ACCESS, tokens.NODE_ACCESS)
+        )
         self._book = Book(jwks=dict(enrolled.jwks))
         self._cloud_keys = tokens.keys_of(enrolled.jwks)
         self._tries: dict[str, tuple[float, int]] = {}
@@ -122,7 +125,7 @@ class LocalIdentity:
         _, unproven = tokens.peek(token)
         if unproven.get("iss") == self._place.node:
             return self._own(token)
-        claims = tokens.verified_access(
+        claims = self._clouds.access(
             token, self._cloud_keys, issuer=self._place.issuer, now_s=self._now()
         )
         if claims.kind != Kind.PERSON.value or claims.tenant != self._place.tenant:
@@ -132,9 +135,7 @@ class LocalIdentity:
     def _own(self, token: str) -> Principal:
         keys = {self._key.kid or "": self._key}
         issuer = self._place.node
-        claims = tokens.verified_access(
-            token, keys, issuer=issuer, now_s=self._now(), typ="node-at+jwt"
-        )
+        claims = self._own_ones.access(token, keys, issuer=issuer, now_s=self._now())
         session = self._book.sessions.get(claims.sid)
         known = self._book.people.get(session.email) if session else None
         if known is None or claims.sub != known.account:
@@ -294,7 +295,7 @@ class LocalIdentity:
             sites=known.sites,
         )
         return SignedIn(
-            access_token=tokens.sign(claims, self._key, "node-at+jwt"),
+            access_token=tokens.sign(claims, self._key, tokens.NODE_ACCESS),
             refresh_token=self._refresh_token(id, session, session.turn),
             expires_in_s=limits.ACCESS_TOKEN_S,
             expires_at=claims.exp,

@@ -71,7 +71,7 @@ class NodeKey:
             jti=secrets.token_hex(8),
             nonce=challenge.nonce,
         )
-        return tokens.sign(claims, tokens.key_from_private(self._private, node), "node+jwt")
+        return tokens.sign(claims, tokens.key_from_private(self._private, node), tokens.ASSERTION)
 
 
 def proof_holds(request: EnrolRequest) -> bool:

@@ -328,7 +328,7 @@ class Nodes:
             groups=tuple(row["groups"]),
         )
         return NodeToken(
-            access_token=tokens.sign(claims, self._core.ring.signing(now), "at+jwt"),
+            access_token=tokens.sign(claims, self._core.ring.signing(now), tokens.ACCESS),
             expires_in_s=limits.ACCESS_TOKEN_S,
             expires_at=claims.exp,
         )
@@ -408,7 +408,9 @@ class Nodes:
 
 
 def _verified(assertion: str, node: str, public_key: str) -> dict[str, Any]:
-    return tokens.verify(assertion, {node: tokens.key_from_public(public_key, node)}, "node+jwt")
+    return tokens.verify(
+        assertion, {node: tokens.key_from_public(public_key, node)}, tokens.ASSERTION
+    )
 
 
 def _signed_by(assertion: str, node: str, public_key: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import pyotp
 
 from beira.identity import vault
-from beira.identity.core import Core, audit, checked_name, new_id
+from beira.identity.core import Core, audit, checked_name, new_id, require_admin, tries_of
 from beira.identity.guard import network_of
 from beira.identity.qr import svg
 from beira.identity.sessions import Sessions, choose, gone, memberships
@@ -16,7 +16,7 @@ from beira.identity.shapes import Account, FirstOwner, SignedIn, TotpSetup
 from beira.identity.vault import base64url
 from beira.kernel import limits
 from beira.kernel.access import Principal
-from beira.kernel.errors import Conflict, Invalid, Unauthenticated
+from beira.kernel.errors import Conflict, Invalid, NotFound, Unauthenticated
 
 TOTP_STEP_S = 30
 RECOVERY_CODES = 8
@@ -81,7 +81,7 @@ class People:
         """
         core, email = self._core, vault.email_of(email)
         password = vault.canonical_password(password)
-        by_account = f"account:{core.key.mac('tries', email).hex()[:32]}"
+        by_account = tries_of(core, email)
         keys = [by_account, *([f"address:{network_of(address)}"] if address else [])]
         await core.guard.count(
             keys, most=limits.SIGN_IN_TRIES, window_s=limits.SIGN_IN_WINDOW_S, now_s=core.now()
@@ -114,11 +114,38 @@ class People:
         async with self._core.database.open() as connection:
             args = (by.id, account["password_hash"], hashed)
             if not await connection.fetchval("SELECT account_password($1, $2, $3)", *args):
-                raise Conflict("The password was just changed elsewhere.", code="auth.raced")
+                raise Conflict(
+                    "The password was just changed elsewhere.",
+                    code="auth.raced",
+                    hint="Sign in with the new one.",
+                )
             ended = await self._sessions.end_all(connection, by.id, keep_session)
             await connection.use(by.tenant)
             await audit(connection, self._core, by.tenant, by, "password_changed")
         return ended
+
+    async def reset_password(self, by: Principal, email: str) -> str:
+        """A new password for somebody who forgot theirs, returned this once; an admin tells them.
+
+        All their sessions end and the second factor goes off. Raises NotFound, Denied.
+        """
+        require_admin(by)
+        email, password = vault.email_of(email), _random_password()
+        hashed = await self._core.passwords.hash(password)
+        async with self._core.database.open() as connection:
+            account = await connection.fetchrow("SELECT * FROM account_by_email($1)", email)
+            if account is None:
+                raise NotFound("Nobody has that address.", hint="Check it in the list of members.")
+            args = (account["id"], account["password_hash"], hashed)
+            await connection.fetchval("SELECT account_password($1, $2, $3)", *args)
+            await connection.execute("SELECT account_totp($1, NULL, false, '{}')", account["id"])
+            await self._sessions.end_all(connection, account["id"])
+            for membership in await memberships(connection, account["id"]):
+                await connection.use(membership.tenant)
+                await audit(
+                    connection, self._core, membership.tenant, by, "password_reset", account["id"]
+                )
+        return password
 
     async def account(self, by: Principal) -> Account:
         """What `by` may know of themselves."""
@@ -174,7 +201,11 @@ class People:
         await self._count_own(by)
         account = await self._account(by.id)
         if account["totp_sealed"] is None:
-            raise Invalid("No authenticator was set up.", code="auth.totp_none")
+            raise Invalid(
+                "No authenticator was set up.",
+                code="auth.totp_none",
+                hint="Begin with a new secret for it.",
+            )
         if not await self._totp_right(account, code, turn_on=True):
             raise _totp_wrong()
         await self._audit_own(by, "totp_on")
@@ -317,7 +348,7 @@ def _wrong() -> Unauthenticated:
     return Unauthenticated(
         "E-mail or password is wrong.",
         code="auth.wrong",
-        hint="Check both; an owner can send a new invitation.",
+        hint="Check both. Who forgot the password asks the platform's admin for a new one.",
     )
 
 

@@ -230,6 +230,12 @@ _FUNCTIONS = {
            AND (p_id IS NULL OR id = p_id) AND id IS DISTINCT FROM p_except
            AND revoked_at IS NULL RETURNING id""",
     ),
+    "sessions_cap(p_account text, p_most int, p_at float8)": (
+        "SETOF text",
+        """UPDATE sessions SET revoked_at = p_at WHERE revoked_at IS NULL AND id IN (
+             SELECT id FROM sessions WHERE account = p_account AND revoked_at IS NULL
+             ORDER BY created_at DESC, id OFFSET p_most) RETURNING id""",
+    ),
     "tidy(p_now float8, p_audit_before float8)": (
         "void",
         """DELETE FROM used_once WHERE expires_at < p_now;
@@ -249,7 +255,11 @@ def statements(app_role: str) -> list[str]:
     a blanket GRANT on the schema would undo the walls.
     """
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", app_role):
-        raise Misconfigured(f"{app_role!r} cannot be the name of a PostgreSQL role.")
+        raise Misconfigured(
+            f"The role {app_role!r} has a name that is not supported.",
+            code="identity.role_name",
+            hint="Use one of small letters, digits and _ in DATABASE_URL.",
+        )
     create = [_qualified(s) for s in _TABLES.split(";") if s.strip()]
     return [
         "CREATE SCHEMA IF NOT EXISTS beira_identity",

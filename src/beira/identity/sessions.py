@@ -17,7 +17,8 @@ from beira.kernel.errors import Denied, NotFound, Unauthenticated
 
 SESSION_MOST_S = 90 * 86_400
 """However often it is refreshed, a session ends then and its person signs in anew."""
-SESSIONS_SHOWN = 100
+SESSIONS_MOST = 100
+"""Of one account; a further sign-in ends the oldest."""
 RECENT_S = 600
 LABEL_CHARS = 120
 
@@ -41,7 +42,7 @@ class Sessions:
         """A new session in `membership`'s tenant; the transaction must hold the account."""
         now, id = self._core.now(), secrets.token_hex(12)
         salt = secrets.token_bytes(16)
-        await connection.use(membership.tenant)
+        await self._enter(connection, membership.tenant)
         await connection.execute(
             "INSERT INTO sessions (id, account, tenant, salt, turned_at, created_at, expires_at,"
             " label, address) VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8)",
@@ -54,7 +55,18 @@ class Sessions:
             label[:LABEL_CHARS],
             address[:LABEL_CHARS],
         )
+        too_many = await connection.fetch(
+            "SELECT sessions_cap($1, $2, $3) AS id", account["id"], SESSIONS_MOST, now
+        )
+        for row in too_many:
+            await connection.revoked("session", row["id"])
         return self._tokens(account, id, salt, 0, membership, every)
+
+    async def _enter(self, connection: Transaction, tenant: str) -> None:
+        """See the rows of `tenant`. Raises Denied for one that there is not (an admin's slip)."""
+        await connection.use(tenant)
+        if tenant and not await connection.fetchval("SELECT 1 FROM tenants WHERE id = $1", tenant):
+            raise no_tenant(tenant)
 
     async def refresh(self, refresh_token: str, *, address: str = "") -> SignedIn:
         """New tokens for a refresh token; the old one is spent.
@@ -98,7 +110,7 @@ class Sessions:
                 "SELECT session_tenant($1, $2)", access.sid, chosen.tenant
             ):
                 raise gone()
-            await connection.use(chosen.tenant)
+            await self._enter(connection, chosen.tenant)
             await audit(connection, self._core, chosen.tenant, account["email"], "tenant_entered")
             await connection.revoked("session", access.sid)
         return self._tokens(account, access.sid, row["salt"], row["turn"], chosen, every)
@@ -119,7 +131,7 @@ class Sessions:
                 used_at=r["turned_at"],
                 current=r["id"] == current,
             )
-            for r in live[:SESSIONS_SHOWN]
+            for r in live
         )
 
     async def revoke(self, by: Principal, session: str) -> None:
@@ -231,7 +243,7 @@ class Sessions:
             sites=membership.sites,
         )
         return SignedIn(
-            access_token=tokens.sign(claims, self._core.ring.signing(now), "at+jwt"),
+            access_token=tokens.sign(claims, self._core.ring.signing(now), tokens.ACCESS),
             refresh_token=self._refresh_token(session, turn, salt),
             expires_in_s=limits.ACCESS_TOKEN_S,
             expires_at=claims.exp,
@@ -271,7 +283,11 @@ def choose(every: tuple[Membership, ...], account: Any, tenant: str | None) -> M
             return membership
     if account["admin"]:
         return Membership(tenant=tenant or "", name="", role="admin")
-    raise Denied(
+    raise no_tenant(tenant)
+
+
+def no_tenant(tenant: str | None) -> Denied:
+    return Denied(
         "You are not a member of that tenant." if tenant else "You are a member of no tenant.",
         code="auth.no_tenant",
         hint="Ask an owner for an invitation.",

@@ -13,6 +13,7 @@ from beira.identity.core import (
     new_id,
     require_admin,
     require_manager,
+    tries_of,
 )
 from beira.identity.database import Transaction
 from beira.identity.guard import network_of
@@ -162,21 +163,33 @@ class Tenants:
             account = await connection.fetchrow(sql, row["email"])
         if account is None:
             hashed = await core.passwords.hash(vault.checked_password(password))
-        elif not await core.passwords.verify(
-            account["password_hash"], vault.canonical_password(password)
-        ):
-            raise Denied(
-                "This address has an account already, with another password.",
-                code="auth.wrong",
-                hint="Give the password you have.",
-            )
         else:
+            await self._prove(account, password)
             hashed = ""
         async with core.database.open() as connection:
             row = await self._invitation(connection, selector, secret)
             await self._join(connection, row, account, hashed, name)
         await core.guard.refund(keys)
         return str(row["email"])
+
+    async def _prove(self, account: Any, password: str) -> None:
+        """That whoever joins is the one who has this account; counted with the sign-in's tries, so
+        that an invitation is no second door to guess at. Raises Denied `auth.wrong`, TooMany."""
+        keys = [tries_of(self._core, account["email"])]
+        await self._core.guard.count(
+            keys,
+            most=limits.SIGN_IN_TRIES,
+            window_s=limits.SIGN_IN_WINDOW_S,
+            now_s=self._core.now(),
+        )
+        typed = vault.canonical_password(password)
+        if not await self._core.passwords.verify(account["password_hash"], typed):
+            raise Denied(
+                "This address has an account already, with another password.",
+                code="auth.wrong",
+                hint="Give the password you have.",
+            )
+        await self._core.guard.refund(keys)
 
     async def _join(
         self, connection: Transaction, row: Any, account: Any, hashed: str, name: str
@@ -299,7 +312,7 @@ def _check_role(role: str, sites: tuple[str, ...] | None) -> None:
 
 def _groups(groups: tuple[str, ...]) -> tuple[str, ...]:
     if len(groups) > GROUPS_PER_SITE:
-        raise Invalid(f"A site is in {GROUPS_PER_SITE} groups at most.")
+        raise Invalid(f"A site is in {GROUPS_PER_SITE} groups at most.", hint="Join some of them.")
     return tuple(sorted({checked_id(g) for g in groups}))
 
 

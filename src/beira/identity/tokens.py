@@ -7,6 +7,7 @@ anything in the token but its `kid`.
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -25,12 +26,15 @@ warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=Securi
 
 ALGORITHM = "EdDSA"
 AUDIENCE = "beira"
+ACCESS, NODE_ACCESS, ASSERTION = "at+jwt", "node-at+jwt", "node+jwt"
+"""Types: a cloud's access token, one of a node for itself, what a node signs to get one."""
 TOKEN_CHARS = 4_096
+PROVEN_KEPT = 4_096
 CLOCK_LEEWAY_S = 30
 """How far ahead another replica's clock may be before its fresh tokens are refused."""
 
 
-class AccessClaims(msgspec.Struct, kw_only=True):
+class AccessClaims(msgspec.Struct, frozen=True, kw_only=True):
     """An access token of a person or a node; a node's `sid` is its key's epoch."""
 
     sub: str
@@ -71,7 +75,11 @@ def key_from_private(private: bytes, kid: str) -> OKPKey:
 def key_from_public(public: str, kid: str) -> OKPKey:
     """The verifying key of 32 public bytes in base64url. Raises Invalid for anything else."""
     if len(from_base64url(public)) != 32:
-        raise Unauthenticated("That is no Ed25519 public key.", code="auth.key_invalid")
+        raise Unauthenticated(
+            "That is no Ed25519 public key.",
+            code="auth.key_invalid",
+            hint="Send its 32 bytes in base64url.",
+        )
     return OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": public, "kid": kid})
 
 
@@ -114,28 +122,64 @@ def verify(token: str, keys: Mapping[str, OKPKey], typ: str) -> dict[str, Any]:
         raise _malformed() from None
 
 
-def verified_access(
-    token: str, keys: Mapping[str, OKPKey], *, issuer: str, now_s: float, typ: str = "at+jwt"
-) -> AccessClaims:
-    """The claims of an access token that holds now. Raises Unauthenticated with its code."""
-    claims: AccessClaims = convert(verify(token, keys, typ), AccessClaims)
-    if claims.iss != issuer or claims.aud != AUDIENCE:
-        raise Unauthenticated(
-            "The token was made for somewhere else.",
-            code="auth.token_elsewhere",
-            hint="Sign in here.",
-        )
-    if claims.iat > now_s + CLOCK_LEEWAY_S:
-        raise Unauthenticated(
-            "The token is from the future.",
-            code="auth.token_future",
-            hint="Check the clock of the machine, then sign in again.",
-        )
-    if claims.exp <= now_s:
-        raise Unauthenticated(
-            "The sign-in has expired.", code="auth.expired", hint="Refresh it, or sign in again."
-        )
-    return claims
+class Verifier:
+    """Checks access tokens of one type, and proves each signature once: the same token comes with
+    every request. What was proven holds only while the very key that proved it is trusted; times
+    are always asked.
+    """
+
+    def __init__(self, typ: str) -> None:
+        self._typ = typ
+        self._proven: dict[bytes, tuple[OKPKey, AccessClaims]] = {}
+
+    def knows(self, token: str) -> bool:
+        return _digest(token) in self._proven
+
+    def access(
+        self,
+        token: str,
+        keys: Mapping[str, OKPKey],
+        *,
+        issuer: str,
+        now_s: float,
+    ) -> AccessClaims:
+        """The claims of an access token that holds now. Raises Unauthenticated with its code."""
+        claims = self._claims(token, keys)
+        if claims.iss != issuer or claims.aud != AUDIENCE:
+            raise Unauthenticated(
+                "The token was made for somewhere else.",
+                code="auth.token_elsewhere",
+                hint="Sign in here.",
+            )
+        if claims.iat > now_s + CLOCK_LEEWAY_S:
+            raise Unauthenticated(
+                "The token is from the future.",
+                code="auth.token_future",
+                hint="Check the clock of the machine, then sign in again.",
+            )
+        if claims.exp <= now_s:
+            raise Unauthenticated(
+                "The sign-in has expired.",
+                code="auth.expired",
+                hint="Refresh it, or sign in again.",
+            )
+        return claims
+
+    def _claims(self, token: str, keys: Mapping[str, OKPKey]) -> AccessClaims:
+        digest = _digest(token)
+        key, claims = self._proven.get(digest, (None, None))
+        if claims is not None and key is not None and keys.get(key.kid or "") is key:
+            return claims
+        kid, _ = peek(token)
+        proven: AccessClaims = convert(verify(token, keys, self._typ), AccessClaims)
+        if len(self._proven) >= PROVEN_KEPT:
+            self._proven.clear()
+        self._proven[digest] = (keys[kid], proven)
+        return proven
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()
 
 
 def convert(claims: dict[str, Any], kind: type[Any]) -> Any:

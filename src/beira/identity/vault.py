@@ -302,4 +302,8 @@ def from_base64url(text: str) -> bytes:
         padded = text.encode("ascii") + b"=" * (-len(text) % 4)
         return base64.b64decode(padded, altchars=b"-_", validate=True)
     except (ValueError, UnicodeError):
-        raise Invalid("Not base64url.", code="identity.encoding") from None
+        raise Invalid(
+            "Not base64url.",
+            code="identity.encoding",
+            hint="Use letters, digits, - and _ without padding.",
+        ) from None

@@ -59,7 +59,10 @@ class Watch:
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` on the event loop at each revocation; the returned function ends it."""
         if len(self._listeners) >= limits.SUBSCRIBERS:
-            raise Full("Too many connections watch for revocations.")
+            raise Full(
+                "Too many connections watch for revocations.",
+                hint="Add a replica, or close connections that are idle.",
+            )
         self._listeners.append(listener)
 
         def end() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 
+import asyncpg
 import pyotp
 import pytest
 from tests.contract.postgres_fixture import fresh_database
 from tests.unit.identity.conftest import PASSWORD, Clock, World
 from tests.unit.identity.refusals import refused
 
-from beira.identity import Identity, ServerKey
+from beira.identity import Identity, ServerKey, sessions
 from beira.identity.rotation import GRACE_S
 from beira.identity.tenants import service
 from beira.kernel import limits
@@ -424,3 +425,101 @@ async def test_secrets_do_not_print(world: World) -> None:
     for secret in (signed.access_token, signed.refresh_token):
         assert secret not in repr(signed) and secret not in str(signed)
     assert repr(ServerKey(b"k" * 32)) == "ServerKey(…)"
+
+
+async def admin_of(world: World) -> str:
+    """An admin's address. There is no way to one but the first run, so the owner of the tables
+    makes it."""
+    email = await world.person(await world.tenant())
+    tables = await asyncpg.connect(world.owner_dsn)
+    await tables.execute("UPDATE beira_identity.accounts SET admin = true WHERE email = $1", email)
+    await tables.close()
+    return email
+
+
+async def test_an_admin_enters_a_tenant_in_the_open(world: World) -> None:
+    tenant = await world.tenant()
+    email = await admin_of(world)
+    signed = await world.one.people.sign_in(email, PASSWORD, tenant="")
+    by = await world.one.principal(signed.access_token)
+    assert (by.role, by.tenant) == ("admin", "")
+    assert tenant in {t.id for t in await world.one.tenants.all(by)}
+    await refused(world.one.tenants.members(by), "denied")
+    entered = await world.one.switch_tenant(signed.access_token, tenant)
+    inside = await world.one.principal(entered.access_token)
+    assert (inside.role, inside.tenant) == ("admin", tenant)
+    entries = await world.one.tenants.audit(await world.owner(tenant))
+    assert ("tenant_entered", email) in {(e.what, e.who) for e in entries}
+    await refused(world.one.switch_tenant(entered.access_token, "nowhere"), "auth.no_tenant")
+    await refused(world.one.people.sign_in(email, PASSWORD, tenant="nowhere"), "auth.no_tenant")
+
+
+async def test_a_forgotten_password_is_set_anew_by_an_admin_only(world: World) -> None:
+    tenant = await world.tenant()
+    signed = await world.signed_in(tenant)
+    owner = await world.owner(tenant)
+    await refused(world.one.people.reset_password(owner, signed.email), "denied")
+    admin = await world.one.people.sign_in(await admin_of(world), PASSWORD, tenant="")
+    by = await world.one.principal(admin.access_token)
+    await refused(world.one.people.reset_password(by, "nobody@example.com"), "not_found")
+    password = await world.one.people.reset_password(by, signed.email)
+    await refused(world.one.principal(signed.access_token), "auth.revoked")
+    await refused(world.one.people.sign_in(signed.email, PASSWORD), "auth.wrong")
+    assert await world.one.people.sign_in(signed.email, password)
+    assert "password_reset" in {e.what for e in await world.one.tenants.audit(owner)}
+
+
+async def test_an_invitation_is_no_second_door_to_guess_a_password_at(world: World) -> None:
+    victim = await world.person(await world.tenant())
+    mine = await world.owner(await world.tenant())
+    invited = await world.one.tenants.invite(mine, victim, "guest")
+    for n in range(limits.SIGN_IN_TRIES):
+        guess = world.one.tenants.accept(invited.code, f"guess {n} guess", address=f"10.3.3.{n}")
+        await refused(guess, "auth.wrong")
+    more = world.one.tenants.accept(invited.code, PASSWORD, address="10.4.4.4")
+    await refused(more, "auth.too_many")
+    await refused(world.one.people.sign_in(victim, PASSWORD), "auth.too_many")
+
+
+async def test_sessions_of_one_account_are_bounded(world: World, monkeypatch) -> None:
+    monkeypatch.setattr(sessions, "SESSIONS_MOST", 3)
+    email = await world.person(await world.tenant())
+    opened = []
+    for _ in range(5):
+        world.clock.now_s += 1
+        opened.append(await world.one.people.sign_in(email, PASSWORD))
+    for old in opened[:2]:
+        await refused(world.one.principal(old.access_token), "auth.revoked")
+    by = await world.one.principal(opened[4].access_token)
+    assert [s.id for s in await world.one.sessions.of(by)] == [s.session for s in opened[:1:-1]]
+    assert await world.one.sessions.revoke_all(by, keep=opened[4].session) == 2
+    await refused(world.one.principal(opened[3].access_token), "auth.revoked")
+
+
+async def test_a_person_sees_and_renames_themselves(world: World) -> None:
+    tenant = await world.tenant()
+    signed = await world.signed_in(tenant)
+    by = await world.one.principal(signed.access_token)
+    await world.one.people.rename(by, "  Maria   da Silva ")
+    account = await world.one.people.account(by)
+    assert (account.email, account.name, account.totp) == (signed.email, "Maria da Silva", False)
+    assert [m.tenant for m in account.memberships] == [tenant]
+    await refused(world.one.people.rename(by, "\x00"), "identity.name_invalid")
+
+
+async def test_tidying_removes_what_has_expired_and_nothing_else(world: World) -> None:
+    tenant = await world.tenant()
+    site = await world.site(tenant)
+    code = await world.one.nodes.make_code(service(tenant), site)
+    signed = await world.signed_in(tenant)
+    await world.one.tidy()
+    assert await world.one.principal(signed.access_token)
+    tables = await asyncpg.connect(world.owner_dsn)
+    count = "SELECT count(*) FROM beira_identity.enrol_codes WHERE tenant = $1"
+    assert await tables.fetchval(count, tenant) == 1 and code
+    world.clock.now_s += 2 * 86_400
+    await world.one.tidy()
+    assert await tables.fetchval(count, tenant) == 0
+    assert await tables.fetchval("SELECT count(*) FROM beira_identity.used_once") == 0
+    await tables.close()
+    assert await world.one.sessions.refresh(signed.refresh_token)

@@ -145,6 +145,7 @@ async def test_keys_rotate_without_a_gap(world: World) -> None:
 async def test_a_stolen_key_is_void_at_once(world: World) -> None:
     tenant = await world.tenant()
     before = await world.signed_in(tenant)
+    assert await world.one.principal(before.access_token), "and is remembered as proven"
     await world.one.rotate_keys(at_once=True)
     await refused(world.one.principal(before.access_token), "auth.token_invalid")
     again = await world.one.sessions.refresh(before.refresh_token)
