@@ -110,7 +110,10 @@ def _unrouted(pages: Any) -> Any:
     """Tells of addresses that no route has: in the API's words under its paths, else as `pages`."""
 
     def tell(request: AnyRequest, error: HTTPException) -> Any:
-        if pages is None or request.url.path.startswith(_PREFIXES):
+        path = request.url.path
+        if path.startswith("/auth/"):
+            return AUTH_HANDLERS[HTTPException](request, error)
+        if pages is None or path.startswith(_PREFIXES):
             return on_http_error(request, error)
         return pages(request, error)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.unit.api.conftest import Client
 
 from beira.kernel import limits
-from tests.unit.api.conftest import Client
 
 REPRESENT = "return=representation"
 SINGLE = "application/vnd.pgrst.object+json"
