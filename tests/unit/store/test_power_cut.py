@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import apsw
 import pytest
 from tests.contract.records import REGISTRY, one_stream, sale, thing
 
+from beira.kernel.errors import Full
 from beira.store.sqlite import SqliteStore
 
 ROUNDS = int(os.environ.get("BEIRA_CHAOS_ROUNDS", "4"))
@@ -77,7 +78,9 @@ def _killed_writer(path: Path, start: int, after_s: float) -> set[str]:
     return {line for line in (first + rest).decode().split("\n")[:-1] if line}
 
 
-async def _check(path: Path, confirmed: set[str]) -> None:
+async def _check(path: Path, confirmed: set[str], vfs: ForgetfulVFS | None = None) -> None:
+    if vfs is not None:
+        vfs.fault = lambda call: None
     store = await SqliteStore.open(path, REGISTRY, reserve_bytes=0)
     try:
         missing = [id for id in confirmed if await store.get("sales", id) is None]
@@ -102,6 +105,7 @@ class ForgetfulVFS(apsw.VFS):
         self.files: list[ForgetfulFile] = []
         self.deleted: list[Path] = []
         self.cuts = 0
+        self.fault: Callable[[str], None] = lambda call: None
         super().__init__("forgetful", self.usual, makedefault=True)
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
@@ -125,11 +129,13 @@ class ForgetfulVFS(apsw.VFS):
 class ForgetfulFile(apsw.VFSFile):
     def __init__(self, vfs: ForgetfulVFS, name: Any, flags: list[int]) -> None:
         filename = name.filename() if isinstance(name, apsw.URIFilename) else name
+        self.vfs = vfs
         self.shadow = vfs.shadow / Path(filename or "temporary").name
         self.unsynced: list[tuple[str, int, bytes]] = []
         super().__init__(vfs.usual, name, flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:
+        self.vfs.fault("write")
         self.unsynced.append(("write", offset, bytes(data)))
         super().xWrite(data, offset)
 
@@ -138,6 +144,7 @@ class ForgetfulFile(apsw.VFSFile):
         super().xTruncate(size)
 
     def xSync(self, flags: int) -> None:
+        self.vfs.fault("sync")
         super().xSync(flags)
         apply_to(self.shadow, self.unsynced)
         self.unsynced.clear()
@@ -202,6 +209,43 @@ async def test_a_power_cut_loses_no_confirmed_commit(
     await store.close()
     for path, ids in left:
         await _check(path, set(ids))
+
+
+@pytest.mark.parametrize("seed", range(ROUNDS))
+async def test_a_disk_that_fails_now_and_then_loses_no_confirmed_commit(
+    tmp_path: Path, vfs: ForgetfulVFS, seed: int
+) -> None:
+    """Every refused commit says why; every confirmed one is on the disk; what was refused can be
+    written again, and nothing is kept by halves."""
+    dice = random.Random(seed)
+    store = await SqliteStore.open(tmp_path / "node.db", REGISTRY, reserve_bytes=0)
+    confirmed: set[str] = set()
+    refused: list[int] = []
+
+    def fault(call: str) -> None:
+        if dice.random() < {"write": 0.01, "sync": 0.1}[call]:
+            raise dice.choice([apsw.FullError, apsw.IOError])("a fault of the test's")
+
+    async def write(number: int) -> None:
+        rows = [sale(f"s{number}", ms=number), thing(f"t{number}", ms=number, name="x" * 3_000)]
+        try:
+            await store.commit(rows, route=one_stream)
+        except Full:
+            refused.append(number)
+        else:
+            confirmed.add(f"s{number}")
+
+    vfs.fault = fault
+    for first in range(0, 400, 5):
+        await asyncio.gather(*(write(number) for number in range(first, first + 5)))
+    await _check(cut(vfs, dice), confirmed, vfs)
+    again, refused = list(refused), []
+    assert again and confirmed
+    await asyncio.gather(*(write(number) for number in again))
+    assert not refused and len(confirmed) == 400
+    found = await store.since("s", 0, most=1_000, most_bytes=1 << 30)
+    assert len(found.rows) == 800 and await store.integrity() == []
+    await store.close()
 
 
 async def test_the_forgetful_file_system_notices_a_missing_sync(
