@@ -102,18 +102,24 @@ class Conversation:
         self._door, self._language = door, language
 
     async def listen(
-        self, frames: AsyncIterator[Pcm], *, tapped: Callable[[], bool] = lambda: True
+        self,
+        frames: AsyncIterator[Pcm],
+        *,
+        tapped: Callable[[], bool] = lambda: True,
+        wanted: Callable[[Recognised], bool] | None = None,
     ) -> Reply | None:
         """Hear one utterance and answer it. `tapped` says whether silence may end it now; without
-        it the utterance ends where `frames` do. Trouble is told and spoken, and gives None."""
+        it the utterance ends where `frames` do. Trouble is told and spoken, and gives None. With
+        `wanted`, what it refuses is dropped unseen, and so is trouble: nobody spoke to us."""
         turn = Turn(self._new_id())
         with structlog.contextvars.bound_contextvars(trace=turn.trace_id):
             try:
                 await self._state("listening")
-                said = await self._heard(frames, turn, tapped)
-                return await self._answer(said, turn)
+                said = await self._heard(frames, turn, tapped, wanted)
+                return await self._answer(said, turn) if said else None
             except Exception as error:
-                await self._trouble(error, turn)
+                if wanted is None or turn.has("words"):
+                    await self._trouble(error, turn)
                 return None
             finally:
                 await self._state("idle")
@@ -144,6 +150,7 @@ class Conversation:
                     await self._out.play(sound)
                     turn.mark("first_sound")
             await self._out.finish()
+            turn.amend("first_sound", self._out.first_sound_at)
         except asyncio.CancelledError:
             await self._out.stop()
             raise
@@ -161,9 +168,15 @@ class Conversation:
         await self._trouble(error, Turn(self._new_id()))
 
     async def _heard(
-        self, frames: AsyncIterator[Pcm], turn: Turn, tapped: Callable[[], bool]
-    ) -> Said:
+        self,
+        frames: AsyncIterator[Pcm],
+        turn: Turn,
+        tapped: Callable[[], bool],
+        wanted: Callable[[Recognised], bool] | None,
+    ) -> Said | None:
         blocks, found = await self._recognise(frames, turn, tapped)
+        if wanted is not None and not wanted(found):
+            return None
         turn.mark("words")
         if self.hearing.keep is not None:
             await asyncio.to_thread(self.hearing.keep, turn.trace_id, np.concatenate(blocks))
@@ -250,8 +263,8 @@ class Conversation:
         finally:
             timings = said.timings_ms | reply.timings_ms | turn.figures()
             log.info("voice.turn", door=self._door, intent=reply.intent, **timings)
-            await self._tell({"type": "timings", "ms": timings})
             await self.mind.timed(reply, timings)
+            await self._tell({"type": "timings", "ms": timings})
         return reply
 
     async def _trouble(self, error: BaseException, turn: Turn) -> None:
@@ -280,6 +293,11 @@ class Turn:
         first = name not in self._marks
         self._marks.setdefault(name, time.monotonic())
         return first
+
+    def amend(self, name: str, moment: float | None) -> None:
+        """Take a better measurement of a mark, if there is one and it belongs to this turn."""
+        if moment is not None and moment >= self._marks.get(name, moment + 1):
+            self._marks[name] = moment
 
     def has(self, name: str) -> bool:
         return name in self._marks

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from beira.apps.voice.engines.browser import BrowserIn, BrowserOut
+from beira.apps.voice.engines.choice import Engines
 from beira.apps.voice.engines.enrolment import Enrolment
 from beira.apps.voice.engines.phrases import trouble
 from beira.apps.voice.pipeline import Conversation
@@ -52,6 +53,7 @@ class Visit:
         self._voice, self._language, self._tell = voice, language, tell
         self._out = BrowserOut(tell, send)
         self._talk: Conversation | None = None
+        self._made_for: Engines | None = None
         self._sound: BrowserIn | None = None
         self._tapped = False
         self._doing: asyncio.Task[Any] | None = None
@@ -130,10 +132,11 @@ class Visit:
             await self._tell({"type": "enrol", "step": "forgotten"})
 
     def _conversation(self) -> Conversation:
-        if self._talk is None or self._talk.engines is not self._voice.engines:
+        if self._talk is None or self._made_for is not self._voice.engines:
             self._talk = self._voice.conversation(
                 out=self._out, tell=self._tell, door="browser", language=self._language
             )
+            self._made_for = self._voice.engines
         return self._talk
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> None:

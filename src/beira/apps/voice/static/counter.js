@@ -28,7 +28,7 @@ const talk = new Talk({
   onStart: () => { player.stop(); player.unlock(); byId("trouble").hidden = true; },
 });
 pushToTalk(byId("talk"), {
-  begin: () => talk.press(), release: () => talk.stop(), tapped: () => talk.tap(),
+  begin: () => talk.press(), release: () => talk.stop(), tapped: () => { talk.tap(); labelButton(); },
 });
 byId("typing").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -65,7 +65,7 @@ const handlers = {
   sound({ rate }) { player.begin(rate); if (current) keep(current, player.last); },
   "sound-end"() { player.end(); },
   hush() { player.stop(); },
-  timings({ ms }) { if (current && ms.total) note(current, fill(text.took, { n: seconds.format(ms.total / 1000) })); },
+  timings({ ms }) { if (current && ms.total >= 50) note(current, fill(text.took, { n: seconds.format(ms.total / 1000) })); },
   enrol(event) { enrol.event(event); },
 };
 
@@ -76,7 +76,14 @@ function setState(state) {
   const label = text[state] ?? text.idle;
   if (byId("state").textContent !== label) byId("state").textContent = label;
   byId("talk").setAttribute("aria-pressed", String(state === "listening"));
+  labelButton();
   setLevel(0);
+}
+
+function labelButton() {
+  const state = document.body.dataset.state;
+  const listening = talk.mode === "tap" ? text.tap_end : text.release;
+  byId("talk-text").textContent = { listening, speaking: text.interrupt }[state] ?? text.hold;
 }
 
 function setLevel(level) {
@@ -108,8 +115,14 @@ function addTurn(who, words, troubled = false) {
   item.append(said, footer);
   byId("turns").append(item);
   while (byId("turns").children.length > TURNS_KEPT) byId("turns").firstChild.remove();
-  item.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  if (who === "you" && innerHeight < 1000) byId("examples").open = false;
+  follow();
   return item;
+}
+
+function follow() {
+  const last = byId("turns").lastElementChild;
+  if (last) requestAnimationFrame(() => last.scrollIntoView({ block: "end", behavior: "smooth" }));
 }
 
 function keep(turn, recording) {
@@ -119,6 +132,7 @@ function keep(turn, recording) {
   button.addEventListener("click", () => { player.unlock(); player.again(recording); });
   turn.querySelector("footer").prepend(button);
   turn.querySelector("footer").hidden = false;
+  follow();
 }
 
 function note(turn, words) {
