@@ -9,6 +9,7 @@ import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -159,6 +160,25 @@ async def test_many_more_callers_than_connections(cloud: PostgresCloud) -> None:
     store = cloud.tenant(fresh_tenant())
     await asyncio.gather(*(store.commit([sale(str(n))], route=lambda _: "s") for n in range(100)))
     assert (await store.pending("s")).count == 100
+
+
+async def test_writers_of_one_partition_leave_room_for_readers(cloud: PostgresCloud) -> None:
+    store = cloud.tenant(fresh_tenant())
+    release = asyncio.Event()
+
+    async def hold(_connection: Any) -> None:
+        await release.wait()
+
+    locks = store._locks({("partition", "site:1")})
+    holder = asyncio.create_task(cloud.run("t", hold, locks=locks))
+    writers = [asyncio.create_task(store.commit([sale(str(n))])) for n in range(50)]
+    await asyncio.sleep(0.05)
+    assert await store.get("sales", "1") is None
+    await cloud.tenant("another").commit([sale("1")])
+    assert not any(writer.done() for writer in writers)
+    release.set()
+    await asyncio.gather(holder, *writers)
+    assert await store.get("sales", "49") == sale("49")
 
 
 async def test_a_cancelled_writer_leaves_nothing_behind(cloud: PostgresCloud) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import asyncpg
 
@@ -54,6 +55,7 @@ class PostgresCloud:
         self._role = APP_ROLE
         self._set_role = False
         self._paused_until = 0.0
+        self._queue = _Queue()
         self._pool: asyncpg.Pool | None = None
         self.news = NewsDesk(self._connect)
 
@@ -159,10 +161,11 @@ class PostgresCloud:
         perhaps when the database went away while it was asked to commit.
         """
         with translated():
-            for _ in range(TRIES - 1):
-                with contextlib.suppress(*AGAIN):
-                    return await self._once(tenant, work, locks, snapshot)
-            return await self._once(tenant, work, locks, snapshot)
+            async with self._queue.turn(locks):
+                for _ in range(TRIES - 1):
+                    with contextlib.suppress(*AGAIN):
+                        return await self._once(tenant, work, locks, snapshot)
+                return await self._once(tenant, work, locks, snapshot)
 
     async def _once(self, tenant: str, work: Work[T], locks: Sequence[int], snapshot: bool) -> T:
         async with self._acquired() as connection:
@@ -278,6 +281,24 @@ SELECT set_config('beira.tenant', $1, true),
   set_config('idle_in_transaction_session_timeout', '{SERVER_TIMEOUT_MS}', true)
 """
 _LOCK = "SELECT count(*) FROM unnest($1::bigint[]) AS k, LATERAL pg_advisory_xact_lock(k)"
+
+
+class _Queue:
+    """Lines up those of this program who want the same lock before they take a connection: however
+    many write to one partition, they hold one connection, and the rest of the pool is for others."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+
+    @contextlib.asynccontextmanager
+    async def turn(self, numbers: Sequence[int]) -> AsyncIterator[None]:
+        """Raises TimeoutError if the turn does not come within `ANSWER_TIMEOUT_S`."""
+        locks = [self._locks.setdefault(number, asyncio.Lock()) for number in sorted(numbers)]
+        async with contextlib.AsyncExitStack() as held:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                for lock in locks:
+                    await held.enter_async_context(lock)
+            yield
 
 
 async def _ensure_app_role(owner: asyncpg.Connection) -> bool:

@@ -412,6 +412,15 @@ class EmbeddedPostgres:
 
 def _account() -> str | None:
     """Whom the server runs as: ourselves, unless we are root."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise Misconfigured(
+            f"Nobody here has the user id {os.geteuid()}, and PostgreSQL asks for a name.",
+            code="database.account",
+            hint="Run Beira as a user of this machine (or add a line to the container's "
+            "/etc/passwd), or set DATABASE_URL.",
+        ) from None
     return "nobody" if os.geteuid() == 0 else None
 
 

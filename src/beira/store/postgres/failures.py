@@ -18,6 +18,7 @@ BROKEN = (
     asyncpg.OperatorInterventionError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.LockNotAvailableError,
     asyncpg.ReadOnlySQLTransactionError,
 )
 """The database is away, or a connection to it is of no use any more."""
