@@ -70,16 +70,33 @@ def test_a_value_outside_of_groups_is_taken_as_it_stands(name: str, op: Op, text
     assert filters([(name, f"not.{op.value}.{text}")]) == Not(Compare(name, op, text))
 
 
-SHREDS = st.lists(
-    st.one_of(
-        st.sampled_from(
-            'and or not. ( ) , " \\ eq. in. is. { } any a . :: sum() * -> null'.split(" ")
-        ),
-        st.sampled_from([" ", ":", "count()", "desc"]),
-        TEXTS,
-    ),
-    max_size=12,
-).map("".join)
+PIECES = [
+    "and",
+    "or",
+    "not.",
+    "(",
+    ")",
+    ",",
+    "eq.",
+    "in.",
+    "is.",
+    "{",
+    "}",
+    "any",
+    "a",
+    ".",
+    "::",
+    "sum()",
+    "*",
+    "->",
+    "null",
+    "count()",
+    "desc",
+    ":",
+    '"',
+    "\\",
+] + [" "]
+SHREDS = st.lists(st.sampled_from(PIECES) | TEXTS, max_size=12).map("".join)
 
 
 @given(SHREDS, SHREDS)
