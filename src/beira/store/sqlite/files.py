@@ -173,8 +173,15 @@ def explained(error: Exception, path: Path) -> BeiraError:
     said = str(error)
     if isinstance(error, BeiraError):
         return error
-    if isinstance(error, apsw.FullError | apsw.IOError | apsw.TooBigError):
+    if isinstance(error, apsw.FullError):
         return full(path, said)
+    if isinstance(error, apsw.IOError):
+        return Full(
+            f"{path.name} could not be written or read: {said}.",
+            code="disk.failed",
+            hint=f"Look after the disk of {path.parent}, and the room on it. What was confirmed is "
+            "safe; this was not kept.",
+        )
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
         return Corrupt(
             f"{path} cannot be read as a database: {said}.",
