@@ -73,7 +73,7 @@ class Identity:
             public_url=public_url.rstrip("/"),
         )
         self._verifier = tokens.Verifier(tokens.ACCESS)
-        self._watch = Watch(database, on_keys=self._reload_keys)
+        self._watch = Watch(database, on_keys=self._reload_keys, now=now)
         database.told = self._watch.tell
         self.sessions = Sessions(self._core)
         self.people = People(self._core, self.sessions)

@@ -119,7 +119,10 @@ class Nodes:
             if not await connection.fetchval(sql, node, *args):
                 raise NotFound("There is no such node.", hint="Choose one of the list.")
             await audit(connection, self._core, tenant, by, what, node)
-            await connection.revoked("node", node, tenant)
+            if what == "node_revoked":
+                await connection.revoked("node", node, tenant)
+            elif what == "node_renamed":
+                await connection.revoked("tenant", tenant=tenant)
 
     # Enrolling
 

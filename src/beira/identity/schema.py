@@ -6,8 +6,9 @@ Two walls stand behind the code, because the application's role is what an SQL i
   `beira.tenant` names its tenant. Accounts are seen through the memberships one can see.
 - Signing in, enrolling and refreshing must look across tenants. They do so only through the
   SECURITY DEFINER functions below, each of which answers one exact key (an e-mail, an id, a code's
-  selector) that the caller must already know. `tenants_all` is the exception: a platform
-  admin's list of names.
+  selector) that the caller must already know. There are two exceptions, both
+  without secrets: `tenants_all`, a platform admin's list of names, and `revoked_since`, which
+  says what was revoked while a replica could not hear of it.
 
 No privilege lets the application's role read password hashes or TOTP secrets in bulk: it has no
 SELECT on those columns, only `account_by_email`, one exact address at a time. Codes and refresh
@@ -235,6 +236,12 @@ _FUNCTIONS = {
         """UPDATE sessions SET revoked_at = p_at WHERE revoked_at IS NULL AND id IN (
              SELECT id FROM sessions WHERE account = p_account AND revoked_at IS NULL
              ORDER BY created_at DESC, id OFFSET p_most) RETURNING id""",
+    ),
+    "revoked_since(p_since float8)": (
+        "TABLE (kind text, id text, tenant text)",
+        """SELECT 'session', id, tenant FROM sessions WHERE revoked_at >= p_since
+           UNION ALL SELECT 'node', id, tenant FROM nodes
+           WHERE revoked_at >= p_since OR (epoch > 1 AND enrolled_at >= p_since)""",
     ),
     "tidy(p_now float8, p_audit_before float8)": (
         "void",

@@ -2,8 +2,8 @@
 
 Each replica keeps one connection on LISTEN. While it is heard, what a session or node may do is
 remembered for `REMEMBER_S`; news of a change drops it. While it is not, nothing is remembered and
-every check asks the database. When it comes back, subscribers are told `lost`: check everything
-that is live, for news may have been missed.
+every check asks the database. When it is back, subscribers are told what was revoked meanwhile,
+and then `lost`: rights may have changed too, so check again what is live.
 """
 
 from __future__ import annotations
@@ -28,13 +28,22 @@ REMEMBER_S = 20
 REMEMBERED = 10_000
 RETRY_MOST_S = 5.0
 ANSWER_S = 5.0
+CLOCKS_APART_S = 60.0
+"""How far replicas' clocks may differ without news being missed."""
 Listener = Callable[[Revocation], None]
 
 
 class Watch:
     """Revocations in, to subscribers and to the memory of principals."""
 
-    def __init__(self, database: Database, on_keys: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        on_keys: Callable[[], Awaitable[None]],
+        now: Callable[[], float],
+    ) -> None:
+        self._now = now
+        self._heard_s = now()
         self._database = database
         self._on_keys = on_keys
         self._listeners: list[Listener] = []
@@ -115,7 +124,7 @@ class Watch:
                     self._heard, wait_s = True, limits.RECONNECT_FIRST_S
                     if first.is_set():
                         self._keys_stale.set()
-                        self.tell(Revocation(kind="lost"))
+                        await self._catch_up()
                     first.set()
                     try:
                         await self._attend(connection)
@@ -139,6 +148,15 @@ class Watch:
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, RETRY_MOST_S)
 
+    async def _catch_up(self) -> None:
+        """Tell what was revoked while nothing was heard, and then that rights may have changed too."""
+        async with self._database.open() as connection:
+            since = self._heard_s - CLOCKS_APART_S
+            rows = await connection.fetch("SELECT * FROM revoked_since($1)", since)
+        for row in rows:
+            self.tell(Revocation(kind=row["kind"], id=row["id"], tenant=row["tenant"]))
+        self.tell(Revocation(kind="lost"))
+
     async def _attend(self, connection: Any) -> None:
         """Until the connection ends: ask now and then whether it still lives, and reload keys."""
         ended = asyncio.Event()
@@ -155,6 +173,7 @@ class Watch:
                 self._keys_stale.clear()
                 await self._on_keys()
             await connection.fetchval("SELECT 1", timeout=ANSWER_S)
+            self._heard_s = self._now()
 
 
 def _touches(news: Revocation, key: str, principal: Principal) -> bool:

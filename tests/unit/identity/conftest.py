@@ -45,6 +45,7 @@ class World:
     clock: Clock
     cloud: PostgresCloud
     owner_dsn: str
+    secret: bytes
     count: int = 0
 
     async def tenant(self, name: str = "Angeloni") -> str:
@@ -92,7 +93,7 @@ async def world_parts(postgres_server, postgres_registry) -> AsyncIterator[World
     )
     await one.start()
     await two.start()
-    yield World(one, two, clock, cloud, owner_dsn)
+    yield World(one, two, clock, cloud, owner_dsn, secret)
     for thing in (one, two, cloud, other):
         await thing.close()
 

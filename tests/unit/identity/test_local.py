@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -245,3 +247,14 @@ async def test_a_broken_mark_does_not_stop_a_node(shop: Shop) -> None:
     await shop.marks.set({MARK: {"people": "?"}})
     await shop.restart()
     assert await shop.local.principal((await shop.world.signed_in(shop.tenant)).access_token)
+
+
+def test_a_node_needs_no_postgresql_driver() -> None:
+    code = (
+        "import sys; sys.modules['asyncpg'] = None\n"
+        "from beira.identity import LocalIdentity, NodeKey, server_key\n"
+        "from beira.identity.local import LocalIdentity\n"
+        "assert not [m for m in sys.modules if m.startswith('beira.store')]"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ from tests.unit.identity.refusals import refused
 
 from beira.identity import Identity, ServerKey
 from beira.identity.shapes import Revocation
+from beira.identity.tenants import service
 from beira.identity.watch import Watch
 from beira.kernel.access import Kind, Principal
 from beira.kernel.errors import Unavailable
@@ -79,23 +80,36 @@ async def test_a_listener_that_fails_does_not_keep_news_from_others(world: World
     assert any(news.id == signed.session for news in told)
 
 
-async def test_a_cut_line_makes_everything_doubtful_and_mends(world: World) -> None:
+async def test_what_was_missed_while_the_line_was_cut_is_told(world: World, monkeypatch) -> None:
     tenant = await world.tenant()
     signed = await world.signed_in(tenant)
-    await world.two.principal(signed.access_token)
-    lost = asyncio.Event()
-    end = world.two.subscribe(lambda told: lost.set() if told.kind == "lost" else None)
+    node, _ = await world.node(tenant, await world.site(tenant))
+    key = ServerKey(world.secret)
+    third = Identity(world.cloud, key, public_url="https://c", now=world.clock)
+    monkeypatch.setattr(third._watch, "_received", lambda *_: None)  # deaf to what is sent
+    await third.start()
+    await third.principal(signed.access_token)
+    told, lost = [], asyncio.Event()
+
+    def listen(news: Revocation) -> None:
+        told.append((news.kind, news.id))
+        if news.kind == "lost":
+            lost.set()
+
+    third.subscribe(listen)
     owner = await asyncpg.connect(world.owner_dsn)
     await owner.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND (query LIKE 'LISTEN%' OR query = 'SELECT 1')"
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND (query LIKE 'LISTEN%' OR query = 'SELECT 1')"
     )
     await owner.close()
     by = await world.one.principal(signed.access_token)
-    await asyncio.wait_for(lost.wait(), 20)
-    end()
     await world.one.people.sign_out(by, signed.session)
-    await refused(world.two.principal(signed.access_token), "auth.revoked")
+    await world.one.nodes.revoke(service(tenant), node.node)
+    await asyncio.wait_for(lost.wait(), 20)
+    assert ("session", signed.session) in told and ("node", node.node) in told
+    await refused(third.principal(signed.access_token), "auth.revoked")
+    await third.close()
 
 
 async def test_with_the_database_gone_it_says_so_and_recovers(postgres_registry) -> None:
