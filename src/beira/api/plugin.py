@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from litestar import Request, Router
+from litestar import Litestar, Request, Router
 from litestar.config.app import AppConfig
 from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
@@ -61,10 +61,7 @@ class Api(InitPlugin):
         app_config.middleware.insert(0, Traced)
         app_config.before_send.append(before_send)
         app_config.on_shutdown.append(self.realtime.close)
-        for kind in (HTTPException, 404, 405):
-            pages = app_config.exception_handlers.get(kind)
-            if pages is not None or kind is HTTPException:
-                app_config.exception_handlers[kind] = _unrouted(pages)
+        app_config.on_startup.append(_answer_unrouted)
         if self._settings.origins:
             app_config.cors_config = CORSConfig(
                 allow_origins=list(self._settings.origins),
@@ -104,6 +101,15 @@ def _router(path: str, handlers: list[Any], errors: Any = HANDLERS) -> Router:
         request_max_body_size=limits.BODY_BYTES,
         include_in_schema=False,
     )
+
+
+def _answer_unrouted(app: Litestar) -> None:
+    """At the start, when every plugin has set its own: the API answers for addresses under its
+    paths that no route has, and pages for the rest."""
+    handlers = app.exception_handlers
+    for kind in (HTTPException, 404, 405):
+        if kind in handlers or kind is HTTPException:
+            handlers[kind] = _unrouted(handlers.get(kind))
 
 
 def _unrouted(pages: Any) -> Any:

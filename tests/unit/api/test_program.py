@@ -7,7 +7,9 @@ from typing import Any
 import aiohttp
 import pytest
 from litestar import Litestar, get
+from litestar.config.app import AppConfig
 from litestar.exceptions import HTTPException
+from litestar.plugins import InitPlugin
 from litestar.response import Response
 from tests.unit.api.conftest import Client
 from tests.unit.api.shop import PEOPLE, Rooms, Tickets, application, listening, memory_host
@@ -69,11 +71,15 @@ async def test_pages_beside_the_api_keep_their_own_errors() -> None:
     def missing(request: Any, error: HTTPException) -> Response[str]:
         return Response("nothing here", status_code=error.status_code, media_type="text/html")
 
+    class Pages(InitPlugin):
+        def on_app_init(self, app_config: AppConfig) -> AppConfig:
+            app_config.exception_handlers.setdefault(404, missing)
+            return app_config
+
     api = Api(Door(Tickets(), Rooms({"t1": memory_host()})))
     app = Litestar(
         [page],
-        plugins=[api],
-        exception_handlers={404: missing},
+        plugins=[api, Pages()],
         openapi_config=None,
         logging_config=None,
     )
