@@ -121,10 +121,9 @@ async def test_llama_cpp_with_a_model_made_here(tmp_path: Path) -> None:
     params.model.path = str(path)
     params.n_ctx = 512
     params.n_parallel = 1
-    params.cpuparams.n_threads = 1
     params.warmup = False
     params.port = 0
-    params.hostname = "127.0.0.1"
+    params.hostnames = ["127.0.0.1"]
     server = await asyncio.to_thread(xllamacpp.Server, params)
     url = str(server.listening_address)
     model = LanguageModel(url if url.startswith("http") else f"http://{url}", deadline_s=30)

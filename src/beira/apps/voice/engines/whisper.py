@@ -50,7 +50,7 @@ class Whisper:
                 code="stt.late",
                 hint="Choose a smaller model, or the built-in recogniser.",
             ) from None
-        except (RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # a model that is damaged may raise anything
             raise Unavailable(
                 f"faster-whisper failed: {error}",
                 code="stt.failed",
