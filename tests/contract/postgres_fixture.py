@@ -7,11 +7,12 @@ Override `postgres_registry` (session-scoped) where you need your own collection
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -44,18 +45,32 @@ async def fresh_database(server: EmbeddedPostgres) -> tuple[str, str]:
     return await server.make_database(f"beira_{next(_numbers)}")
 
 
+class _Shared:
+    """The one server of a test run, however many conftests have imported the fixtures."""
+
+    directory: Path | None = None
+    server: EmbeddedPostgres | None = None
+    users = 0
+
+
 @pytest.fixture(scope="session")
-def postgres_directory() -> Iterator[Path]:
-    directory = postgres_place()
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+def postgres_directory() -> Path:
+    if _Shared.directory is None:
+        _Shared.directory = postgres_place()
+        atexit.register(shutil.rmtree, _Shared.directory, ignore_errors=True)
+    return _Shared.directory
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def postgres_server(postgres_directory: Path) -> AsyncIterator[EmbeddedPostgres]:
-    server = await EmbeddedPostgres.start(postgres_directory)
-    yield server
-    await server.stop()
+    if _Shared.server is None:
+        _Shared.server = await EmbeddedPostgres.start(postgres_directory)
+    _Shared.users += 1
+    yield _Shared.server
+    _Shared.users -= 1
+    if not _Shared.users:
+        server, _Shared.server = _Shared.server, None
+        await server.stop()
 
 
 @pytest.fixture(scope="session")

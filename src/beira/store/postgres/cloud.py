@@ -184,7 +184,12 @@ class PostgresCloud:
         if time.monotonic() < self._paused_until:
             raise away("it did not a moment ago")
         pool = self.pool
-        connection = await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        try:
+            connection = await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        except TimeoutError:
+            if pool.get_size() < pool.get_max_size():  # not in full use: it cannot connect
+                self._paused_until = time.monotonic() + PAUSE_S
+            raise
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 yield connection

@@ -257,16 +257,8 @@ class EmbeddedPostgres:
 
     async def _initialise(self) -> None:
         """Make the data directory under another name first, so that a half-made one never counts."""
-        version = self._data / "PG_VERSION"
-        major = _major(self._bin)
-        if version.exists():
-            found = version.read_text().strip()
-            if found != major:
-                raise Misconfigured(
-                    f"The database in {self._data} is of PostgreSQL {found}; this is {major}.",
-                    code="database.version",
-                    hint="Dump it with the older release (pg_dump) and restore it into a new one.",
-                )
+        if (self._data / "PG_VERSION").exists():
+            self._check_version()
             return
         fresh = self._directory / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
@@ -290,6 +282,15 @@ class EmbeddedPostgres:
         )
         password.unlink()
         fresh.rename(self._data)
+
+    def _check_version(self) -> None:
+        found, ours = (self._data / "PG_VERSION").read_text().strip(), _major(self._bin)
+        if found != ours:
+            raise Misconfigured(
+                f"The database in {self._data} is of PostgreSQL {found}; this is {ours}.",
+                code="database.version",
+                hint="Dump it with the older release (pg_dump) and restore it into a new one.",
+            )
 
     async def _end_leftover(self) -> None:
         """A server whose program was killed where no signal told it (we hold the directory's lock,
