@@ -23,7 +23,7 @@ INSTALL := $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test check lint types imports format assets test-parts wheel bench soak chaos \
-	screens train-voice constraints clean-demo clean
+	screens train-voice reference constraints clean-demo clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -71,6 +71,9 @@ train-voice: $(TRAIN_STAMP) ## Make the speech data and train the recogniser aga
 wheel: $(RUN_STAMP) ## Build dist/beira-*.whl, with the portal's scripts and fonts in it
 	@$(BIN)/uv build --wheel --quiet --out-dir dist .
 	@ls dist/*.whl
+
+reference: $(DEV_STAMP) ## Write docs/reference anew from the code
+	@$(BIN)/python tools/reference.py
 
 constraints: $(VENV_STAMP) ## Write constraints.txt anew from pyproject.toml
 	@PYTHON="$(PYTHON)" sh tools/constraints.sh $(BIN)/uv
