@@ -106,7 +106,7 @@ class Maker:
     """Makes utterances; the same seed makes the same ones."""
 
     seed: int = 2026
-    variants: Sequence[str] = voices.UNSEEN_VARIANTS
+    variants: Sequence[str] = voices.TEST_VARIANTS
     synth: Synth = field(default_factory=Synth)
     _babble: list[Floats] = field(default_factory=list)
 
@@ -119,7 +119,7 @@ class Maker:
             intent, words, slots = text.command(
                 rng, what.sentences, what.lists, what.rules, intents[number % len(intents)]
             )
-            made += self._utterance(rng, intent, words, slots, snr_db)
+            made += self.utter(rng, intent, words, slots, snr_db)
         return made
 
     def festival(self, what: Domain, count: int, snr_db: float | None) -> list[Utterance]:
@@ -156,13 +156,14 @@ class Maker:
                 language, said = "pt-br", text.generic_sentence(rng)
             else:
                 language, said = "pt-br", OUTSIDE[(number // 5 * 3 + number % 5) % len(OUTSIDE)]
-            made += self._utterance(rng, "", said.split(), [], snr_db, language)
+            made += self.utter(rng, "", said.split(), [], snr_db, language)
         return made
 
-    def _utterance(
+    def utter(
         self, rng: np.random.Generator, intent: str, words: list[str],
         slots: list[tuple[str, str]], snr_db: float | None, language: str = "pt-br",
     ) -> list[Utterance]:  # fmt: skip
+        """These words by a voice at random, in noise; nothing where the synthesiser failed."""
         voice = str(rng.choice(list(self.variants)))
         said = self.synth.say(
             " ".join(words), f"{language}+{voice}", int(rng.choice(voices.UNSEEN_RATES)),

@@ -64,7 +64,7 @@ def _script(
     return [
         f"(set! utt (Utterance Segments ({' '.join(segments)})))",
         "(utt.synth utt)",
-        f"(utt.save.wave utt \"{target}\" 'riff)",
+        f'(utt.save.wave utt "{target}" \'riff)',
     ]
 
 

@@ -18,6 +18,9 @@ UNSEEN_VARIANTS = (
     "edward", "f3", "f5", "gustave", "iven2", "klatt3", "linda", "m2", "m5", "m7", "miguel",
     "quincy", "sandro", "steph2",
 )  # fmt: skip
+# Of these, the first are for calibrating confidence and the rest for measuring.
+CALIBRATION_VARIANTS = UNSEEN_VARIANTS[1::3]
+TEST_VARIANTS = tuple(name for name in UNSEEN_VARIANTS if name not in CALIBRATION_VARIANTS)
 UNSEEN_RATES = (118, 152, 186, 214)
 UNSEEN_PITCHES = (33, 52, 71)
 # Effects rather than people.

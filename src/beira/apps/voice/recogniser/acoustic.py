@@ -22,6 +22,7 @@ from beira.apps.voice.recogniser.features import (
     SILENCE_VALUE,
     Floats,
     Normaliser,
+    features_of,
     mel_energy,
     mel_matrix,
 )
@@ -59,6 +60,12 @@ class AcousticModel:
         self._session = onnxruntime.InferenceSession(
             str(folder / "acoustic.onnx"), options, providers=["CPUExecutionProvider"]
         )
+
+    @property
+    def head(self) -> tuple[Floats, Floats]:
+        """The last layer: weight (hidden, phones) and bias (phones)."""
+        stored = self.meta["head"]
+        return np.asarray(stored["weight"], np.float32), np.asarray(stored["bias"], np.float32)
 
     def run(self, features: Floats) -> tuple[Floats, Floats]:
         """Features (frames, BANDS) to hidden (steps, width) and logits (steps, phones)."""
@@ -129,6 +136,13 @@ class AcousticStream:
         first = max(0, self._given - REACH - 1)
         self._features = self._features[(first - self._from) * STRIDE :]
         self._from = first
+
+
+def hidden(model: AcousticModel, samples: Floats, warp: float) -> Floats:
+    """What the last layer sees (steps, hidden) of a whole recording."""
+    features = features_of(samples, None if warp == 1.0 else mel_matrix(warp))
+    pad = np.full((_PAD, BANDS), SILENCE_VALUE, np.float32)
+    return model.run(np.concatenate([features, pad]))[0][: len(features) // STRIDE]
 
 
 def whole(model: AcousticModel, samples: Floats, adaptation: Adaptation | None = None) -> Floats:

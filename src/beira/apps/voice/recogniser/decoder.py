@@ -17,7 +17,7 @@ from beira.apps.voice.recogniser.phones import BLANK
 
 Floats = npt.NDArray[np.float32]
 NOTHING = np.float32(-1e30)
-BLANK_PENALTY = 1.0
+BLANK_PENALTY = 1.5
 MOST_ALTERNATIVES = 12
 
 

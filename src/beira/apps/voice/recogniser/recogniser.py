@@ -26,7 +26,7 @@ from beira.apps.voice.recogniser.features import SAMPLE_RATE_HZ, to_float
 from beira.apps.voice.recogniser.grammar import Grammar
 from beira.apps.voice.recogniser.graph import Graph, build_graph
 from beira.apps.voice.recogniser.pronounce import Pronouncer
-from beira.apps.voice.recogniser.second import SecondOpinion
+from beira.apps.voice.recogniser.second import DEADLINE_S, SecondOpinion
 from beira.sdk import Invalid, TooLarge
 
 LONGEST_S = 15.0
@@ -100,15 +100,16 @@ class Recogniser:
         self.calibration = Calibration.of(self.model.meta.get("calibration"))
         self._pronouncer = Pronouncer(self.model.meta["lexicon"], cache)
         self._endpoint = endpoint or EndpointSettings()
-        self._second = SecondOpinion() if second_opinion else None
+        self.second = SecondOpinion() if second_opinion else None
+        self.second_wait_s = DEADLINE_S
         self.graph = self.set_grammar(grammar)
 
     def set_grammar(self, grammar: Grammar) -> Graph:
         """Listen for this grammar from the next stream on; gives the graph made of it."""
         sounds = self._pronouncer.sounds(grammar.words)
         self.graph = build_graph(grammar, sounds)
-        if self._second is not None:
-            self._second.set_grammar(self.graph, sounds)
+        if self.second is not None:
+            self.second.set_grammar(self.graph, sounds)
         return self.graph
 
     def stream(self) -> Stream:
@@ -142,7 +143,7 @@ class Stream:
         self._decoder = Decoder(self.graph)
         self._fork = self._decoder
         self.endpointer = Endpointer(recogniser._endpoint)
-        self._second = recogniser._second.stream() if recogniser._second else None
+        self._second = recogniser.second.stream() if recogniser.second else None
         self._waiting: list[Pcm] = []
         self._waiting_samples = 0
         self._samples = 0
@@ -207,7 +208,7 @@ class Stream:
         heard = time.perf_counter()
         ways = self._fork.alternatives()
         decoded = time.perf_counter()
-        second = self._second.finish() if self._second is not None else ""
+        second = self._second.finish(self._all.second_wait_s) if self._second is not None else ""
         asked = time.perf_counter()
         timings = {
             "acoustic": (heard - began) * 1e3, "decode": (decoded - heard) * 1e3,

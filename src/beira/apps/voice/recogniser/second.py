@@ -7,6 +7,8 @@ only a missing opinion.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import select
@@ -28,6 +30,7 @@ from beira.apps.voice.recogniser.phones import PHONES
 log = structlog.get_logger(__name__)
 
 DEADLINE_S = 0.12
+_PIPE_BYTES = 524_288  # 16 s of audio may wait
 _CHUNK = 3_840  # under a pipe's atomic 4,096, so that a write is whole or not at all
 MOST_ARCS = 12_000
 MOST_STARTS = 3
@@ -93,6 +96,8 @@ class SecondOpinion:
             assert self._child.stdin
             self._child.stdin.write(len(body).to_bytes(4, "big") + body)
             os.set_blocking(self._child.stdin.fileno(), False)
+            with contextlib.suppress(OSError, AttributeError):
+                fcntl.fcntl(self._child.stdin.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         except OSError as error:
             log.warning("voice.second_opinion_failed", error=str(error))
             self._stop()

@@ -19,7 +19,7 @@ def load(setup: dict[str, Any]) -> Any:
     folder = pocketsphinx.get_model_path("en-us/en-us")
     decoder = pocketsphinx.Decoder(
         hmm=folder, lm=None, dict=None, samprate=16_000, loglevel="FATAL",
-        beam=1e-64, wbeam=1e-48, pbeam=1e-64, maxhmmpf=30_000, ds=1, topn=4, lw=2.0,
+        beam=1e-48, wbeam=1e-30, maxhmmpf=8_000, ds=2, topn=4,
     )  # fmt: skip
     for word, one, other in setup["words"]:
         decoder.add_word(word, one, False)

@@ -1,0 +1,244 @@
+"""How well and how fast the voice app hears: `python -m benchmarks.voice [--quick] [--recordings DIR]`.
+
+One JSON object a line and figure: name, value, unit, peer, ratio, target, met. Speech is made from
+seeds by voices, at rates and with noise that training never had; real people's comes by
+--recordings: WAV files at 16 kHz, each with a text of the same stem.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+import wave
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
+
+from beira.apps.voice.recogniser import Recogniser, Recognition, compile_grammar
+from beira.apps.voice.recogniser.grammar import normal_words
+from benchmarks.voice_data import Maker, Utterance, shop
+
+MODEL = Path(__file__).parent.parent / "src/beira/apps/voice/model"
+FRAME = 320
+
+
+def show(
+    name: str, value: float, unit: str, *, target: float | None = None, least: bool = False,
+    peer: str | None = None, ratio: float | None = None,
+) -> None:  # fmt: skip
+    """Print one figure; `least` says that the target is the least, not the most."""
+    met = None if target is None else (value >= target if least else value <= target)
+    line = {"name": f"voice.{name}", "value": round(value, 4), "unit": unit, "peer": peer,
+            "ratio": None if ratio is None else round(ratio, 3), "target": target, "met": met}  # fmt: skip
+    print(json.dumps(line, ensure_ascii=False), flush=True)
+
+
+@dataclass
+class Score:
+    """Tallies of one set of recordings."""
+
+    total: int = 0
+    intents: int = 0
+    wholes: int = 0
+    acted: int = 0
+    acted_wrong: int = 0
+    asked: int = 0
+    edits: int = 0
+    words: int = 0
+    audio_s: float = 0.0
+    work_s: float = 0.0
+    outside_accepted: int = 0
+    outside_acted: int = 0
+    outside: int = 0
+    finish_ms: list[float] = field(default_factory=list)
+
+    def add(self, one: Utterance, heard: Recognition, act: float, ask: float) -> None:
+        """Count one recording and what was heard."""
+        self.audio_s += len(one.pcm) / 16_000
+        self.work_s += sum(heard.timings_ms.values()) / 1e3
+        self.finish_ms.append(sum(v for k, v in heard.timings_ms.items() if k != "while_listening"))
+        if not one.intent:
+            self.outside += 1
+            self.outside_accepted += heard.confidence >= ask
+            self.outside_acted += heard.confidence >= act
+            return
+        slots = [(slot.name, slot.text) for slot in heard.slots]
+        whole = heard.intent == one.intent and slots == one.slots
+        self.total += 1
+        self.intents += heard.intent == one.intent
+        self.wholes += whole
+        self.acted += heard.confidence >= act
+        self.acted_wrong += heard.confidence >= act and not whole
+        self.asked += ask <= heard.confidence < act
+        self.edits += edits(heard.words, one.words)
+        self.words += len(one.words)
+
+    def show(self, name: str, intent: float | None, whole: float | None) -> None:
+        """Print the accuracy figures of the set."""
+        if not self.total:
+            return
+        show(f"{name}.wer", self.edits / max(1, self.words), "share")
+        show(f"{name}.intent", self.intents / self.total, "share", target=intent, least=True)
+        show(
+            f"{name}.intent_and_slots", self.wholes / self.total, "share", target=whole, least=True
+        )
+        show(f"{name}.acted_without_asking", self.acted / self.total, "share")
+
+
+def edits(heard: Iterable[str], said: Iterable[str]) -> int:
+    """Words to insert, delete or change."""
+    one, other = list(heard), list(said)
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, 1):
+        before, row[0] = row[0], i
+        for j, b in enumerate(other, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+    return row[-1]
+
+
+def listen(recogniser: Recogniser, made: list[Utterance]) -> Score:
+    """Every recording, heard whole."""
+    score = Score()
+    act, ask = recogniser.calibration.act, recogniser.calibration.ask
+    for one in made:
+        score.add(one, recogniser.recognise(one.pcm), act, ask)
+    return score
+
+
+def endpoints(recogniser: Recogniser, made: list[Utterance]) -> None:
+    """Feed as a microphone would, in frames of 20 ms, until the recogniser says speech is over.
+
+    Times are of audio, so the machine's speed enters only by the work after the decision.
+    """
+    waits, after, early = [], [], 0
+    for one in made:
+        stream = recogniser.stream()
+        heard_s, reason = 0.0, ""
+        for at in range(0, len(one.pcm), FRAME):
+            state = stream.feed(one.pcm[at : at + FRAME])
+            heard_s, reason = (at + FRAME) / 16_000, state.ended
+            if reason:
+                break
+        began = time.perf_counter()
+        stream.finish()
+        after.append(time.perf_counter() - began)
+        early += bool(reason) and heard_s < one.speech_end_s - 0.05
+        waits.append(max(0.0, heard_s - one.speech_end_s) + after[-1])
+    show("decision_to_result.p95", float(np.percentile(after, 95)) * 1e3, "ms", target=150)
+    show("speech_end_to_result.p50", float(np.percentile(waits, 50)), "s", target=0.7)
+    show("speech_end_to_result.p95", float(np.percentile(waits, 95)), "s", target=1.2)
+    show("cut_off_early", early / max(1, len(made)), "share")
+
+
+def recordings(recogniser: Recogniser, folder: Path) -> None:
+    """Real people: word error rate of WAV files against their texts."""
+    wrong = total = files = 0
+    for path in sorted(folder.glob("*.wav")):
+        said = normal_words(path.with_suffix(".txt").read_text(encoding="utf-8"))
+        with wave.open(str(path)) as source:
+            if source.getframerate() != 16_000 or source.getnchannels() != 1:
+                print(f"{path}: not mono at 16 kHz, left out", file=sys.stderr)
+                continue
+            pcm = np.frombuffer(source.readframes(source.getnframes()), np.int16)
+        heard = recogniser.recognise(pcm)
+        wrong, total, files = wrong + edits(heard.words, said), total + len(said), files + 1
+    show("recordings.files", files, "files")
+    if total:
+        show("recordings.wer", wrong / total, "share")
+
+
+def sphinx(recogniser: Recogniser, made: list[Utterance], ours: Score) -> None:
+    """The peer: pocketsphinx alone with the same grammar, on the same recordings."""
+    second = recogniser.second
+    if second is None:
+        return
+    wrong = total = 0
+    for one in made:
+        stream = second.stream()
+        if stream is None:
+            return
+        stream.feed(one.pcm)
+        heard = stream.finish(20.0)
+        wrong, total = wrong + edits(heard.split(), one.words), total + len(one.words)
+    theirs = wrong / max(1, total)
+    mine = ours.edits / max(1, ours.words)
+    show("quiet.wer.pocketsphinx", theirs, "share")
+    show("quiet.wer", mine, "share", peer="pocketsphinx", ratio=mine / max(1e-9, theirs))
+
+
+def memory(name: str) -> None:
+    """Memory of this process and its children, less what the benchmark itself holds."""
+    process = psutil.Process(os.getpid())
+    total = sum(p.memory_info().rss for p in [process, *process.children(recursive=True)])
+    show(name, total / 1e6, "MB", target=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer recordings; under 50 s")
+    parser.add_argument("--recordings", type=Path, help="WAV files with texts of the same stem")
+    parser.add_argument("--model", type=Path, default=MODEL)
+    args = parser.parse_args()
+    count = 60 if args.quick else 300
+    what = shop()
+    began = time.perf_counter()
+    grammar = compile_grammar(what.sentences, what.lists, what.rules)
+    show("grammar.compile", (time.perf_counter() - began) * 1e3, "ms", target=100)
+    began = time.perf_counter()
+    recogniser = Recogniser(args.model, grammar)
+    show("recogniser.start", (time.perf_counter() - began) * 1e3, "ms")
+    began = time.perf_counter()
+    recogniser.set_grammar(grammar)
+    show("grammar.set", (time.perf_counter() - began) * 1e3, "ms", target=100)
+    memory("memory.recogniser")
+    if args.recordings:
+        recordings(recogniser, args.recordings)
+        return
+    maker = Maker()
+    scores = accuracy(recogniser, maker, what, count)
+    endpoints(recogniser, maker.commands(what, count // 2, 20.0))
+    show(
+        "real_time_factor", sum(s.work_s for s in scores) / sum(s.audio_s for s in scores), "ratio"
+    )
+    maker.synth.close()
+
+
+def accuracy(recogniser: Recogniser, maker: Maker, what: object, count: int) -> list[Score]:
+    """Sets by noise, the unseen synthesiser, outside speech; and what was done wrongly."""
+    domain = shop()
+    del what
+    sets = (
+        ("quiet", None, 0.98, 0.92),
+        ("noise_20db", 20.0, None, None),
+        ("noise_10db", 10.0, 0.95, 0.85),
+    )
+    scores: list[Score] = []
+    for name, snr_db, intent, whole in sets:
+        made = maker.commands(domain, count, snr_db)
+        scores.append(listen(recogniser, made))
+        scores[-1].show(name, intent, whole)
+        if snr_db is None:
+            sphinx(recogniser, made[: count // 3], listen(recogniser, made[: count // 3]))
+    other = maker.festival(domain, count // 2, None)
+    if other:
+        score = listen(recogniser, other)
+        score.show("unseen_synthesiser", None, None)
+        scores.append(score)
+    acted, wrong = sum(s.acted for s in scores), sum(s.acted_wrong for s in scores)
+    show("wrong_actions", wrong / max(1, acted), "share of acted", target=1 / 200)
+    outside = listen(recogniser, maker.outside(count, None))
+    show("outside.accepted", outside.outside_accepted / outside.outside, "share", target=0.02)
+    show("outside.acted", outside.outside_acted / outside.outside, "share", target=0.02)
+    return scores
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Fit the confidence on speech kept apart: `python -m training.calibrate [--count 300]`.
+
+Voices, names, products and outside speech here are neither training's nor the benchmark's. What is
+learnt: the weights of the evidence, how fast rivals fade, and the two thresholds (act, ask).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from rich.progress import track
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
+
+from beira.apps.voice.recogniser import Recogniser, compile_grammar
+from benchmarks.voice_data import Domain, Maker, Utterance
+from training import domain, text, voices
+from training.export import MODEL
+
+NAMES = (
+    "Aline", "Bruno", "Carlos Eduardo", "Daniela", "Emerson", "Fabiana", "Geraldo", "Helena", "Igor",
+    "Joana", "Kelly", "Lucas", "Mariana", "Nelson", "Otávio", "Priscila", "Renato", "Sandra", "Tereza",
+    "Ulisses", "Vinícius", "Viviane", "Wagner", "Yasmin", "Zilda", "Paulo Roberto", "Paulo César",
+)  # fmt: skip
+THINGS = (
+    "aveia", "batata", "berinjela", "bolacha recheada", "caldo de galinha", "cenoura", "creme de leite",
+    "desinfetante", "doce de leite", "ervilha", "esponja", "farofa", "fósforo", "gelatina", "iogurte",
+    "laranja", "leite condensado", "lentilha", "mamão", "mel", "milho verde", "mortadela", "ovos",
+    "pilha", "pimenta", "queijo prato", "refrigerante", "requeijão", "suco de uva", "vassoura", "vela",
+)  # fmt: skip
+UNKNOWN_NAMES = (
+    "Bartolomeu",
+    "Clementina",
+    "Dagoberto",
+    "Eulália",
+    "Firmino",
+    "Gertrudes",
+    "Hilário",
+)
+UNKNOWN_THINGS = (
+    "parafuso",
+    "guarda roupa",
+    "bicicleta",
+    "violão",
+    "cimento",
+    "tinta azul",
+    "pneu",
+)
+Rows = npt.NDArray[np.float64]
+
+
+def utterances(count: int) -> list[tuple[Utterance, bool]]:
+    """Recordings, and whether the grammar can hold what is said."""
+    known = Domain(domain.SENTENCES, domain.lists(list(NAMES), list(THINGS)), domain.RULES)
+    unknown = Domain(
+        {k: v for k, v in domain.SENTENCES.items() if "{employee}" in str(v) or "{product}" in str(v)},
+        domain.lists(list(UNKNOWN_NAMES), list(UNKNOWN_THINGS)), domain.RULES,
+    )  # fmt: skip
+    made: list[tuple[Utterance, bool]] = []
+    for seed, snr_db in enumerate((None, 20.0, 10.0, 5.0)):
+        maker = Maker(seed=500 + seed, variants=voices.CALIBRATION_VARIANTS)
+        made += [(one, True) for one in maker.commands(known, count, snr_db)]
+        made += [(one, False) for one in maker.commands(unknown, count // 3, snr_db)]
+        for number in range(count // 2):
+            rng = np.random.default_rng([900 + seed, number])
+            said = text.generic_sentence(rng).split()
+            made += [(one, False) for one in maker.utter(rng, "", said, [], snr_db)]
+        maker.synth.close()
+    return made
+
+
+def fit(rows: Rows, right: Rows, steps: int = 4000) -> tuple[Rows, float]:
+    """Logistic regression with a little shrinkage; gives weights and bias."""
+    scale = rows.std(axis=0) + 1e-6
+    centre = rows.mean(axis=0)
+    x = np.column_stack([(rows - centre) / scale, np.ones(len(rows))])
+    weights = np.zeros(x.shape[1])
+    for _ in range(steps):
+        wrong = 1 / (1 + np.exp(-x @ weights)) - right
+        weights -= 0.5 * (x.T @ wrong / len(x) + 1e-3 * np.append(weights[:-1], 0))
+    plain = weights[:-1] / scale
+    return plain, float(weights[-1] - plain @ centre)
+
+
+def threshold(confidence: Rows, right: Rows, most_wrong: float) -> float:
+    """The lowest threshold at which at most `most_wrong` of what passes is wrong."""
+    order = np.argsort(-confidence)
+    wrong = np.cumsum(1 - right[order]) / np.arange(1, len(order) + 1)
+    fine = np.flatnonzero(wrong <= most_wrong)
+    return float(confidence[order[fine[-1]]]) if len(fine) else 1.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--model", type=Path, default=MODEL)
+    parser.add_argument("--no-second", action="store_true")
+    args = parser.parse_args()
+    lists = domain.lists(list(NAMES), list(THINGS))
+    grammar = compile_grammar(domain.SENTENCES, lists, domain.RULES)
+    recogniser = Recogniser(args.model, grammar, second_opinion=not args.no_second)
+    recogniser.second_wait_s = 5.0
+    rows, right, inside, outside = [], [], [], []
+    for one, possible in track(utterances(args.count), "listening"):
+        heard = recogniser.recognise(one.pcm)
+        if heard.evidence is None:
+            continue
+        slots = [(slot.name, slot.text) for slot in heard.slots]
+        rows.append(astuple(heard.evidence))
+        right.append(possible and heard.intent == one.intent and slots == one.slots)
+        inside.append(possible)
+        outside.append(not one.intent)
+    x, y = np.array(rows, float), np.array(right, float)
+    weights, bias = fit(x, y)
+    confidence = 1 / (1 + np.exp(-(x @ weights + bias)))
+    stored = json.loads((args.model / "model.json").read_text())
+    stored["calibration"] = {
+        "weights": [round(float(w), 5) for w in weights], "bias": round(bias, 5), "sharpness": 0.5,
+        "act": round(threshold(confidence, y, 1 / 400), 4),
+        "ask": round(float(np.quantile(confidence[np.array(outside)], 0.985)), 4),
+    }  # fmt: skip
+    (args.model / "model.json").write_text(json.dumps(stored, ensure_ascii=False) + "\n")
+    np.savez(
+        "/tmp/beira-training/calibration.npz",
+        x=x,
+        y=y,
+        inside=np.array(inside),
+        outside=np.array(outside),
+    )  # noqa: S108
+    print(stored["calibration"], f"{len(y)} utterances, {y.mean():.3f} right")
+    passed = confidence >= stored["calibration"]["act"]
+    kept = np.array(inside)
+    print(f"acted on {passed[kept].mean():.3f} of commands; wrong {(passed & (y == 0)).sum()}")
+
+
+if __name__ == "__main__":
+    main()
