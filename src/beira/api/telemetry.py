@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import structlog
 from litestar import Request, Response, get
-from litestar.datastructures import MutableScopeHeaders
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Histogram, generate_latest
 
@@ -27,13 +26,18 @@ LATENCY = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
     registry=REGISTRY,
 )
-SECURITY = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
-_NO_STORE = ("/rest/", "/auth/", "/realtime/")
+_SAFE = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+_SAFE_API = (
+    *_SAFE,
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+_API = ("/rest/", "/auth/", "/realtime/")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-|\Z)")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
@@ -58,15 +62,13 @@ async def before_send(message: Message, scope: Scope) -> None:
     """Add headers to the start of every answer, and count it."""
     if message["type"] != "http.response.start":
         return
-    headers = MutableScopeHeaders.from_message(message)
-    for name, value in SECURITY.items():
-        headers.setdefault(name, value)
+    headers = message["headers"] = list(message.get("headers", ()))
+    given = {name.lower() for name, _ in headers}
+    safe = _SAFE_API if scope["path"].startswith(_API) else _SAFE
+    headers += [header for header in safe if header[0] not in given]
     trace_id = scope["state"].get(_TRACE)
     if trace_id:
-        headers["X-Request-Id"] = trace_id
-    if scope["path"].startswith(_NO_STORE):
-        headers.setdefault("Cache-Control", "no-store")
-        headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+        headers.append((b"x-request-id", trace_id.encode()))
     _measure(cast("HTTPScope", scope), message["status"])
 
 

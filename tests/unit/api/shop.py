@@ -88,6 +88,7 @@ async def sell(ctx: Context, product: str, amount: float, seller: str = "") -> S
         raise Invalid("A sale has an amount.", code="sale.empty", hint="Say the amount.")
     if product == "nothing":
         raise NotFound("No such product.", code="product.unknown")
+    await asyncio.sleep(0.01)  # so that calls overlap
     sale = Sale(product=product, amount=amount, at=ctx.now(), seller=seller)
     return ctx.put(sale, partition="site:s1")
 

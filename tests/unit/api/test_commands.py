@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from tests.unit.api.conftest import Client
 
@@ -59,6 +61,64 @@ async def test_a_key_is_one_persons_and_one_commands(ask: Client) -> None:
 async def test_refusals(ask: Client, path: str, body: object, status: int, code: str) -> None:
     refused = await ask("POST", path, body)
     assert (refused.status, refused.json["code"]) == (status, code)
+
+
+async def test_a_call_sent_again_while_it_runs_is_one_call(ask: Client) -> None:
+    body = {"product": "p", "amount": 2}
+    sent = [ask("POST", SELL, body, Idempotency_Key="twice") for _ in range(5)]
+    answers = await asyncio.gather(*sent)
+    assert len({answer.json["id"] for answer in answers}) == 1
+    assert len((await ask("GET", "/rest/v1/sales")).json) == 1
+
+
+async def settle(ask: Client, node: str, site: str) -> None:
+    """Make a node known in the cloud."""
+    declared = ask.host.store.registry["node_info"]
+    fields = declared.check({"name": node, "site": site}, whole=True)
+    await ask.host.write([ask.host.stamped(declared, node, "tenant", fields)])
+
+
+async def test_a_call_to_a_node_is_a_record_and_its_receipt_the_answer(ask: Client) -> None:
+    await settle(ask, "n7", "s1")
+    sent = await ask("POST", "/rest/v1/rpc/at_a_node", {}, Beira_Node="n7", Idempotency_Key="c1")
+    assert (sent.status, sent.json) == (202, {"call": "c1"})
+    assert sent.headers["Location"] == "/rest/v1/receipts?id=eq.c1"
+    call = await ask.host.store.get("calls", "c1")
+    assert call is not None and call.partition == "node:n7"
+    assert (call.fields["command"], call.fields["by"]) == ("at_a_node", "Ana")
+    waiting = asyncio.create_task(
+        ask(
+            "POST",
+            "/rest/v1/rpc/at_a_node",
+            {},
+            Beira_Node="n7",
+            Idempotency_Key="c1",
+            Prefer="wait=9",
+        )
+    )
+    await asyncio.sleep(0.2)
+    declared = ask.host.store.registry["receipts"]
+    fields = {"command": "at_a_node", "by": "Ana", "door": "cloud", "ok": True, "result": "done"}
+    fields = declared.check({**fields, "at": ask.host.now()}, whole=True)
+    await ask.host.write([ask.host.stamped(declared, "c1", "node:n7", fields)])
+    answer = await waiting
+    assert (answer.status, answer.json) == (200, "done")
+    assert len((await ask("GET", "/rest/v1/calls")).json) == 1
+
+
+async def test_calls_to_nodes_that_are_refused(ask: Client) -> None:
+    await settle(ask, "n7", "s1")
+    path = "/rest/v1/rpc/at_a_node"
+    for who, node, body, code in (
+        ("owner", "n8", {}, "node.unknown"),
+        ("elsewhere", "n7", {}, "node.unknown"),
+        ("guest", "n7", {}, "denied"),
+        ("owner", "n7", {"more": 1}, "parameter.invalid"),
+        ("other", "n7", {}, "node.unknown"),
+    ):
+        refused = await ask("POST", path, body, who=who, Beira_Node=node)
+        assert refused.json["code"] == code, (who, node)
+    assert (await ask("GET", "/rest/v1/calls")).json == []
 
 
 async def test_without_a_body(ask_node: Client) -> None:
