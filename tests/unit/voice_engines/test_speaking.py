@@ -59,7 +59,9 @@ async def test_a_child_killed_between_sentences_is_not_noticed_by_anyone(espeak:
 
 async def test_a_listener_who_leaves_early_does_not_spoil_the_next_sentence(espeak: Espeak) -> None:
     _, whole = await spoken(espeak, SENTENCE)
-    answer = espeak.speak("Uma frase bem comprida que ninguém vai ouvir até o fim, pois é.", "pt-BR")
+    answer = espeak.speak(
+        "Uma frase bem comprida que ninguém vai ouvir até o fim, pois é.", "pt-BR"
+    )
     await anext(answer)
     await answer.aclose()
     _, again = await spoken(espeak, SENTENCE)
@@ -73,7 +75,9 @@ async def test_no_text_or_too_much_is_refused(espeak: Espeak, text: str) -> None
     assert refused.value.code in ("tts.empty", "tts.too_long")
 
 
-@pytest.mark.parametrize("text", ["'; DROP TABLE x; --", "<speak>oi</speak>", "🙂 ok", '{"a": 1}\n{'])
+@pytest.mark.parametrize(
+    "text", ["'; DROP TABLE x; --", "<speak>oi</speak>", "🙂 ok", '{"a": 1}\n{']
+)
 async def test_odd_text_is_only_text(espeak: Espeak, text: str) -> None:
     _, pcm = await spoken(espeak, text)
     assert pcm

@@ -90,7 +90,9 @@ def tiny_piper(path: Path) -> Path:
         [whole("zero", 0), whole("one", 1), whole("hop", 220), real("speed", 0.2),
          real("half", 0.5), helper.make_tensor("axes", TensorProto.INT64, [2], [0, 1])],
     )  # fmt: skip
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8), path)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8), path
+    )
     letters = "abcdefghijklmnopqrstuvwxyzɐɾʊɪãẽĩõũ ,.ˈː"
     config = {
         "audio": {"sample_rate": 22050, "quality": "low"},

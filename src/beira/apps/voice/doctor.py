@@ -20,15 +20,15 @@ from beira.apps.voice.engines.wyoming_wire import connected
 from beira.sdk import BeiraError, Invalid, Misconfigured, Unavailable
 
 MODEL = Path(__file__).with_name("model")
+CHOICE_FILE = "engines.json"
 CHECK_TIMEOUT_S = 40.0
 
 
 class Finding(msgspec.Struct, kw_only=True, frozen=True):
-    """One thing looked at. `ok` None: not chosen, so not needed. `next_step` is empty when all is
-    well."""
+    """One thing looked at. `next_step` is empty when there is nothing to do."""
 
     name: str
-    ok: bool | None
+    ok: bool
     what: str
     next_step: str = ""
 
@@ -36,10 +36,20 @@ class Finding(msgspec.Struct, kw_only=True, frozen=True):
 Check = Callable[[EngineChoice], Awaitable[Finding]]
 
 
-async def diagnose(settings: msgspec.Struct) -> list[Finding]:
-    """Try each part as `settings` choose it, side by side. Nothing is changed or recorded."""
-    choice = EngineChoice.of(settings)
+async def diagnose(node: Path | msgspec.Struct) -> list[Finding]:
+    """Try each part as it is chosen, side by side: by settings, or by what was last in force on the
+    node whose folder is given. Nothing is changed or recorded."""
+    choice = (
+        await asyncio.to_thread(_last, node) if isinstance(node, Path) else EngineChoice.of(node)
+    )
     return list(await asyncio.gather(*(_tried(name, check, choice) for name, check in _CHECKS)))
+
+
+def _last(folder: Path) -> EngineChoice:
+    try:
+        return msgspec.json.decode((folder / "voice" / CHOICE_FILE).read_bytes(), type=EngineChoice)
+    except (OSError, msgspec.MsgspecError):
+        return EngineChoice()
 
 
 async def _tried(name: str, check: Check, choice: EngineChoice) -> Finding:
@@ -128,7 +138,7 @@ async def _text_to_speech(choice: EngineChoice) -> Finding:
 
 async def _wake(choice: EngineChoice) -> Finding:
     if choice.wake == "off":
-        return Finding(name="wake word", ok=None, what="Off: people push a button to talk.")
+        return Finding(name="wake word", ok=True, what="Off: people push a button to talk.")
     if choice.wake == "wyoming":
         return Finding(
             name="wake word", ok=True, what=await _described(choice.wyoming_wake, "wake")
@@ -138,7 +148,7 @@ async def _wake(choice: EngineChoice) -> Finding:
 
 async def _sound_card(choice: EngineChoice) -> Finding:
     if not choice.microphone:
-        return Finding(name="sound card", ok=None, what="Off: the browser's microphone is used.")
+        return Finding(name="sound card", ok=True, what="Off: the browser's microphone is used.")
     microphone = await asyncio.to_thread(chosen, "input", choice.microphone_name)
     speaker = await asyncio.to_thread(chosen, "output", choice.speaker_name)
     what = f"Microphone {microphone['name']}; speaker {speaker['name']}."
@@ -147,7 +157,7 @@ async def _sound_card(choice: EngineChoice) -> Finding:
 
 async def _questions(choice: EngineChoice) -> Finding:
     if choice.questions == "off":
-        return Finding(name="open questions", ok=None, what="Off: answered with what can be said.")
+        return Finding(name="open questions", ok=True, what="Off: answered with what can be said.")
     model = LanguageModel(
         choice.questions_url,
         kind=choice.questions,

@@ -12,29 +12,32 @@ import contextlib
 import os
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import msgspec
 import structlog
 
-from beira.apps.voice.engines.built_in import BuiltIn
 from beira.apps.voice.engines.browser import Mute
+from beira.apps.voice.engines.built_in import BuiltIn
 from beira.apps.voice.engines.choice import EngineChoice, Engines, make
 from beira.apps.voice.engines.devices import Microphone, Speaker
+from beira.apps.voice.engines.enrolment import Enrolment, Gain, learn
 from beira.apps.voice.engines.espeak import Espeak
-from beira.apps.voice.engines.listener import Listener
 from beira.apps.voice.engines.kept import KeptAudio
+from beira.apps.voice.engines.listener import Listener
 from beira.apps.voice.engines.phrases import fixed_prompts
-from beira.apps.voice.engines.ports import AudioOut
+from beira.apps.voice.engines.ports import AudioOut, Pcm
 from beira.apps.voice.engines.sound import WavIn
+from beira.apps.voice.engines.vocabulary import Words, known, recogniser_for
 from beira.apps.voice.engines.wyoming_client import WyomingSatellite
 from beira.apps.voice.engines.wyoming_server import WyomingService, serving
 from beira.apps.voice.pipeline import Conversation, Hearing, Mind, Tell
-from beira.apps.voice.engines.vocabulary import Words, recogniser_for, words_of
+from beira.apps.voice.recogniser.adapt import save
 from beira.sdk import BeiraError, Host, News, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -44,6 +47,8 @@ RETRY_S = 5.0
 SESSIONS = 64
 SESSION_S = 300.0
 RELEASE = "0.1"
+CHOICE_FILE = "engines.json"
+VOICE_FILE = "voice.npz"
 
 
 @dataclass
@@ -95,7 +100,9 @@ class VoiceEdge:
             language=language,
         )
 
-    async def say(self, text: str, *, door: str, language: str = "", session: str = "") -> dict[str, Any]:
+    async def say(
+        self, text: str, *, door: str, language: str = "", session: str = ""
+    ) -> dict[str, Any]:
         """Answer what was written; see `report`."""
         report, tell = _report()
         talk = self.conversation(
@@ -107,8 +114,10 @@ class VoiceEdge:
     async def hear_wav(
         self, data: bytes, *, door: str, language: str = "", session: str = ""
     ) -> dict[str, Any]:
-        """Hear a WAV file and answer; the report has `heard`, `answer`, `ok`, `choices`, `code`,
-        `timings`. What cannot be heard is a report that is not ok."""
+        """Hear a WAV file and answer. What cannot be heard is a report that is not ok.
+
+        The report has `heard`, `show` (the answer), `understood`, `ok`, `choices` (a yes or no is
+        waited for), `code`, `timings`, `trace`."""
         report, tell = _report()
         talk = self.conversation(
             out=Mute(), tell=tell, door=door, language=language, session=session
@@ -120,6 +129,32 @@ class VoiceEdge:
             return report
         await talk.listen(source.frames())
         return report
+
+    def enrolment(self) -> Enrolment:
+        """Somebody is about to read ten phrases. Raises Unavailable `voice.starting`."""
+        self._there()
+        assert self._words is not None
+        return Enrolment(self, self._words.people, self._words.products)
+
+    async def learn_voice(self, read: Sequence[tuple[str, Pcm]]) -> Gain:
+        """Fit the built-in recogniser to a reader, if that helps, from the next sentence on."""
+        assert self.built_in is not None
+        recogniser, worker = self.built_in.recogniser, self.built_in.worker
+        cache = self.folder / "pronunciations.json"
+        found, gain = await asyncio.get_running_loop().run_in_executor(
+            worker, learn, recogniser, list(read), cache
+        )
+        log.info("voice.enrolled", before=gain.before, after=gain.after, kept=found is not None)
+        if found is not None:
+            recogniser.adaptation = found
+            await asyncio.to_thread(save, found, self.folder / VOICE_FILE)
+        return gain
+
+    async def forget_voice(self) -> None:
+        """Hear everybody alike again."""
+        if self.built_in is not None:
+            self.built_in.recogniser.adaptation = None
+        await asyncio.to_thread((self.folder / VOICE_FILE).unlink, missing_ok=True)
 
     async def run(self) -> None:
         """Keep the engines fitting until cancelled."""
@@ -171,7 +206,7 @@ class VoiceEdge:
             asyncio.get_running_loop().call_later(RETRY_S, self._stale.set)
 
     async def _fit(self) -> None:
-        words = await words_of(self.host)
+        words, choice = await known(self.host)
         loop = asyncio.get_running_loop()
         if self.built_in is None:
             recogniser = await asyncio.to_thread(recogniser_for, words, self.folder)
@@ -183,7 +218,6 @@ class VoiceEdge:
             )
             log.info("voice.words_changed", took_ms=round((time.monotonic() - began) * 1000, 1))
         self._words = words
-        choice = EngineChoice.of(words.settings)
         if self.engines is None or choice != self.engines.choice:
             await self._choose(choice)
 
@@ -194,6 +228,7 @@ class VoiceEdge:
             choice, built_in=self.built_in, espeak=self._espeak, cache=self.folder / "speech"
         )
         self._sessions.clear()
+        await asyncio.to_thread(self._note_choice, choice)
         await self._espeak.start()
         self.ready.set()
         log.info("voice.ready", hears=self.engines.speech_to_text.name)
@@ -204,6 +239,11 @@ class VoiceEdge:
             await asyncio.to_thread(KeptAudio(self.folder / "audio").clear)
         self._open_doors(choice)
         await self.engines.speaking.warm(fixed_prompts(choice.language), choice.language)
+
+    def _note_choice(self, choice: EngineChoice) -> None:
+        """Leave word of the engines in force for `beira node doctor`."""
+        with contextlib.suppress(OSError):
+            (self.folder / CHOICE_FILE).write_bytes(msgspec.json.encode(choice))
 
     def _open_doors(self, choice: EngineChoice) -> None:
         if choice.microphone:
@@ -240,7 +280,9 @@ class VoiceEdge:
 
     async def _microphone(self) -> None:
         choice = self._there().choice
-        await self._listener(Microphone(choice.microphone_name), Speaker(choice.speaker_name), "microphone")
+        await self._listener(
+            Microphone(choice.microphone_name), Speaker(choice.speaker_name), "microphone"
+        )
 
     async def _satellite(self) -> None:
         satellite = WyomingSatellite(self._there().choice.satellite)
@@ -298,16 +340,19 @@ def edge_of(host: Host) -> VoiceEdge:
 
 def _report() -> tuple[dict[str, Any], Tell]:
     """A report and the ear that fills it from a turn's events."""
-    report: dict[str, Any] = {"ok": False, "heard": "", "answer": "", "choices": False, "code": ""}
+    report: dict[str, Any] = {
+        "heard": "", "show": "", "understood": False, "ok": False, "choices": False, "code": "",
+    }  # fmt: skip
 
     async def tell(event: dict[str, Any]) -> None:
         kind = event["type"]
         if kind == "heard":
             report["heard"] = event["text"]
         elif kind == "answer":
-            report.update(answer=event["text"], ok=event["ok"], choices=event["choices"])
+            report["show"] = event["text"]
+            report.update({k: event[k] for k in ("understood", "ok", "choices")})
         elif kind == "trouble":
-            report.update(answer=event["text"], code=event["code"], ok=False)
+            report.update(show=event["text"], code=event["code"], ok=False)
         elif kind == "timings":
             report["timings"] = event["ms"]
         report["trace"] = event.get("trace", report.get("trace", ""))

@@ -23,6 +23,7 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.exceptions import WebSocketDisconnect
 from litestar.response import Stream
+from markupsafe import Markup
 
 from beira.apps.voice.edge import VoiceEdge, edge_of
 from beira.apps.voice.engines.sound import WAV_BYTES
@@ -53,23 +54,28 @@ class Typed(msgspec.Struct, forbid_unknown_fields=True):
     """What was typed; `session` goes on where that conversation was left."""
 
     text: str
+    door: Literal["text", "cli"] = "text"
     session: str = ""
     language: str = ""
 
 
-@get("/balcao", media_type=MediaType.HTML, sync_to_thread=False)
-def counter(request: Request[Any, Any, State], lang: str = "") -> Response[str]:
+@get("/balcao", media_type=MediaType.HTML)
+async def counter(request: Request[Any, Any, State], lang: str = "") -> Response[str]:
     """The page itself."""
     language = _language(lang, request.headers.get("accept-language", ""))
     text = _text(language)
     place = request.app.state.host.place
-    html = _templates().get_template("counter.html").render(
-        language=language,
-        text=text,
-        text_json=_for_script(text),
-        place=place.name or place.site or place.node,
-        examples=examples(language),
-        enrolment=True,
+    html = (
+        _templates()
+        .get_template("counter.html")
+        .render(
+            language=language,
+            text=text,
+            text_json=_for_script(text),
+            place=place.name or place.site or place.node,
+            examples=await examples(_host(request.app.state), language),
+            enrolment=True,
+        )
     )
     headers = {
         "Content-Security-Policy": POLICY,
@@ -120,7 +126,7 @@ async def talk(socket: WebSocket[Any, Any, State], lang: str = "") -> None:
     try:
         await visit.begin()
         while True:
-            message = await socket.receive()
+            message: dict[str, Any] = dict(await socket.receive())
             if message["type"] == "websocket.disconnect":
                 break
             await visit.receive(message.get("text"), message.get("bytes"))
@@ -143,12 +149,12 @@ async def say(request: Request[Any, Any, State], data: Typed) -> dict[str, Any]:
         )
     voice = _edge(request.app.state)
     return await voice.say(
-        data.text, door="text", language=_known(data.language), session=data.session[:64]
+        data.text, door=data.door, language=_known(data.language), session=data.session[:64]
     )
 
 
-@post("/balcao/hear", status_code=200, request_max_body_size=WAV_BYTES)
-async def hear(
+@post("/balcao/wav", status_code=200, request_max_body_size=WAV_BYTES)
+async def wav(
     request: Request[Any, Any, State], session: str = "", lang: str = ""
 ) -> dict[str, Any]:
     """Hear a WAV file (the request's body) and answer."""
@@ -159,7 +165,7 @@ async def hear(
     )
 
 
-pages = [counter, static, sync, talk, say, hear]
+pages = [counter, static, sync, talk, say, wav]
 
 
 def _host(state: State) -> Host:
@@ -264,7 +270,9 @@ def _known(asked: str) -> str:
 @cache
 def _templates() -> Environment:
     return Environment(
-        loader=FileSystemLoader(HERE / "templates"), autoescape=select_autoescape(), trim_blocks=True
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=select_autoescape(),
+        trim_blocks=True,
     )
 
 
@@ -275,8 +283,6 @@ def _text(language: str) -> dict[str, str]:
 
 
 def _for_script(text: dict[str, str]) -> Any:
-    from markupsafe import Markup
-
     plain = json.dumps(text, ensure_ascii=False)
     return Markup(plain.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
 

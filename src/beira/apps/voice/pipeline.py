@@ -28,7 +28,7 @@ from beira.apps.voice.engines.ports import (
     SpeechToText,
     TextToSpeech,
 )
-from beira.apps.voice.engines.sound import complaint
+from beira.apps.voice.engines.sound import complaint, trailing_ms
 from beira.apps.voice.engines.speech_end import SilenceEnd
 from beira.sdk import BeiraError, Invalid, Unavailable
 
@@ -56,6 +56,7 @@ class Reply:
     written down, for timings known only after the answer has sounded."""
 
     text: str
+    understood: bool = True
     ok: bool = True
     choices: bool = False
     intent: str = ""
@@ -157,12 +158,20 @@ class Conversation:
         except BeiraError as error:
             log.warning("speech.failed", code=error.code, why=error.message)
 
-    async def recording(self, frames: AsyncIterator[Pcm]) -> tuple[Pcm, Recognised]:
-        """An utterance's sound with its words, for a voice being enrolled. Raises what `listen` tells."""
-        turn = Turn(self._new_id())
+    async def recording(self, frames: AsyncIterator[Pcm], tapped: Callable[[], bool]) -> Pcm:
+        """An utterance's sound, for a voice being enrolled. Raises Invalid for what is no speech."""
         await self._state("listening")
-        blocks, found = await self._recognise(frames, turn, lambda: True)
-        return np.concatenate(blocks), found
+        blocks: list[Pcm] = []
+        end = SilenceEnd()
+        async for block in frames:
+            blocks.append(block)
+            if end.feed(block) and tapped():
+                break
+        whole = np.concatenate([*blocks, np.zeros(0, np.int16)])
+        why = complaint(whole) or ("" if end.heard_speech else "audio.no_speech")
+        if why:
+            raise Invalid("This recording cannot be used.", code=why)
+        return whole
 
     async def tell_trouble(self, error: BaseException) -> None:
         await self._trouble(error, Turn(self._new_id()))
@@ -197,7 +206,7 @@ class Conversation:
             try:
                 listening = await self.hearing.first.listen(self._language)
                 await self._take(frames, blocks, listening, end, tapped)
-                await self._decided(turn, end, blocks)
+                await self._decided(turn, blocks)
                 return blocks, await listening.finish()
             except Unavailable as error:
                 if self.hearing.spare is None:
@@ -223,7 +232,7 @@ class Conversation:
             await listening.feed(block)
         if not turn.has("decided"):
             await self._take(frames, blocks, listening, end, tapped)
-            await self._decided(turn, end, blocks)
+            await self._decided(turn, blocks)
         return blocks, await listening.finish()
 
     async def _take(
@@ -245,18 +254,19 @@ class Conversation:
             if (progress.ended or silence) and tapped():
                 return
 
-    async def _decided(self, turn: Turn, end: SilenceEnd, blocks: list[Pcm]) -> None:
+    async def _decided(self, turn: Turn, blocks: list[Pcm]) -> None:
         turn.mark("decided")
-        turn.trailing_ms = end.trailing_ms if end.heard_speech else 0.0
         await self._state("thinking")
-        whole = np.concatenate(blocks) if blocks else np.zeros(0, np.int16)
+        whole = np.concatenate([*blocks, np.zeros(0, np.int16)])
+        turn.trailing_ms = trailing_ms(whole)
         if why := complaint(whole):
             raise Invalid(f"The recording is {why.partition('.')[2]}.", code=why)
 
     async def _answer(self, said: Said, turn: Turn) -> Reply:
         reply = await self.mind.answer(said)
         turn.mark("answered")
-        shown = {"type": "answer", "text": reply.text, "ok": reply.ok, "choices": reply.choices}
+        shown = {"type": "answer", "text": reply.text, "understood": reply.understood,
+                 "ok": reply.ok, "choices": reply.choices}  # fmt: skip
         await self._tell(shown | {"intent": reply.intent, "trace": turn.trace_id})
         try:
             await self.say(reply.text, turn)

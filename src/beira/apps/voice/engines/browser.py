@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ class BrowserIn:
             self._queue.get_nowait()
         self._queue.put_nowait(None)
 
-    async def frames(self) -> AsyncIterator[Pcm]:
+    async def frames(self) -> AsyncGenerator[Pcm, None]:
         """See `ports.AudioIn`; a page that sends nothing for five seconds has ended its utterance."""
         while True:
             try:

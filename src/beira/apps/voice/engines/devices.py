@@ -7,7 +7,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ class Microphone:
     def __init__(self, name: str = "") -> None:
         self._name = name
 
-    async def frames(self) -> AsyncIterator[Pcm]:
+    async def frames(self) -> AsyncGenerator[Pcm, None]:
         """See `ports.AudioIn`. Raises Unavailable when the device falls silent for ten seconds."""
         device, library = chosen("input", self._name), portaudio()
         loop, queue = asyncio.get_running_loop(), _Latest(FRAMES_QUEUED)
@@ -122,7 +122,6 @@ class Speaker:
             await asyncio.sleep(min(remaining_s, 0.05))
         if self._stream is not None:
             await asyncio.sleep(float(self._stream.latency))
-
 
     async def stop(self) -> None:
         with self._lock:

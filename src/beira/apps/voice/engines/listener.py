@@ -58,9 +58,7 @@ class Listener:
     async def _turn(self, frames: AsyncIterator[Pcm]) -> Reply | None:
         if self._wake is not None or time.monotonic() < self._asked_until:
             return await self._talk.listen(self._utterance(frames, with_before=self._wake is None))
-        return await self._talk.listen(
-            self._utterance(frames, with_before=True), wanted=calls_us
-        )
+        return await self._talk.listen(self._utterance(frames, with_before=True), wanted=calls_us)
 
     async def _utterance(
         self, frames: AsyncIterator[Pcm], *, with_before: bool

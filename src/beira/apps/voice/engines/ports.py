@@ -6,7 +6,7 @@ likes, named in each chunk. Every engine bounds its waits; none may hang the pip
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -52,7 +52,7 @@ NOTHING_YET = Progress()
 class AudioIn(Protocol):
     """A microphone, a file, a browser, a satellite."""
 
-    def frames(self) -> AsyncIterator[Pcm]:
+    def frames(self) -> AsyncGenerator[Pcm, None]:
         """Blocks of 10 to 100 ms as they come, until the source ends.
 
         Raises: Unavailable when the source is gone, Invalid for what is not audio.
@@ -98,11 +98,6 @@ class SpeechEnd(Protocol):
 
     @property
     def heard_speech(self) -> bool: ...
-
-    @property
-    def trailing_ms(self) -> float:
-        """How long ago, in ms of audio, the last voiced sound was."""
-        ...
 
 
 class Listening(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import wave
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import numpy as np
@@ -79,13 +79,27 @@ def complaint(pcm: Pcm) -> str:
     return ""
 
 
+def trailing_ms(pcm: Pcm) -> float:
+    """How long before the end of a recording its last clear sound was, to 10 ms.
+
+    Clear is what is within 26 dB of the loudest and twice the level of the quiet parts.
+    """
+    frame = HEARD_HZ // 100
+    whole = len(pcm) // frame * frame
+    if not whole:
+        return 0.0
+    level = np.sqrt((pcm[:whole].astype(np.float64).reshape(-1, frame) ** 2).mean(axis=1))
+    clear = level > max(level.max() * 0.05, 2 * float(np.percentile(level, 10)), 1.0)
+    return float((len(clear) - 1 - np.flatnonzero(clear)[-1]) * 10) if clear.any() else 0.0
+
+
 class WavIn:
     """A WAV file as a source; it is given as fast as it is taken, as a file is."""
 
     def __init__(self, data: bytes | Path) -> None:
         self._pcm = read_wav(data.read_bytes() if isinstance(data, Path) else data)
 
-    async def frames(self) -> AsyncIterator[Pcm]:
+    async def frames(self) -> AsyncGenerator[Pcm, None]:
         for at in range(0, len(self._pcm), BLOCK):
             yield self._pcm[at : at + BLOCK]
 

@@ -1,4 +1,4 @@
-"""The end of speech by silence, for engines that do not tell it themselves; and how long ago it was."""
+"""The end of speech by silence, for engines that do not tell it themselves."""
 
 from __future__ import annotations
 
@@ -32,10 +32,6 @@ class SilenceEnd:
     def speaking(self) -> bool:
         """Whether the last frame was voiced."""
         return self._speech_ms > 0 and self._quiet_ms == 0
-
-    @property
-    def trailing_ms(self) -> float:
-        return self._quiet_ms
 
     def feed(self, pcm: Pcm) -> str:
         joined = np.concatenate([self._rest, pcm])

@@ -108,7 +108,7 @@ class Visit:
         self._sound = BrowserIn(message.rate)
         frames, talk = self._sound.frames(), self._conversation()
         if self._enrolment is not None:
-            self._do(self._enrolment.hear(talk, frames, self._tell))
+            self._do(self._enrolment.hear(talk, frames, lambda: self._tapped, self._tell))
         else:
             self._do(talk.listen(frames, tapped=lambda: self._tapped))
 
@@ -122,7 +122,7 @@ class Visit:
         await self._interrupt()
         if action == "start":
             self._conversation()
-            self._enrolment = Enrolment(self._voice, self._language)
+            self._enrolment = self._voice.enrolment()
             await self._enrolment.ask(self._tell)
         elif action == "stop":
             self._enrolment = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 
 import numpy as np
 
@@ -155,7 +155,7 @@ class WyomingSatellite:
         self._rate_hz = 0
         self.first_sound_at: float | None = None
 
-    async def frames(self) -> AsyncIterator[Pcm]:
+    async def frames(self) -> AsyncGenerator[Pcm, None]:
         """What the satellite hears once its wake word was said, until its connection ends."""
         async with connected(self._address) as peer:
             self._peer = peer

@@ -1,0 +1,127 @@
+"""The tenant's own words for the recogniser: who works here, what is sold, and what can be said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from beira.apps.voice.engines.choice import EngineChoice
+from beira.apps.voice.recogniser import Grammar, Recogniser, compile_grammar
+from beira.apps.voice.recogniser.adapt import load
+from beira.apps.voice.records import Person, Product
+from beira.apps.voice.sentences import grammar_source
+from beira.apps.voice.settings import VoiceSettings
+from beira.apps.voice.understand import Directory
+from beira.sdk import Corrupt, Fact, Host, Order, Query, State, collection_of, where
+
+log = structlog.get_logger(__name__)
+MODEL = Path(__file__).parents[1] / "model"
+MOST_NAMED = 5_000
+PAGE = 1_000
+R = TypeVar("R", bound=Fact | State)
+
+
+@dataclass(frozen=True)
+class Words:
+    """What can be said here now. Equal words make equal grammars."""
+
+    language: str
+    people: tuple[str, ...]
+    products: tuple[str, ...]
+    extra: str
+
+    def grammar(self) -> Grammar:
+        """The recogniser's graph of it. Raises Misconfigured or Invalid for an unusable file."""
+        source = grammar_source(self.language, self.people, self.products, self.extra)
+        return compile_grammar(source.sentences, source.lists, source.rules)
+
+
+async def known(host: Host) -> tuple[Words, EngineChoice]:
+    """What the host's records and settings say now."""
+    settings = await host.settings(VoiceSettings)
+    choice = EngineChoice.of(settings)
+    people = await _all(host, Person)
+    products = await _all(host, Product)
+    directory = Directory.of(choice.language, people, products, host.place.site)
+    names = tuple(directory.said_people), tuple(directory.said_products)
+    return Words(choice.language, *names, settings.sentences_file), choice
+
+
+def recogniser_for(words: Words, folder: Path) -> Recogniser:
+    """The built-in recogniser, listening for `words`. Pronunciations are kept in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    made = Recogniser(MODEL, words.grammar(), cache=folder / "pronunciations.json")
+    try:
+        if (voice := folder / "voice.npz").exists():
+            made.adaptation = load(voice, made.model)
+    except Corrupt as error:
+        log.warning("voice.enrolment_unused", why=error.message, hint=error.hint)
+    return made
+
+
+@dataclass(frozen=True)
+class Group:
+    """Things that can be said, of one kind."""
+
+    title: str
+    sentences: tuple[str, ...]
+
+
+async def examples(host: Host, language: str) -> list[Group]:
+    """What can be said, with names of the shop's own people and products."""
+    people = [p.name for p in await _all(host, Person) if p.active] or _STAND_INS[language][0]
+    products = [p.name for p in await _all(host, Product) if p.active] or _STAND_INS[language][1]
+    return [
+        Group(title, tuple(_filled(text, people, products) for text in texts))
+        for title, texts in _EXAMPLES[language]
+    ]
+
+
+def _filled(text: str, people: Sequence[str], products: Sequence[str]) -> str:
+    return text.format(
+        one=people[0].split()[0], other=people[-1].split()[0],
+        a=products[0].lower(), b=products[len(products) // 2].lower(), c=products[-1].lower(),
+    )  # fmt: skip
+
+
+async def _all(host: Host, kind: type[R]) -> list[R]:
+    collection = collection_of(kind)
+    found: list[R] = []
+    while len(found) < MOST_NAMED:
+        page = await host.store.query(
+            Query(
+                collection=collection.name,
+                where=where(active__is=True),
+                order=(Order("id"),),
+                limit=PAGE,
+                offset=len(found),
+            )
+        )
+        found += [collection.decode(str(row["id"]), row) for row in page.rows]  # type: ignore[misc]
+        if len(page.rows) < PAGE:
+            break
+    return found
+
+
+_STAND_INS = {"pt-BR": (["João"], ["leite"]), "en": (["João"], ["milk"])}
+_EXAMPLES: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
+    "pt-BR": (
+        ("Ponto", ("registrar ponto de {one} às 14:30", "{other} chegou agora",
+                   "saída de {one} às seis da tarde", "não, foi às duas e quarenta")),
+        ("Preço e estoque", ("quanto custa {a}?", "onde fica {b}?", "estoque de {c}")),
+        ("Vendas", ("vendi 2 {a}", "venda de 3 {b} por 12 reais")),
+        ("Movimento", ("chegaram 20 {c}", "perda de 2 {a}", "um cliente pediu {b}")),
+        ("Alertas", ("cliente passando mal", "alerta de segurança", "a internet caiu")),
+        ("Dia a dia", ("resumo do dia", "que horas são?", "o que posso dizer?")),
+    ),
+    "en": (
+        ("Hours", ("clock in {one} at 2:30 pm", "clock out {other}")),
+        ("Price and stock", ("how much is {a}", "where is {b}", "how many {c} do we have")),
+        ("Sales", ("sold 2 {a}",)),
+        ("Day", ("daily summary", "what time is it", "help")),
+    ),
+}  # fmt: skip
