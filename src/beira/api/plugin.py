@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from litestar import Litestar, Request, Router
@@ -20,8 +21,9 @@ from beira.api.ports import NodeDoor, Revocations, SignIn
 from beira.api.realtime import Realtime, realtime_routes
 from beira.api.records import records_routes
 from beira.api.rpc import rpc_routes
-from beira.api.telemetry import Traced, before_send, healthz, metrics
+from beira.api.telemetry import Traced, before_send, healthz, metrics_route
 from beira.kernel import limits
+from beira.kernel.errors import Misconfigured
 
 _PREFIXES = ("/rest/", "/auth/", "/realtime/")
 _EXPOSED = ["Content-Range", "Location", "Preference-Applied", "Retry-After", "X-Request-Id"]
@@ -32,10 +34,12 @@ AnyRequest = Request[Any, Any, Any]
 @dataclass(frozen=True)
 class ApiSettings:
     """`origins` are those whose pages may call the API from a browser (CORS): none by default.
-    `proxies` are the addresses of reverse proxies whose X-Forwarded-For is believed."""
+    `proxies` are the addresses of reverse proxies whose X-Forwarded-For is believed; `metrics_from`
+    the networks that may see `/metrics`: this machine, by default."""
 
     origins: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
+    metrics_from: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
 
 
 class Api(InitPlugin):
@@ -54,6 +58,7 @@ class Api(InitPlugin):
         self._sign_in = sign_in
         self._nodes = nodes
         self._settings = settings
+        self._metrics_from = [_network(text) for text in settings.metrics_from]
         self.realtime = Realtime(door, revocations)
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
@@ -79,7 +84,7 @@ class Api(InitPlugin):
             _router("/auth/v1", self._auth(), AUTH_HANDLERS),
             _router("/realtime/v1", realtime_routes(self._door, self.realtime)),
             healthz,
-            metrics,
+            metrics_route(self._may_see_metrics),
         ]
 
     def _auth(self) -> list[Any]:
@@ -91,6 +96,28 @@ class Api(InitPlugin):
         if near not in self._settings.proxies:
             return near
         return request.headers.get("x-forwarded-for", near).rpartition(",")[2].strip()[:64]
+
+    def _may_see_metrics(self, request: AnyRequest) -> bool:
+        """What a proxy we do not know passes on comes from anywhere."""
+        near = request.client.host if request.client else ""
+        if "x-forwarded-for" in request.headers and near not in self._settings.proxies:
+            return False
+        try:
+            address = ip_address(self._address(request))
+        except ValueError:
+            return False
+        return any(address in network for network in self._metrics_from)
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise Misconfigured(
+            f"{text!r} is no network.",
+            code="settings.invalid",
+            hint="Write it like 10.0.0.0/8.",
+        ) from None
 
 
 def _router(path: str, handlers: list[Any], errors: Any = HANDLERS) -> Router:

@@ -9,12 +9,17 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 import structlog
 from litestar import Request, Response, get
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Histogram, generate_latest
+
+from beira.api.errors import answer
+from beira.kernel.errors import Denied
 
 REQUESTS = Counter(
     "beira_http_requests", "Requests answered.", ["method", "route", "status"], registry=REGISTRY
@@ -97,9 +102,21 @@ async def healthz() -> dict[str, Any]:
     return {"status": "ok"}
 
 
-@get("/metrics", status_code=200)
-async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Prometheus metrics of this process."""
-    return Response(
-        content=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST}
-    )
+def metrics_route(may_see: Callable[[Request[Any, Any, Any]], bool]) -> HTTPRouteHandler:
+    """The handler of `/metrics`, for those who may see it."""
+
+    @get("/metrics", status_code=200)
+    async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """Prometheus metrics of this process."""
+        if not may_see(request):
+            return answer(
+                Denied(
+                    "Metrics are not shown there.",
+                    code="metrics.denied",
+                    hint="Ask from this machine, or name your network in the settings.",
+                )
+            )
+        content = generate_latest(REGISTRY)
+        return Response(content=content, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    return metrics

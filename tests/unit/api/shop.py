@@ -286,6 +286,7 @@ async def listening(app: Litestar) -> AsyncIterator[str]:
         app,
         log_config=None,
         lifespan="on",
+        proxy_headers=False,
         http="httptools",
         ws="websockets-sansio",
         timeout_graceful_shutdown=2,

@@ -18,6 +18,7 @@ from beira.api import Api, ApiSettings, Door
 from beira.api.describe import openapi
 from beira.api.door import Caller
 from beira.kernel.app import catalogue
+from beira.kernel.errors import Misconfigured
 
 
 async def test_safe_headers_and_trace_ids(ask: Client) -> None:
@@ -50,6 +51,20 @@ async def test_metrics_know_routes_and_no_addresses(ask: Client) -> None:
     assert "secret-name" not in text and "anything" not in text
     assert "beira_http_request_seconds_bucket" in text
     assert (await ask("GET", "/healthz", who="")).json == {"status": "ok"}
+
+
+async def test_metrics_are_for_this_machine_unless_a_network_is_named(ask: Client) -> None:
+    far = await ask("GET", "/metrics", who="", X_Forwarded_For="203.0.113.9")
+    assert (far.status, far.json["code"]) == (403, "metrics.denied")
+    settings = ApiSettings(proxies=("127.0.0.1",), metrics_from=("203.0.113.0/24",))
+    app = application({"t1": memory_host()}, Tickets(), settings)
+    async with listening(app) as url, aiohttp.ClientSession() as session:
+        for address, status in (("203.0.113.9", 200), ("127.0.0.1", 403), ("nowhere", 403)):
+            headers = {"X-Forwarded-For": f"10.0.0.1, {address}"}
+            async with session.get(f"{url}/metrics", headers=headers) as answer:
+                assert answer.status == status, address
+    with pytest.raises(Misconfigured):
+        application({}, Tickets(), ApiSettings(metrics_from=("everybody",)))
 
 
 async def test_origins_are_refused_unless_named() -> None:
