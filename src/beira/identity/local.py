@@ -195,6 +195,14 @@ class LocalIdentity:
         self._book.sessions = {k: s for k, s in sessions.items() if s.email not in gone}
         await self._save()
 
+    async def disproved(self, email: str, password: str) -> None:
+        """The cloud has just refused this password: if it is the one kept here, it was changed or
+        its person was shut out, and they are forgotten. A slip of the keyboard changes nothing."""
+        known = self._book.people.get(vault.email_of(email))
+        typed = vault.canonical_password(password)
+        if known and await self._passwords.verify(known.verifier, typed):
+            await self.forget(known.account)
+
     async def sign_in(self, email: str, password: str, *, address: str = "") -> SignedIn:
         """Tokens of this node for somebody it remembers.
 

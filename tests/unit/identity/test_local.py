@@ -153,6 +153,17 @@ async def test_somebody_forgotten_is_out_at_once(shop: Shop) -> None:
     await refused(shop.local.principal(signed.access_token), "auth.revoked")
 
 
+async def test_who_the_cloud_refuses_is_forgotten_but_not_for_a_slip(shop: Shop) -> None:
+    email = await shop.known()
+    signed = await shop.local.sign_in(email, PASSWORD)
+    await shop.local.disproved(email, "a slip of the hand")
+    await shop.local.disproved("nobody@example.com", PASSWORD)
+    assert await shop.local.principal(signed.access_token)
+    await shop.local.disproved(email, PASSWORD)
+    await refused(shop.local.principal(signed.access_token), "auth.revoked")
+    await refused(shop.local.sign_in(email, PASSWORD), "auth.wrong")
+
+
 async def test_a_second_factor_is_not_lowered_to_one(shop: Shop) -> None:
     world = shop.world
     email = await shop.known()

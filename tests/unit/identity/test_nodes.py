@@ -225,6 +225,14 @@ async def test_a_replaced_machine_is_fenced_and_told_why(world: World, place) ->
     await refused(world.one.nodes.enrol(back), "enrol.key_known")
 
 
+async def test_a_node_is_replaced_where_it_stands(world: World, place) -> None:
+    tenant = place[0]
+    node, _ = await world.node(*place)
+    elsewhere = await world.site(tenant)
+    moving = world.one.nodes.make_code(service(tenant), elsewhere, node=node.node)
+    await refused(moving, "not_found")
+
+
 async def test_a_revoked_node_comes_back_by_a_new_code(world: World, place) -> None:
     tenant, site = place
     node, _ = await world.node(*place)

@@ -144,6 +144,9 @@ async def test_the_second_factor(world: World) -> None:
     assert (await people.sign_in(email, PASSWORD)).totp is False, "not on before a code was given"
     app = pyotp.TOTP(setup.secret)
     await refused(people.confirm_totp(by, "000000"), "auth.totp_wrong")
+    for off_s in (-90, 90):  # a neighbouring half minute is good, one further away is not
+        stale = app.at(int(world.clock.now_s) + off_s)
+        await refused(people.confirm_totp(by, stale), "auth.totp_wrong")
     await people.confirm_totp(by, app.at(int(world.clock.now_s)))
 
     await refused(people.sign_in(email, PASSWORD), "auth.totp_needed")
@@ -212,6 +215,8 @@ async def test_tabs_that_refresh_at_once_get_the_same_token(world: World) -> Non
     both = [i.sessions.refresh(first.refresh_token) for i in (world.one, world.two) * 3]
     tokens = {signed.refresh_token for signed in await asyncio.gather(*both)}
     assert len(tokens) == 1
+    again = await world.one.sessions.refresh(tokens.pop())
+    assert await world.two.sessions.refresh(again.refresh_token), "they count as one use"
 
 
 async def test_refresh_tokens_expire_and_cannot_be_made_up(world: World) -> None:
