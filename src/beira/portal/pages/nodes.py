@@ -1,0 +1,272 @@
+"""Nodes: how each one is, what it still has to send, its codes, its end, and commands sent to it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from markupsafe import Markup
+
+from beira.host.page import Reply
+from beira.kernel import limits
+from beira.kernel.access import node_partition, require
+from beira.kernel.collection import Lane
+from beira.kernel.command import Call, Command, Runs
+from beira.kernel.errors import BeiraError, Invalid, NotFound, Unavailable
+from beira.kernel.query import Order, where
+from beira.portal.forms import command_inputs, given
+from beira.portal.formats import parsed
+from beira.portal.pages.own import OWNER, STAFF, own
+from beira.portal.visit import Visit
+
+FRESH_S = 60
+NODES_SHOWN = 1_000
+LANES = (Lane.CRITICAL, Lane.IMPORTANT, Lane.NORMAL)
+
+
+@own("/nodes")
+async def nodes(visit: Visit) -> Reply:
+    return visit.render("portal/nodes.html", nodes=await all_nodes(visit))
+
+
+@own("/nodes/list")
+async def listed(visit: Visit) -> Reply:
+    return visit.render("portal/nodes_list.html", nodes=await all_nodes(visit))
+
+
+@own("/nodes/new", roles=OWNER, where="cloud")
+async def new(visit: Visit) -> Reply:
+    return visit.render("portal/node_new.html", code=None, error=None)
+
+
+@own("/nodes/new", method="POST", roles=OWNER, where="cloud")
+async def make_code(visit: Visit) -> Reply:
+    """A one-time code, shown here and nowhere again."""
+    form = visit.form
+    node = form.get("node", "")[:64] or None
+    try:
+        code = await visit.desk.people.nodes.make_code(
+            visit.principal, form.get("site", "")[:64], name=form.get("name", ""), node=node
+        )
+    except Unavailable:
+        raise
+    except BeiraError as error:
+        told = visit.told(error)
+        return visit.render("portal/node_new.html", status=400, code=None, error=told)
+    shown = {
+        "code": code.code,
+        "link": code.link,
+        "qr": Markup(code.qr_svg),  # noqa: S704 - drawn by us
+        "expires_at": code.expires_at,
+        "site": visit.site_names.get(code.site, code.site),
+    }
+    return visit.render(
+        "portal/node_new.html", code=shown, error=None, address=visit.request.base
+    )
+
+
+@own("/nodes/{node:str}")
+async def node(visit: Visit) -> Reply:
+    return await _node_page(visit)
+
+
+@own("/nodes/{node:str}/status")
+async def status(visit: Visit) -> Reply:
+    found = await _one(visit)
+    return visit.render("portal/node_status.html", node=found)
+
+
+@own("/nodes/{node:str}/calls", roles=STAFF)
+async def calls(visit: Visit) -> Reply:
+    values = {"node": await _one(visit), "calls": await _calls(visit)}
+    return visit.render("portal/node_calls.html", **values)
+
+
+@own("/nodes/{node:str}/call", method="POST", roles=STAFF, where="cloud")
+async def call(visit: Visit) -> Reply:
+    """Send a command: a record that goes down, whose receipt comes up."""
+    found = await _one(visit)
+    command = _command(visit, visit.form.get("command", ""))
+    inputs = command_inputs(command, visit.form, visit.language)
+    values, errors = given(inputs, _zoned(visit, inputs))
+    if not errors:
+        try:
+            command.check(values)
+        except Invalid as error:
+            errors[str(error.details.get("parameter", ""))] = error.message
+    if errors:
+        return await _node_page(visit, chosen=command, errors=errors)
+    record = Call(
+        command=command.name,
+        params=values,
+        by=visit.principal.name or visit.principal.id,
+        role=visit.principal.role,
+        expires_at=visit.now + timedelta(seconds=limits.CALL_EXPIRES_S),
+    )
+    async with visit.host.writing() as ctx:
+        ctx.put(record, partition=node_partition(found["id"]))
+    return visit.redirect(f"/nodes/{found['id']}", done="sent")
+
+
+@own("/nodes/{node:str}/rename", method="POST", roles=OWNER, where="cloud")
+async def rename(visit: Visit) -> Reply:
+    found = await _one(visit)
+    try:
+        name = visit.form.get("name", "")
+        await visit.desk.people.nodes.rename(visit.principal, found["id"], name)
+    except Unavailable:
+        raise
+    except BeiraError as error:
+        return await _node_page(visit, trouble=visit.told(error))
+    await visit.desk.follow_places(visit.principal.tenant)
+    return visit.redirect(f"/nodes/{found['id']}", done="renamed")
+
+
+@own("/nodes/{node:str}/revoke", method="POST", roles=OWNER, where="cloud")
+async def revoke(visit: Visit) -> Reply:
+    found = await _one(visit)
+    await visit.desk.people.nodes.revoke(visit.principal, found["id"])
+    await visit.desk.follow_places(visit.principal.tenant)
+    return visit.redirect("/nodes", done="revoked")
+
+
+@own("/nodes/{node:str}/clear", method="POST", roles=OWNER, where="cloud")
+async def clear(visit: Visit) -> Reply:
+    found = await _one(visit)
+    await visit.desk.people.nodes.clear_duplicated(visit.principal, found["id"])
+    return visit.redirect(f"/nodes/{found['id']}", done="saved")
+
+
+async def all_nodes(visit: Visit) -> list[dict[str, Any]]:
+    """Every node this person may know of, with how it is."""
+    infos = (await visit.rows("node_info", order=(Order("name"),), limit=NODES_SHOWN)).rows
+    statuses = (await visit.rows("node_status", limit=NODES_SHOWN)).rows
+    by_id = {row["id"]: row for row in statuses}
+    names = visit.site_names
+    seen = [row for row in infos if visit.principal.sites is None or row["site"] in names]
+    return [_with_state(visit, row, by_id.get(row["id"])) for row in seen]
+
+
+async def _one(visit: Visit) -> dict[str, Any]:
+    """The node of the address. Raises NotFound, also for another's site."""
+    info = await visit.row("node_info", visit.path["node"])
+    if visit.principal.sites is not None and info["site"] not in visit.site_names:
+        raise NotFound("There is no such node.")
+    found = (await visit.rows("node_status", where(id=info["id"]), limit=1)).rows
+    return _with_state(visit, info, found[0] if found else None)
+
+
+def _with_state(visit: Visit, info: dict[str, Any], told: dict[str, Any] | None) -> dict[str, Any]:
+    status = told or {}
+    seen = parsed(status.get("seen_at"))
+    age_s = (visit.now - seen).total_seconds() if seen else None
+    fresh = age_s is not None and age_s < FRESH_S
+    pending = {lane.lower(): int(n) for lane, n in (status.get("pending") or {}).items()}
+    return {
+        "id": info["id"],
+        "name": info["name"],
+        "site": info["site"],
+        "site_name": visit.site_names.get(info["site"], info["site"]),
+        "state": "on" if fresh and status.get("online") else ("off" if told else "new"),
+        "status": status,
+        "lanes": [_lane(status, pending, lane) for lane in LANES],
+        "waiting": sum(pending.values()),
+    }
+
+
+def _lane(status: dict[str, Any], pending: dict[str, int], lane: Lane) -> dict[str, Any]:
+    """What waits in a lane; `met` is the share of batches that kept their deadline, or None."""
+    name = lane.name.lower()
+    oldest = {key.lower(): value for key, value in (status.get("oldest_s") or {}).items()}
+    kept = {key.lower(): value for key, value in (status.get("met") or {}).items()}
+    met, late = [*(kept.get(name) or ()), 0, 0][:2]
+    share = met / (met + late) if met + late else None
+    return {
+        "name": name,
+        "deadline_s": lane.deadline_s,
+        "waiting": pending.get(name, 0),
+        "oldest_s": oldest.get(name, 0),
+        "met": share,
+        "batches": met + late,
+    }
+
+
+async def _node_page(
+    visit: Visit,
+    *,
+    chosen: Command | None = None,
+    errors: dict[str, str] | None = None,
+    trouble: object = None,
+) -> Reply:
+    found = await _one(visit)
+    may_send = visit.in_cloud and visit.principal.role in STAFF
+    commands = _commands(visit) if may_send else []
+    if chosen is None and visit.asked.get("command"):
+        chosen = _command(visit, visit.asked["command"])
+    inputs = command_inputs(chosen, visit.form, visit.language) if chosen else []
+    duplicated = await _duplicated(visit, found["id"]) if visit.principal.role == "owner" else None
+    return visit.render(
+        "portal/node.html",
+        status=400 if errors or trouble else 200,
+        node=found,
+        commands=commands,
+        chosen=chosen,
+        inputs=inputs,
+        errors=errors or {},
+        trouble=trouble,
+        duplicated=duplicated,
+        calls=await _calls(visit) if visit.principal.role in STAFF else [],
+    )
+
+
+async def _duplicated(visit: Visit, id: str) -> float | None:
+    if not visit.in_cloud:
+        return None
+    views = await visit.desk.people.nodes.of(visit.principal)
+    return next((view.duplicated_at for view in views if view.id == id), None)
+
+
+def _commands(visit: Visit) -> list[Command]:
+    """What this person may ask of a node."""
+    role = visit.principal.role
+    every = visit.host.catalogue.commands.values()
+    fitting = [c for c in every if role in c.roles and c.runs is not Runs.CLOUD]
+    return sorted(fitting, key=lambda command: command.name)
+
+
+def _command(visit: Visit, name: str) -> Command:
+    command = visit.host.catalogue.command(name[:64])
+    require(command in _commands(visit), visit.principal, "send", command.name)
+    return command
+
+
+async def _calls(visit: Visit) -> list[dict[str, Any]]:
+    """The last commands sent to the node, with what became of each."""
+    partition = node_partition(visit.path["node"])
+    order = (Order("_hlc", descending=True),)
+    sent = (await visit.rows("calls", where(_partition=partition), order=order, limit=10)).rows
+    if not sent:
+        return []
+    ids = tuple(str(row["id"]) for row in sent)
+    receipts = (await visit.rows("receipts", where(id__in=ids), limit=len(ids))).rows
+    by_id = {row["id"]: row for row in receipts}
+    return [{**row, "receipt": by_id.get(row["id"])} for row in sent]
+
+
+def _zoned(visit: Visit, inputs: list[Any]) -> dict[str, str]:
+    """Times are typed as the shop's clock shows them."""
+    form = dict(visit.form)
+    zone = visit.zone if isinstance(visit.zone, ZoneInfo) else ZoneInfo("UTC")
+    for item in inputs:
+        text = form.get(f"p.{item.name}", "")
+        if item.widget == "datetime" and text:
+            try:
+                moment = datetime.fromisoformat(text).replace(tzinfo=zone)
+            except ValueError:
+                continue
+            form[f"p.{item.name}"] = moment.isoformat()
+    return form
+
+
+PAGES = (nodes, listed, new, make_code, node, status, calls, call, rename, revoke, clear)
