@@ -66,9 +66,16 @@ def test_typed_decimals(milli: int, unit: str, language: str) -> None:
     assert parsed == Quantity(milli, unit), typed
 
 
-@given(st.text(alphabet="abcdeé ãço0123456789:,.$R-'hkgml", max_size=40), st.sampled_from(LANGUAGES))
+@given(
+    st.text(alphabet="abcdeé ãço0123456789:,.$R-'hkgml", max_size=40), st.sampled_from(LANGUAGES)
+)
 def test_nothing_typed_breaks_it(text: str, language: str) -> None:
     way = tongue(language)
     words = fold(way.spell(text))
-    way.parse_time(words), way.parse_money(words), way.parse_number(words), way.parse_quantity(words)
+    (
+        way.parse_time(words),
+        way.parse_money(words),
+        way.parse_number(words),
+        way.parse_quantity(words),
+    )
     assert fold(words) == words

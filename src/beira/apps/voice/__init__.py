@@ -1,1 +1,53 @@
-"""Aurora: a shop's voice assistant. See ARCHITECTURE.md."""
+"""Aurora, a shop's voice assistant: speak at the counter, it acts and answers, with or without a network.
+
+This is the exemplar app: `records` says what is written down, `commands` and `reports` what can be done,
+`rules` decides without touching anything, `language`, `understand` and `dialogue` turn words into
+commands, `assistant` joins them to a host. What touches sound is in `engines` and `recogniser`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from beira.apps.voice import commands, reports
+from beira.apps.voice.assistant import Inner, say_command
+from beira.apps.voice.records import (
+    CustomerRequest,
+    Interaction,
+    Person,
+    Product,
+    Punch,
+    PunchCorrection,
+    Sale,
+    StockMovement,
+)
+from beira.apps.voice.settings import VoiceSettings
+from beira.sdk import App, collection_of, command_of
+
+_HANDLERS = (
+    commands.register_punch, commands.correct_punch, commands.product_price, commands.product_stock,
+    commands.product_place, commands.register_product, commands.record_sale, commands.move_stock,
+    commands.log_request, reports.daily_summary, reports.raise_emergency,
+    reports.raise_security_alert, reports.report_failure, reports.tell_help, reports.tell_time,
+)  # fmt: skip
+_COMMANDS = tuple(command_of(handler) for handler in _HANDLERS)
+
+
+def _by_name() -> Mapping[str, Inner]:
+    return {command.name: command for command in _COMMANDS}
+
+
+app = App(
+    name="voice",
+    title="Aurora",
+    collections=tuple(
+        collection_of(record)
+        for record in (
+            Person, Product, StockMovement, Sale, Punch, PunchCorrection, CustomerRequest, Interaction,
+        )
+    ),
+    commands=(*_COMMANDS, command_of(say_command(_by_name))),
+    settings=VoiceSettings,
+    edge="beira.apps.voice.edge:edge",
+    pages="beira.apps.voice.pages:pages",
+)  # fmt: skip

@@ -162,12 +162,12 @@ class Interaction(State):
     """
 
     text: Annotated[str, Personal]
+    at: datetime
     intent: str = ""
     outcome: Outcome = "not_understood"
     answer: Annotated[str, Personal] = ""
     confidence: float | None = None
     door: str = ""
-    at: datetime
     command: str = ""
     receipt: str = ""
     language: str = ""

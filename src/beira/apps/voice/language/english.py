@@ -127,7 +127,9 @@ class English:
         hour, past = divmod(minute % DAY_MIN, 60)
         if not past and hour in (0, 12):
             return "noon" if hour else "midnight"
-        part = "in the morning" if hour < 12 else "in the afternoon" if hour < 18 else "in the evening"
+        part = (
+            "in the morning" if hour < 12 else "in the afternoon" if hour < 18 else "in the evening"
+        )
         said = _said((hour - 1) % 12 + 1)
         if past:
             said += f" {'oh ' if past < 10 else ''}{_said(past)}"
@@ -219,7 +221,11 @@ class English:
         )[0]
         said = self.say_number(whole)
         if not whole and part and quantity.unit in _UNIT_NAMES:
-            return f"half a {name}" if part == 500 else _many(_said(part), _UNIT_NAMES[quantity.unit][1], part)
+            return (
+                f"half a {name}"
+                if part == 500
+                else _many(_said(part), _UNIT_NAMES[quantity.unit][1], part)
+            )
         if part:
             said += " point " + " ".join(_ONES[int(d)] for d in f"{part:03d}".rstrip("0"))
         return _many(said, name, 2 if part else whole) if name else said
@@ -270,9 +276,11 @@ def _spelled_time(found: re.Match[str]) -> str:
     hour, minute = int(found["h"]), int(found["m"])
     if hour > 23 or minute > 59:
         return found[0]
-    if hour > 12 or hour == 0 or (found["h"][0] == "0" and not found["part"]):
+    if hour > 12 or hour == 0 or (len(found["h"]) == 2 and not found["part"]):
         return f" {English().say_time(hour * 60 + minute)} "
-    return f" {_said(hour)} {('oh ' if minute < 10 else '') + _said(minute) if minute else 'o clock'} "
+    return (
+        f" {_said(hour)} {('oh ' if minute < 10 else '') + _said(minute) if minute else 'o clock'} "
+    )
 
 
 def _spelled_money(found: re.Match[str]) -> str:

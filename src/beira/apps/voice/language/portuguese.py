@@ -20,7 +20,11 @@ _TENS = ["vinte", "trinta", "quarenta", "cinquenta", "sessenta", "setenta", "oit
 _HUNDREDS = ["cento", "duzentos", "trezentos", "quatrocentos", "quinhentos", "seiscentos",
              "setecentos", "oitocentos", "novecentos"]  # fmt: skip
 
-_UNIT_VALUES = {fold(w): n for n, w in enumerate(_ONES) if n} | {"uma": 1, "duas": 2, "quatorze": 14}
+_UNIT_VALUES = {fold(w): n for n, w in enumerate(_ONES) if n} | {
+    "uma": 1,
+    "duas": 2,
+    "quatorze": 14,
+}
 _TEN_VALUES = {w: 10 * n for n, w in enumerate(_TENS, 2)}
 _HUNDRED_VALUES = {w: 100 * n for n, w in enumerate(_HUNDREDS, 1)} | {
     w.replace("tos", "tas"): 100 * n for n, w in enumerate(_HUNDREDS, 1) if n > 1
@@ -158,7 +162,9 @@ class Portuguese:
                 return f"{said} horas e {_said(past)} minuto" + ("s" if past > 1 else "")
             return f"{said} e {_said(past)}"
         part = "da madrugada" if hour < 6 else "da manhã"
-        return f"{said}{'' if not past else ' e meia' if past == 30 else f' e {_said(past)}'} {part}"
+        return (
+            f"{said}{'' if not past else ' e meia' if past == 30 else f' e {_said(past)}'} {part}"
+        )
 
     def period(self, text: str) -> frozenset[int] | None:
         named = _PERIOD.fullmatch(text)
@@ -315,7 +321,9 @@ def _said_below(number: int, feminine: bool) -> str:
         parts.append(_TENS[number // 10 - 2])
         number %= 10
     if number or not parts:
-        parts.append({1: "uma", 2: "duas"}.get(number, _ONES[number]) if feminine else _ONES[number])
+        parts.append(
+            {1: "uma", 2: "duas"}.get(number, _ONES[number]) if feminine else _ONES[number]
+        )
     return " e ".join(parts)
 
 
@@ -335,7 +343,7 @@ def _spelled_time(found: re.Match[str]) -> str:
     hour, minute = int(found["h"]), int(found["m"] or 0)
     if hour > 23 or minute > 59:
         return found[0]
-    exact = hour > 12 or hour == 0 or found["h"][0] == "0"
+    exact = hour > 12 or hour == 0 or len(found["h"]) == 2
     if exact and not found["part"]:
         return f" {Portuguese().say_time(hour * 60 + minute)} "
     said = _said(hour, feminine=True)

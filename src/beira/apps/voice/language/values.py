@@ -76,7 +76,11 @@ class Tongue(Protocol):
 
 
 def below_thousand(
-    words: list[str], hundreds: dict[str, int], tens: dict[str, int], units: dict[str, int], link: str
+    words: list[str],
+    hundreds: dict[str, int],
+    tens: dict[str, int],
+    units: dict[str, int],
+    link: str,
 ) -> int | None:
     """The value of at most one of each, falling, with `link` between or not."""
     total, rank, linked = 0, 4, True

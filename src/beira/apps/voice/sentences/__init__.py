@@ -156,9 +156,7 @@ def grammar_source(
         if said:
             sentences.setdefault(block.intent, []).extend(said)
     lists: dict[str, Sequence[str]] = {
-        name: [template for template, _ in values]
-        for name, values in known.lists.items()
-        if values
+        name: [template for template, _ in values] for name, values in known.lists.items() if values
     }
     lists["employee"], lists["product"] = list(people), list(products)
     return GrammarSource(sentences, lists, known.rules)

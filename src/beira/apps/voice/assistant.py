@@ -1,0 +1,366 @@
+"""Aurora herself: what was heard goes through understanding and dialogue to commands and an answer.
+
+The interaction is committed in the same transaction as what the command wrote, so that nobody ever
+sees one without the other. The same turn runs by voice, by typing and by the command `say`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Protocol
+
+import msgspec
+
+from beira.apps.voice.answers import Answer
+from beira.apps.voice.dialogue import Act, Ask, Expects, Run, Say, Talk, World, carried_out
+from beira.apps.voice.dialogue import heard as decide
+from beira.apps.voice.knowledge import Knowledge, knowledge_at, knowledge_of
+from beira.apps.voice.language import Quantity
+from beira.apps.voice.records import Interaction, Outcome
+from beira.apps.voice.understand import Meaning, Named
+from beira.sdk import (
+    BeiraError,
+    Context,
+    Denied,
+    Host,
+    Kind,
+    Personal,
+    Receipt,
+    Unavailable,
+    command,
+)
+
+SAY_CHARS = 400
+TALKS = 256
+VOICE_DOORS = frozenset({"voice", "wyoming", "microphone", "satellite", "browser"})
+
+
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody said. `confidence` is 1 for what was typed, None where an engine does not say;
+    `intent` is the recogniser's, which only orders what the text can mean."""
+
+    text: str
+    confidence: float | None = 1.0
+    intent: str = ""
+    slots: Mapping[str, str] = {}
+    alternatives: tuple[str, ...] = ()
+    door: str = "typed"
+    stages_ms: Mapping[str, float] = {}
+    trace: str = ""
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it: the answer to speak and to show, and whether something is awaited."""
+
+    say: str
+    show: str
+    understood: bool
+    expects: Expects
+    outcome: Outcome
+    intent: str
+    interaction_id: str
+    command: str = ""
+    receipt: Receipt | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.outcome in ("done", "asked", "cancelled")
+
+
+class _Result(msgspec.Struct, frozen=True):
+    """What a command came to, from its receipt or from running within another command."""
+
+    ok: bool
+    result: Any = None
+    code: str = ""
+    message: str = ""
+    receipt: str = ""
+
+
+class _Answered(msgspec.Struct, frozen=True):
+    answer: Answer
+    outcome: Outcome
+    expects: Expects = "nothing"
+
+
+class Assistant:
+    """One conversation at a host: who talks to it goes on where they were. Turns are one at a time."""
+
+    def __init__(self, host: Host, language: str = "") -> None:
+        self._host = host
+        self._knowledge = knowledge_of(host, language)
+        self._turn = asyncio.Lock()
+        self.talk = Talk()
+
+    async def hear(self, heard: Heard) -> Turn:
+        """Act on what was said, and answer. Durable before it returns.
+
+        Raises: Unavailable or Full when nothing could be written; then nothing was, and the
+        conversation stands where it stood.
+        """
+        async with self._turn:
+            began_s = self._host.wall.monotonic_s()
+            known = await self._knowledge.fresh()
+            now = self._host.now()
+            talk, act, meaning = _decided(
+                known, self.talk, heard, began_s, now, self._zone_now(now)
+            )
+            id = self._host.wall.new_id()
+            note = _Note(known, heard, meaning, act, id, now, began_s, self._host.wall.monotonic_s)
+            turn, talk = await (
+                self._run(note, act, talk) if isinstance(act, Run) else self._tell(note, act, talk)
+            )
+            self.talk = talk
+            return turn
+
+    async def timed(
+        self, interaction_id: str, stages_ms: Mapping[str, float], latency_ms: float | None = None
+    ) -> None:
+        """Keep timings known only after the answer, such as its first sound's."""
+        async with self._host.writing() as ctx:
+            ctx.patch(Interaction, interaction_id, stages_ms=dict(stages_ms), latency_ms=latency_ms)
+
+    async def answered(self, interaction_id: str, answer: str) -> None:
+        """Note another answer than ours, such as a language model's to an open question."""
+        async with self._host.writing() as ctx:
+            ctx.patch(Interaction, interaction_id, answer=answer, outcome="done")
+
+    async def _run(self, note: _Note, act: Run, talk: Talk) -> tuple[Turn, Talk]:
+        told: list[_Answered] = []
+
+        def beside(receipt: Receipt) -> list[Interaction]:
+            told.append(note.ran(_of_receipt(receipt)))
+            return [note.interaction(told[-1], act.command, receipt.id)]
+
+        receipt = await self._host.run(
+            act.command, params(act, note.heard), principal=self._host.place.principal,
+            door=note.heard.door, trace_id=note.heard.trace, beside=beside,
+        )  # fmt: skip
+        result = _of_receipt(receipt)
+        turn = note.turn(told[-1] if told else note.ran(result), act.command, receipt)
+        return turn, _remembered(talk, act, result, note.began_s)
+
+    async def _tell(self, note: _Note, act: Ask | Say, talk: Talk) -> tuple[Turn, Talk]:
+        told = note.told(act)
+        async with self._host.writing() as ctx:
+            ctx.put(note.interaction(told))
+        return note.turn(told), talk
+
+    def _zone_now(self, now: datetime) -> datetime:
+        return now.astimezone(self._host.place.zone)
+
+
+class _Note:
+    """One turn's particulars, for its answer and its interaction."""
+
+    def __init__(self, known: Knowledge, heard: Heard, meaning: Meaning | None, act: Act, id: str,
+                 now: datetime, began_s: float, clock: Callable[[], float]) -> None:  # fmt: skip
+        self.known, self.heard, self.act, self.id, self.now = known, heard, act, id, now
+        self.began_s, self._clock = began_s, clock
+        self.intent = act.intent or (meaning.intent if meaning else "")
+
+    def told(self, act: Ask | Say) -> _Answered:
+        values = _values(act.values, self.known)
+        answer = self.known.wording.answer(act.key, values, self.now)
+        if isinstance(act, Ask):
+            return _Answered(answer, "asked", act.expects)
+        return _Answered(answer, act.outcome)
+
+    def ran(self, result: _Result) -> _Answered:
+        wording = self.known.wording
+        values = result.result if isinstance(result.result, Mapping) else {}
+        if result.ok:
+            return _Answered(wording.answer(str(values.get("told", "")), values, self.now), "done")
+        key = f"error.{result.code}"
+        answer = wording.answer(key, {**values, "message": result.message}, self.now)
+        by_caller = wording.has(key)
+        return _Answered(answer, "refused" if by_caller else "failed")
+
+    def interaction(self, told: _Answered, command: str = "", receipt: str = "") -> Interaction:
+        took_ms = round((self._clock() - self.began_s) * 1000, 1)
+        stages = {**self.heard.stages_ms, "decide": took_ms}
+        spoken = self.heard.door in VOICE_DOORS
+        more = (
+            {"alternatives": list(self.heard.alternatives[:3])} if self.heard.alternatives else {}
+        )
+        return Interaction(
+            id=self.id, text=self.heard.text[:SAY_CHARS], intent=self.intent, outcome=told.outcome,
+            answer=told.answer.show, confidence=self.heard.confidence, door=self.heard.door,
+            at=self.now, command=command, receipt=receipt, language=self.known.language,
+            stages_ms=stages, latency_ms=None if spoken else took_ms, trace=self.heard.trace,
+            heard=more,
+        )  # fmt: skip
+
+    def turn(self, told: _Answered, command: str = "", receipt: Receipt | None = None) -> Turn:
+        return Turn(
+            say=told.answer.say, show=told.answer.show, expects=told.expects, outcome=told.outcome,
+            understood=told.outcome != "not_understood", intent=self.intent, command=command,
+            receipt=receipt, interaction_id=self.id,
+        )  # fmt: skip
+
+
+def _decided(
+    known: Knowledge, talk: Talk, heard: Heard, now_s: float, now: datetime, local: datetime
+) -> tuple[Talk, Act, Meaning | None]:
+    meanings = known.understanding.understand(heard.text)
+    if heard.intent:
+        meanings.sort(key=lambda m: m.intent != heard.intent)
+    directory = known.understanding.directory
+    world = World(now_s=now_s, local=local, people=directory.people.shown,
+                  products=directory.products.shown, hours=known.settings.hours, bars=known.bars)  # fmt: skip
+    talk, act = decide(talk, meanings, heard.confidence, world)
+    return talk, act, meanings[0] if meanings else None
+
+
+def _remembered(talk: Talk, act: Run, result: _Result, now_s: float) -> Talk:
+    if result.ok and act.command in ("register_punch", "correct_punch"):
+        return carried_out(talk, result.result["punch"], result.result["person"], now_s)
+    return talk
+
+
+def _of_receipt(receipt: Receipt) -> _Result:
+    return _Result(receipt.ok, receipt.result, receipt.code, receipt.message, receipt.id)
+
+
+def _values(slots: Mapping[str, Any], known: Knowledge) -> dict[str, Any]:
+    """Slots for an answer: names in full instead of as they were said."""
+    directory = known.understanding.directory
+    shown = {**directory.people.shown, **directory.products.shown}
+    return {
+        name: shown.get(value.ids[0], value.said)
+        if isinstance(value, Named) and len(value.ids) == 1
+        else value
+        for name, value in slots.items()
+    }
+
+
+def params(act: Run, heard: Heard) -> dict[str, object]:
+    """A command's parameters from the slots of what was said."""
+    slots = act.slots
+    given: dict[str, object]
+    match act.command:
+        case "register_punch":
+            given = {
+                "employee": _id(slots["employee"]),
+                "at": slots.get("time"),
+                "kind": slots.get("kind"),
+            }
+        case "correct_punch":
+            given = {
+                "punch": slots.get("punch"),
+                "employee": _id(slots["employee"]),
+                "at": slots["time"],
+            }
+        case "register_product":
+            given = {"name": slots["name"], "price_cents": slots["price"]}
+        case "record_sale":
+            given = {"items": _sold(slots), "total_cents": slots.get("total")}
+        case "move_stock":
+            given = {**_counted(slots["product"], slots["quantity"]), "reason": slots["reason"]}
+        case "log_request":
+            given = {"text": slots.get("text"), "product": _id(slots.get("product"))}
+        case "raise_emergency" | "raise_security_alert":
+            given = {"kind": slots.get("kind"), "text": heard.text[:SAY_CHARS]}
+        case "report_failure":
+            given = {"thing": slots["thing"], "text": heard.text[:SAY_CHARS]}
+        case "product_price" | "product_stock" | "product_place":
+            given = {"product": _id(slots["product"])}
+        case _:
+            given = {}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _id(named: Any) -> str | None:
+    return str(named.ids[0]) if isinstance(named, Named) and named.ids else None
+
+
+def _counted(product: Named, quantity: Quantity) -> dict[str, object]:
+    return {"product": _id(product), "quantity_milli": quantity.milli, "unit": quantity.unit}
+
+
+def _sold(slots: Mapping[str, Any]) -> list[dict[str, object]]:
+    first = _counted(slots["product"], slots["quantity"])
+    if slots.get("price") is not None:
+        first["price_cents"] = slots["price"]
+    if slots.get("product_2") is None:
+        return [first]
+    return [first, _counted(slots["product_2"], slots["quantity_2"])]
+
+
+class SaidBack(msgspec.Struct, kw_only=True):
+    """The answer to a text: to speak, to show, and what is awaited."""
+
+    say: str
+    show: str
+    expects: Expects
+    understood: bool
+    outcome: Outcome
+    intent: str
+    interaction: str
+    result: Any = None
+
+
+class Inner(Protocol):
+    """A declared command, as `command_of` gives it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def roles(self) -> frozenset[str]: ...
+    @property
+    def handler(self) -> Callable[..., Awaitable[Any]]: ...
+    def check(self, given: Mapping[str, object]) -> dict[str, Any]: ...
+
+
+_TALKS: OrderedDict[tuple[str, str, str], Talk] = OrderedDict()
+
+
+def say_command(commands: Callable[[], Mapping[str, Inner]]) -> Any:
+    """The command `say` over the app's other commands, which it runs within its own transaction."""
+
+    @command(name="say", roles=("owner", "member"))
+    async def say(ctx: Context, text: Annotated[str, Personal]) -> SaidBack:
+        """Says something to Aurora, as if at the counter, and gives her answer."""
+        known = knowledge_at(ctx.principal.tenant, ctx.site)
+        if known is None:
+            raise Unavailable("Nobody listens at this site.", code="voice.absent",
+                              hint="Start the node with its voice app.")  # fmt: skip
+        known = await known.fresh()
+        key = (ctx.principal.tenant, ctx.site or "", ctx.principal.id)
+        heard = Heard(text=text[:SAY_CHARS], door="say", trace=ctx.trace_id)
+        now = ctx.now()
+        now_s = now.timestamp()
+        before = _TALKS.pop(key, Talk())
+        talk, act, meaning = _decided(known, before, heard, now_s, now, now.astimezone(ctx.zone))
+        note = _Note(known, heard, meaning, act, f"{ctx.call_id}-i", now, now_s, lambda: now_s)
+        result = None
+        if isinstance(act, Run):
+            result = await _within(ctx, commands()[act.command], params(act, heard))
+            told = note.ran(result)
+            talk = _remembered(talk, act, result, now_s)
+        else:
+            told = note.told(act)
+        ctx.put(note.interaction(told, act.command if isinstance(act, Run) else "", ctx.call_id))
+        _TALKS[key] = talk
+        if len(_TALKS) > TALKS:
+            _TALKS.popitem(last=False)
+        turn = note.turn(told)
+        return SaidBack(say=turn.say, show=turn.show, expects=turn.expects, outcome=turn.outcome,
+                        understood=turn.understood, intent=turn.intent, interaction=note.id,
+                        result=result.result if result else None)  # fmt: skip
+
+    return say
+
+
+async def _within(ctx: Context, inner: Inner, given: dict[str, object]) -> _Result:
+    """Run a command as part of the one at hand: the same rights, the same transaction."""
+    try:
+        if ctx.principal.kind is Kind.PERSON and ctx.principal.role not in inner.roles:
+            raise Denied(f"{ctx.principal.role} may not {inner.name}.")
+        result = await inner.handler(ctx, **inner.check(given))
+    except BeiraError as error:
+        return _Result(False, error.details, error.code, error.message)
+    return _Result(True, msgspec.to_builtins(result))

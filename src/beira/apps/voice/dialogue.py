@@ -1,0 +1,339 @@
+"""A conversation as a pure state machine: (state, what was heard) to (state, what to do).
+
+Nothing reaches the books from here unless it is whole, unambiguous, and either certain or confirmed:
+what lacks is asked for, what can mean two things is asked about, what is unsure is read back. A
+question waits so long and no longer; silence never means yes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
+
+from beira.apps.voice.language import SaidTime
+from beira.apps.voice.rules import Hours, moments
+from beira.apps.voice.understand import Meaning, Named
+
+Expects = Literal["nothing", "slot", "yes_no"]
+Risk = Literal["books", "alert", "words", "none"]
+MOST_CHOICES = 4
+CORRECTABLE_S = 120.0
+CONFIRM = "confirm"
+ANSWER = "answer"
+
+
+class Bars(msgspec.Struct, frozen=True):
+    """How sure is sure enough, and how long a question waits."""
+
+    books: float = 0.92
+    alert: float = 0.6
+    words: float = 0.5
+    heard: float = 0.3
+    confirm_always: bool = False
+    question_s: float = 20.0
+
+    def of(self, risk: Risk) -> float:
+        """The least confidence at which it is done without asking."""
+        return {"books": self.books, "alert": self.alert, "words": self.words, "none": 0.0}[risk]
+
+
+class World(msgspec.Struct, frozen=True):
+    """What the conversation must know of the moment. `now_s` only ever rises; `local` is the shop's
+    time; the names are by id."""
+
+    now_s: float
+    local: datetime
+    people: Mapping[str, str]
+    products: Mapping[str, str]
+    hours: Hours = Hours()
+    bars: Bars = Bars()
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """A question that waits: for a slot, or (`wants` is `confirm`) for a yes."""
+
+    intent: str
+    slots: Mapping[str, Any]
+    wants: str
+    question: Ask
+    confidence: float
+    asked_s: float
+    choices: tuple[Any, ...] = ()
+
+
+class Recent(msgspec.Struct, frozen=True):
+    """The punch just registered, which a "no, it was at…" corrects."""
+
+    punch: str
+    person: str
+    at_s: float
+
+
+class Talk(msgspec.Struct, frozen=True):
+    """Where a conversation stands."""
+
+    pending: Pending | None = None
+    recent: Recent | None = None
+    last: Act | None = None
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """Put a question. `key` names its wording in the sentences' answers."""
+
+    key: str
+    values: Mapping[str, Any] = {}
+    expects: Expects = "slot"
+    intent: str = ""
+
+
+class Say(msgspec.Struct, frozen=True):
+    """Say something; nothing is done. `outcome` is the interaction's."""
+
+    key: str
+    values: Mapping[str, Any] = {}
+    outcome: Literal["refused", "cancelled", "expired", "not_understood", "done"] = "refused"
+    intent: str = ""
+
+
+class Run(msgspec.Struct, frozen=True):
+    """Carry a command out. `confidence` is the least of all turns that led here; `confirmed` that
+    a yes was heard."""
+
+    command: str
+    slots: Mapping[str, Any]
+    confidence: float
+    confirmed: bool = False
+
+    @property
+    def intent(self) -> str:
+        return self.command
+
+
+Act: TypeAlias = Ask | Say | Run
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """What an intent needs before it is carried out, and what a mistake would touch."""
+
+    risk: Risk
+    needs: tuple[str, ...] = ()
+
+
+SPECS: dict[str, Spec] = {
+    "register_punch": Spec("books", ("employee",)),
+    "correct_punch": Spec("books", ("employee", "time")),
+    "register_product": Spec("books", ("name", "price")),
+    "record_sale": Spec("books", ("quantity", "product")),
+    "move_stock": Spec("books", ("quantity", "product", "reason")),
+    "log_request": Spec("words"),
+    "raise_emergency": Spec("alert"),
+    "raise_security_alert": Spec("alert"),
+    "report_failure": Spec("alert", ("thing",)),
+    "product_price": Spec("words", ("product",)),
+    "product_stock": Spec("words", ("product",)),
+    "product_place": Spec("words", ("product",)),
+    "daily_summary": Spec("words"),
+    "help": Spec("none"),
+    "time": Spec("none"),
+}
+_TURNS = frozenset({"yes", "no", "cancel", "repeat", "correction", ANSWER})
+_NAMES = ("employee", "product", "product_2")
+
+
+def heard(
+    talk: Talk, meanings: Sequence[Meaning], confidence: float | None, world: World
+) -> tuple[Talk, Act]:
+    """One turn: what was understood (best first) and how surely (None: its engine does not say).
+
+    Meanings of intents this app does not know are passed over.
+    """
+    sure = _unmeasured(world.bars) if confidence is None else confidence
+    known = [m for m in meanings if m.intent in SPECS or m.intent in _TURNS]
+    pending = talk.pending
+    expired = pending is not None and world.now_s - pending.asked_s > world.bars.question_s
+    if expired:
+        talk, pending = replace(talk, pending=None), None
+    unheard = confidence is not None and sure < world.bars.heard
+    act: Act
+    if not known or unheard:
+        talk, act = talk, Say("not_understood", outcome="not_understood")
+    elif pending is not None:
+        talk, act = _in_question(talk, pending, known, sure, world)
+    else:
+        talk, act = _afresh(talk, known, sure, world, expired)
+    return (talk if act.intent == "repeat" else replace(talk, last=act)), act
+
+
+def _unmeasured(bars: Bars) -> float:
+    """How sure to be of an engine that does not say: enough for all but the books."""
+    return min(max(bars.words, bars.alert), bars.books * 0.999)
+
+
+def carried_out(talk: Talk, punch: str, person: str, now_s: float) -> Talk:
+    """Remember a punch that was just registered or corrected."""
+    return replace(talk, recent=Recent(punch, person, now_s))
+
+
+def _in_question(
+    talk: Talk, pending: Pending, known: Sequence[Meaning], sure: float, world: World
+) -> tuple[Talk, Act]:
+    clear = replace(talk, pending=None)
+    first = known[0]
+    filled = _filled(pending, known, world)
+    if filled is not None:
+        return _ready(clear, pending.intent, filled, min(pending.confidence, sure), world)
+    if first.intent in ("no", "cancel"):
+        return clear, Say("cancelled", outcome="cancelled", intent=pending.intent)
+    if first.intent == "yes" and pending.wants == CONFIRM:
+        if sure < max(world.bars.words, world.bars.heard):
+            return talk, pending.question
+        return clear, Run(pending.intent, pending.slots, pending.confidence, confirmed=True)
+    if first.intent == "repeat":
+        return talk, replace(pending.question, intent="repeat")
+    if first.intent in _TURNS:
+        return talk, pending.question
+    return _afresh(clear, known, sure, world, False)
+
+
+def _afresh(
+    talk: Talk, known: Sequence[Meaning], sure: float, world: World, expired: bool
+) -> tuple[Talk, Act]:
+    first = known[0]
+    if first.intent == "correction":
+        return _correction(talk, first, sure, world)
+    if first.intent == "repeat":
+        last = talk.last if isinstance(talk.last, Say | Ask) else Say("nothing_to_repeat")
+        return talk, replace(last, intent="repeat")
+    if first.intent in _TURNS:
+        if expired:
+            return talk, Say("expired", outcome="expired")
+        key = "not_understood" if first.intent == ANSWER else "nothing_asked"
+        return talk, Say(key, outcome="not_understood")
+    return _ready(talk, first.intent, dict(first.slots), sure, world)
+
+
+def _correction(talk: Talk, meaning: Meaning, sure: float, world: World) -> tuple[Talk, Act]:
+    recent = talk.recent
+    if recent is None or world.now_s - recent.at_s > CORRECTABLE_S:
+        return talk, Say("nothing_to_correct", intent="correct_punch")
+    slots = {**meaning.slots, "punch": recent.punch}
+    slots["employee"] = Named(world.people.get(recent.person, ""), (recent.person,))
+    return _ready(talk, "correct_punch", slots, sure, world)
+
+
+def _ready(
+    talk: Talk, intent: str, slots: Mapping[str, Any], sure: float, world: World
+) -> tuple[Talk, Act]:
+    """Ask for the first thing that lacks, is unknown or ambiguous; else confirm; else do it."""
+    slots = dict(slots)
+    question = _names_question(slots, world) or _time_question(slots, world)
+    if isinstance(question, Say):
+        return talk, replace(question, intent=intent)
+    if question is None:
+        for need in SPECS[intent].needs:
+            if slots.get(need) is None:
+                question = (need, Ask(f"ask.{need}", slots), ())
+                break
+    if question is not None:
+        wants, ask, choices = question
+        ask = replace(ask, intent=intent)
+        return _asked(talk, Pending(intent, slots, wants, ask, sure, world.now_s, choices))
+    risk = SPECS[intent].risk
+    must_ask = sure < world.bars.of(risk) or (world.bars.confirm_always and risk == "books")
+    if must_ask:
+        ask = Ask(f"confirm.{intent}", slots, expects="yes_no", intent=intent)
+        return _asked(talk, Pending(intent, slots, CONFIRM, ask, sure, world.now_s))
+    return talk, Run(intent, slots, sure)
+
+
+def _asked(talk: Talk, pending: Pending) -> tuple[Talk, Act]:
+    return replace(talk, pending=pending), pending.question
+
+
+_Question: TypeAlias = tuple[str, Ask, tuple[Any, ...]]
+
+
+def _names_question(slots: dict[str, Any], world: World) -> _Question | Say | None:
+    for slot in _NAMES:
+        named = slots.get(slot)
+        if not isinstance(named, Named) or len(named.ids) == 1:
+            continue
+        kind = "employee" if slot == "employee" else "product"
+        shown = world.people if kind == "employee" else world.products
+        choices = named.ids or named.closest
+        names = sorted(shown[id] for id in choices if id in shown)
+        values = {"said": named.said, "choices": names, "count": len(names)}
+        if not choices:
+            return Say(f"unknown.{kind}", values)
+        if len(choices) > MOST_CHOICES:
+            ask = Ask(f"which.{kind}.many", values)
+        elif named.ids:
+            ask = Ask(f"which.{kind}", values)
+        else:
+            ask = Ask(f"closest.{kind}", values, expects="yes_no" if len(choices) == 1 else "slot")
+        ordered = tuple(sorted(choices, key=lambda id: shown.get(id, "")))
+        return slot, ask, ordered
+    return None
+
+
+def _time_question(slots: dict[str, Any], world: World) -> _Question | Say | None:
+    said = slots.get("time")
+    if not isinstance(said, SaidTime):
+        return None
+    found = moments(said, world.local, world.hours)
+    if not found:
+        return Say("time.to_come", {"now": world.local})
+    if len(found) == 1:
+        slots["time"] = found[0]
+        return None
+    ordered = tuple(sorted(found))
+    return "time", Ask("which.time", {"choices": list(ordered)}), ordered
+
+
+def _filled(pending: Pending, known: Sequence[Meaning], world: World) -> dict[str, Any] | None:
+    """The pending slots with what this turn gives, or None if it answers something else."""
+    for meaning in known:
+        if meaning.intent == "yes" and len(pending.choices) == 1:
+            return {**pending.slots, pending.wants: _chosen(pending, 0)}
+        if meaning.intent == "correction" and "time" in meaning.slots:
+            if "time" in pending.slots or pending.intent in ("register_punch", "correct_punch"):
+                return {**pending.slots, "time": meaning.slots["time"]}
+        if meaning.intent == ANSWER:
+            value = _answer(pending, meaning.slots, world)
+            if value is not None:
+                return {**pending.slots, pending.wants: value}
+    return None
+
+
+def _answer(pending: Pending, given: Mapping[str, Any], world: World) -> Any:
+    """What an answer's slots say for the wanted one."""
+    wants = pending.wants
+    if "choice" in given and 0 < int(given["choice"]) <= len(pending.choices):
+        return _chosen(pending, int(given["choice"]) - 1)
+    if wants in _NAMES:
+        return _named_answer(pending, given.get("employee" if wants == "employee" else "product"))
+    if wants == "time":
+        said = pending.slots.get("time")
+        if "period" in given and isinstance(said, SaidTime):
+            return said.within(given["period"])
+        return given.get("time")
+    if wants == "price":
+        return given.get("money")
+    return given.get(wants)
+
+
+def _named_answer(pending: Pending, named: Any) -> Named | None:
+    if not isinstance(named, Named):
+        return None
+    among = tuple(id for id in named.ids if id in pending.choices)
+    return Named(named.said, among) if among else named
+
+
+def _chosen(pending: Pending, at: int) -> Any:
+    """The slot's value for one of the choices."""
+    choice = pending.choices[at]
+    return Named("", (choice,)) if pending.wants in _NAMES else choice

@@ -1,0 +1,158 @@
+"""Names of people and products as they are said: in full, in short, misspelt, shared by several.
+
+Nothing here picks one of two: `find` gives all that a form can mean, `closest` only offers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from beira.apps.voice.language.values import Tongue, fold
+
+_LINKS = frozenset("de da do das dos e em com sem para ao of the with and".split())
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_SOUNDS = (
+    ("ph", "f"), ("lh", "l"), ("nh", "n"), ("ch", "x"), ("sh", "x"), ("qu", "k"), ("gu", "g"),
+    ("ge", "je"), ("gi", "ji"), ("ce", "se"), ("ci", "si"), ("c", "k"), ("q", "k"), ("y", "i"),
+    ("w", "v"), ("z", "s"), ("h", ""), ("ss", "s"),
+)  # fmt: skip
+FAR = 0.45
+SHORTEST_FORM = 3
+
+
+class Names:
+    """Who or what can be named, by id. `said` are all forms with their accents, for the recogniser."""
+
+    def __init__(self, shown: dict[str, str], exact: Iterable[tuple[str, str]],
+                 short: Iterable[tuple[str, str]], *, exact_wins: bool) -> None:  # fmt: skip
+        """`exact` and `short` are (form as said, id); with `exact_wins` a short form that is some
+        other's whole name means only that other."""
+        self.shown = shown
+        self.said: list[str] = []
+        whole = self._index(exact)
+        brief = self._index(short)
+        if exact_wins:
+            brief = {form: ids for form, ids in brief.items() if form not in whole}
+        merged = {form: (*whole.get(form, ()), *brief.get(form, ())) for form in whole | brief}
+        self.forms: dict[str, tuple[str, ...]] = {
+            f: tuple(dict.fromkeys(i)) for f, i in merged.items()
+        }
+
+    def _index(self, forms: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for form, id in forms:
+            key = fold(form)
+            if len(key) < 2:
+                continue
+            if key not in found:
+                self.said.append(form)
+            found.setdefault(key, []).append(id)
+        return found
+
+    def find(self, said: str) -> tuple[str, ...]:
+        """The ids that a folded form can mean, none if it is not known."""
+        return self.forms.get(said, ())
+
+    def closest(self, said: str, most: int = 3) -> tuple[str, ...]:
+        """Ids of what sounds or is spelled most like it, nearest first; none if all are far."""
+        scored: dict[str, float] = {}
+        for form, ids in self.forms.items():
+            score = _apart(said, form)
+            for id in ids if score <= FAR else ():
+                scored[id] = min(score, scored.get(id, 1.0))
+        return tuple(sorted(scored, key=lambda id: (scored[id], self.shown[id]))[:most])
+
+
+def people(entries: Sequence[tuple[str, str, Sequence[str]]], tongue: Tongue) -> Names:
+    """Names of (id, name, also said) people. A first name two people share means both."""
+    exact, short = [], []
+    for id, name, also in entries:
+        exact += [(spoken(form, tongue), id) for form in (name, *also)]
+        words = spoken(name, tongue).split()
+        own = [w for w in words if w not in _LINKS]
+        if len(own) > 1:
+            short += [(own[0], id), (f"{own[0]} {own[-1]}", id), (f"{own[0]} {own[1]}", id)]
+    shown = {id: name for id, name, _ in entries}
+    return Names(shown, exact, short, exact_wins=False)
+
+
+def products(entries: Sequence[tuple[str, str, Sequence[str]]], tongue: Tongue) -> Names:
+    """Names of (id, name, also said) products; the first words of a name are a short form of it."""
+    exact, short = [], []
+    for id, name, also in entries:
+        forms = [spoken(form, tongue) for form in (name, *also)]
+        exact += [(form, id) for form in forms]
+        for form in forms:
+            short += [(brief, id) for brief in _beginnings(form.split())]
+            if plural := _plural(form.split()):
+                short.append((plural, id))
+                short += [(brief, id) for brief in _beginnings(plural.split())]
+    shown = {id: name for id, name, _ in entries}
+    return Names(shown, exact, short, exact_wins=True)
+
+
+def spoken(name: str, tongue: Tongue) -> str:
+    """A written name as words: "Coca-Cola 2 L" is "coca cola dois litros"."""
+    return " ".join(_WORD.findall(tongue.spell(name.replace("-", " "))))
+
+
+def phonetic(text: str) -> str:
+    """A rough key of how a folded text sounds in Portuguese: Wesley and Uéslei are near."""
+    for written, sounded in _SOUNDS:
+        text = text.replace(written, sounded)
+    return re.sub(r"(.)\1+", r"\1", text)
+
+
+def _beginnings(words: list[str]) -> Iterable[str]:
+    for count in range(1, len(words)):
+        begun = " ".join(words[:count])
+        if words[count - 1] not in _LINKS and len(begun) >= SHORTEST_FORM:
+            yield begun
+
+
+def _plural(words: list[str]) -> str:
+    """The noun and what describes it up to a preposition or size in the plural, or ""."""
+    changed = 0
+    for at, word in enumerate(words):
+        many = _plural_word(word)
+        if word in _LINKS or not many or (at and not word.endswith(("o", "a", "e"))):
+            break
+        words = [*words[:at], many, *words[at + 1 :]]
+        changed += 1
+        if changed == 2:
+            break
+    return " ".join(words) if changed else ""
+
+
+def _plural_word(word: str) -> str:
+    if word.endswith("ão"):
+        return word[:-2] + ("ães" if word == "pão" else "ões")
+    if word.endswith(("a", "e", "o", "é", "á")):
+        return word + "s"
+    return ""
+
+
+def _apart(one: str, other: str) -> float:
+    """0 for the same, 1 for nothing in common, by spelling or by sound, whichever is nearer."""
+    if abs(len(one) - len(other)) > max(len(one), len(other)) * FAR + 1:
+        return 1.0
+    by_letter = _distance(one, other) / max(len(one), len(other), 1)
+    if by_letter > FAR + 0.2:
+        return 1.0
+    heard, known = phonetic(one), phonetic(other)
+    return min(by_letter, _distance(heard, known) / max(len(heard), len(known), 1) + 0.05)
+
+
+def _distance(one: str, other: str) -> int:
+    """Edits from one to the other, a swap of neighbours being one."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, 1):
+        earlier, before, row = before, row, [i]
+        for j, b in enumerate(other, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b))
+            if i > 1 and j > 1 and a == other[j - 2] and one[i - 2] == b:
+                cost = min(cost, earlier[j - 2] + 1)
+            row.append(cost)
+    return row[-1]

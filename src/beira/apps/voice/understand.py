@@ -1,0 +1,233 @@
+"""From words to meaning: hassil over the sentences, with the tenant's own people and products.
+
+The sentences are compiled once a language; names are lists beside them, so that a new product costs
+milliseconds. Everything is compared folded (small letters, no accents), so "joao" typed in a hurry
+is João. A text that can mean several things gives several meanings, best first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from hassil import Intents, recognize_all
+from hassil.intents import SlotList, TextChunk, TextSlotList, TextSlotValue, WildcardSlotList
+from hassil.recognize import RecognizeResult
+
+from beira.apps.voice.language import Tongue, fold, tongue
+from beira.apps.voice.language.names import Names
+from beira.apps.voice.language.names import people as people_names
+from beira.apps.voice.language.names import products as product_names
+from beira.apps.voice.records import Person, Product
+from beira.apps.voice.sentences import Sentences, load
+
+MOST_CHARS = 400
+MOST_MATCHES = 64
+_REFERENCE = re.compile(r"\{(\w+)(?::(\w+))?\}")
+_POLITE = {"pt": ("por favor", "por gentileza"), "en": ("please",)}
+_CALLS = "ei|oi|ola|ok|hey|hi|okay|o"
+
+
+class Named(msgspec.Struct, frozen=True):
+    """Somebody or something named: all it can be. With no `ids` it is not known, and `closest` are
+    offered."""
+
+    said: str
+    ids: tuple[str, ...] = ()
+    closest: tuple[str, ...] = ()
+
+
+class Meaning(msgspec.Struct, frozen=True):
+    """What a text can mean: an intent with the values of its slots.
+
+    employee and product are `Named`; time a `SaidTime`; period minutes of the day; quantity a
+    `Quantity`; money cents; the rest texts, or what the sentences' file says they stand for.
+    """
+
+    intent: str
+    slots: Mapping[str, Any] = {}
+
+    @property
+    def known(self) -> bool:
+        return all(v.ids for v in self.slots.values() if isinstance(v, Named))
+
+
+class Directory:
+    """The names of a tenant's people and products in a language."""
+
+    def __init__(self, people: Names, products: Names) -> None:
+        self.people, self.products = people, products
+
+    @classmethod
+    def of(
+        cls, language: str, people: Sequence[Person], products: Sequence[Product],
+        site: str | None = None,
+    ) -> Directory:  # fmt: skip
+        """Of the active ones; people of another site than `site` are not known here."""
+        way = tongue(language)
+        here = [p for p in people if p.active and (not p.site or site is None or p.site == site)]
+        sold = [p for p in products if p.active]
+        return cls(
+            people_names([(p.id, p.name, p.also_said) for p in here], way),
+            product_names([(p.id, p.name, p.also_said) for p in sold], way),
+        )
+
+    @property
+    def said_people(self) -> list[str]:
+        """Every way of saying somebody, for `sentences.grammar_source`."""
+        return self.people.said
+
+    @property
+    def said_products(self) -> list[str]:
+        return self.products.said
+
+
+class Understanding:
+    """Understands one language for one tenant. `directory` may be replaced at any time."""
+
+    def __init__(
+        self, language: str, directory: Directory, *, extra: str = "", wake_word: str = "aurora"
+    ) -> None:
+        """Raises: Misconfigured for an unknown language or an unusable file of sentences."""
+        self.sentences = load(language, extra)
+        self.tongue: Tongue = tongue(language)
+        self._intents, self._lists_of, self._order = _compiled(self.sentences)
+        calls = "|".join(dict.fromkeys((fold(wake_word) or "aurora", "aurora")))
+        self._wake = re.compile(rf"(?:(?:{_CALLS}) )?(?:{calls})(?: |\Z)")
+        self._polite = _POLITE["en" if language.startswith("en") else "pt"]
+        self.set_directory(directory)
+
+    def set_directory(self, directory: Directory) -> None:
+        """Know these people and products from now on."""
+        self.directory = directory
+        self._named: dict[str, SlotList] = {
+            "employee": _name_list("employee", directory.people),
+            "product": _name_list("product", directory.products),
+        }
+
+    def understand(self, text: str) -> list[Meaning]:
+        """All that a text can mean, best first; none if it is no command. Names that are not known
+        are looked for only where nothing else fits."""
+        said = self._bare(fold(self.tongue.spell(text[:MOST_CHARS])))
+        if not said:
+            return []
+        found = self._match(said, text, self._named)
+        if found:
+            return found
+        anything: dict[str, SlotList] = {n: WildcardSlotList(name=n) for n in self._named}
+        return self._match(said, text, anything)
+
+    def _bare(self, said: str) -> str:
+        """Without the wake word before and the courtesies around."""
+        said = self._wake.sub("", said, count=1) if self._wake.match(said) else said
+        for words in self._polite:
+            said = said.removeprefix(words + " ").removesuffix(" " + words)
+        return said.strip()
+
+    def _match(self, said: str, original: str, named: dict[str, SlotList]) -> list[Meaning]:
+        ranked: list[tuple[tuple[int, ...], Meaning]] = []
+        for count, result in enumerate(recognize_all(said, self._intents, slot_lists=named)):
+            if count >= MOST_MATCHES:
+                break
+            meaning = self._meaning(result, original)
+            if meaning is not None and meaning not in (m for _, m in ranked):
+                ranked.append((self._rank(result, meaning), meaning))
+        ranked.sort(key=lambda pair: pair[0])
+        return [meaning for _, meaning in ranked]
+
+    def _meaning(self, result: RecognizeResult, original: str) -> Meaning | None:
+        slots: dict[str, Any] = {}
+        for entity in result.entities_list:
+            list_name = self._lists_of.get(entity.name, "")
+            said = fold(entity.text)
+            if not list_name or (not said and entity.name not in self._lists_of):
+                slots[entity.name] = entity.value
+                continue
+            value = self._value(list_name, said, entity.value, original) if said else entity.value
+            if value is None:
+                return None
+            slots[entity.name] = value
+        return Meaning(result.intent.name, slots)
+
+    def _value(self, list_name: str, said: str, value: Any, original: str) -> Any:
+        if list_name in ("employee", "product"):
+            names = self.directory.people if list_name == "employee" else self.directory.products
+            ids = names.find(said)
+            return Named(said, ids, () if ids else names.closest(said))
+        parsers: dict[str, Callable[[str], Any]] = {
+            "time": self.tongue.parse_time, "period": self.tongue.period,
+            "money": self.tongue.parse_money, "quantity": self.tongue.parse_quantity,
+        }  # fmt: skip
+        if list_name in parsers:
+            return parsers[list_name](said)
+        return self._as_written(said, original) if list_name == "text" else value
+
+    def _as_written(self, said: str, original: str) -> str:
+        """The part of the text as typed that was understood as `said`, accents and all."""
+        words = original.split()
+        for start in range(len(words)):
+            for end in range(len(words), start, -1):
+                part = " ".join(words[start:end])
+                if fold(self.tongue.spell(part)) == said:
+                    return part.strip(" .,;:!?\"'")
+        return said
+
+    def _rank(self, result: RecognizeResult, meaning: Meaning) -> tuple[int, ...]:
+        """Least open text first, then fewest unknown names, then the order of the file."""
+        loose = sum(len(e.text) for e in result.entities_list if e.is_wildcard)
+        unknown = sum(isinstance(v, Named) and not v.ids for v in meaning.slots.values())
+        return loose, unknown, self._order.get(meaning.intent, len(self._order))
+
+
+@lru_cache(maxsize=8)
+def _compiled_key(packed: bytes) -> tuple[Intents, dict[str, str], dict[str, int]]:
+    sentences = msgspec.msgpack.decode(packed, type=Sentences)
+    intents: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    lists_of: dict[str, str] = {}
+    for block in sentences.blocks:
+        told = intents.setdefault(block.intent, {"data": []})
+        texts = [_fold_template(t) for t in block.templates]
+        told["data"].append({"sentences": texts, "slots": dict(block.slots)})
+    rules = {name: _fold_template(text) for name, text in sentences.rules.items()}
+    for text in (*rules.values(), *(t for b in sentences.blocks for t in b.templates)):
+        for list_name, slot in _REFERENCE.findall(text):
+            lists_of[slot or list_name] = list_name
+    lists: dict[str, Any] = {
+        name: {"values": [{"in": _fold_template(t), "out": t if out is None else out}
+                          for t, out in values]}
+        for name, values in sentences.lists.items()
+        if values
+    }  # fmt: skip
+    lists["text"] = {"wildcard": True}
+    compiled = Intents.from_dict(
+        {"language": sentences.language[:2] or "pt", "intents": intents,
+         "expansion_rules": rules, "lists": lists}
+    )  # fmt: skip
+    return compiled, lists_of, {name: at for at, name in enumerate(intents)}
+
+
+def _compiled(sentences: Sentences) -> tuple[Intents, dict[str, str], dict[str, int]]:
+    """What hassil makes of the sentences, the list behind each slot, and the intents' order."""
+    return _compiled_key(msgspec.msgpack.encode(sentences))
+
+
+def _fold_template(template: str) -> str:
+    """A template folded word by word; brackets, bars and references stay."""
+    parts = re.split(r"([<{][^>}]*[>}]|[()\[\]|;])", template)
+    return "".join(p if i % 2 else _fold_spaced(p) for i, p in enumerate(parts))
+
+
+def _fold_spaced(text: str) -> str:
+    if not text.strip():
+        return text
+    lead = " " if text[0].isspace() else ""
+    tail = " " if text[-1].isspace() else ""
+    return f"{lead}{fold(text)}{tail}"
+
+
+def _name_list(name: str, names: Names) -> TextSlotList:
+    values = [TextSlotValue(text_in=TextChunk(form), value_out=form) for form in names.forms]
+    return TextSlotList(name=name, values=values)
