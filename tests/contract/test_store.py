@@ -194,7 +194,7 @@ class TestStreams:
         found = await read(store)
         assert ids(found) == ["s0", "s1", "s2", "s3", "s4"]
         assert found.after == 0 and not found.more
-        assert found.upto == (await store.pending("s")).last
+        assert found.upto == (await store.pending("s")).last == await store.end("s")
 
     async def test_rows_of_many_collections_keep_their_order(self, store: Any) -> None:
         rows = [sale("1"), thing("2"), sale("3"), row("alarms", "4", {"level": "x"}), thing("5")]
@@ -244,6 +244,7 @@ class TestStreams:
         first = await read(store)
         await store.trim("s", first.upto)
         empty = await store.pending("s")
+        assert await store.end("nobody") == 0
         assert empty.count == 0 and empty.oldest_hlc is None and empty.last == first.upto
         await store.commit([sale("s3")], route=one_stream)
         second = await read(store, after=first.upto)

@@ -309,7 +309,7 @@ class World:
         for node in self.nodes:
             cursors = await node.store.marks("cursor:")
             for partition in ("tenant", f"site:{node.place.site}"):
-                end = (await self.store.pending(f"feed:{partition}")).last
+                end = await self.store.end(f"feed:{partition}")
                 if end and cursors.get(f"cursor:{partition}", 0) < end:
                     return False
         return True

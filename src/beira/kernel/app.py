@@ -27,7 +27,8 @@ class App:
 
     edge:  `async with edge(host): ...`, a factory of an async context manager run by a node
     cloud: the same, run by the cloud
-    pages: a list of Litestar route handlers, mounted by the portal of either host
+    pages: a list of Litestar route handlers, mounted on nodes
+    portal_pages: a `Pages`, mounted by the portal of either host
     menu:  (path, name in pt-BR, name in English) of the pages people should find
     demo:  a function of a tenant's name that gives sample records for the demonstration
     doctor: an async function of a node's folder that gives findings for `beira node doctor`
@@ -41,6 +42,7 @@ class App:
     edge: str = ""
     cloud: str = ""
     pages: str = ""
+    portal_pages: str = ""
     menu: tuple[tuple[str, str, str], ...] = ()
     demo: str = ""
     doctor: str = ""

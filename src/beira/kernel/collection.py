@@ -9,6 +9,7 @@ The declaration is all that sync, stores, API and portal need; nothing else of a
 
 from __future__ import annotations
 
+import math
 import re
 import types
 import typing
@@ -100,6 +101,8 @@ class Field:
     required: bool
     default: Value
     personal: bool
+    plain: FieldType | None
+    """Its type, if any value of that type will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +287,16 @@ def _field(info: msgspec.structs.FieldInfo, hint: Any) -> Field:
         required=info.required,
         default=None if info.required else msgspec.to_builtins(_default(info)),
         personal=personal,
+        plain=_plain(hint, plain),
     )
+
+
+def _plain(hint: Any, options: list[Any]) -> FieldType | None:
+    """The type for which any value will do: one annotated with more than `Personal` has rules."""
+    marks = getattr(hint, "__metadata__", ())
+    if len(options) != 1 or any(mark is not Personal for mark in marks):
+        return None
+    return _PLAIN.get(options[0])
 
 
 def _default(info: msgspec.structs.FieldInfo) -> object:
@@ -319,10 +331,43 @@ _TYPES: tuple[tuple[type, FieldType], ...] = (
 )
 
 
+_PLAIN: dict[object, FieldType] = {
+    str: FieldType.TEXT,
+    int: FieldType.INTEGER,
+    float: FieldType.REAL,
+    bool: FieldType.BOOLEAN,
+}
+
+
+_MOMENT = re.compile(r"\d{4}(-\d\d){2}T\d\d(:\d\d){2}(\.\d{0,5}[1-9])?Z\Z")
+
+
+def _is_canonical(field: Field, value: object) -> bool:
+    """Whether `value` is plainly right as it is: most are, and batches are checked value by value."""
+    if type(value) is str:
+        return (
+            field.plain is FieldType.TEXT
+            and len(value) <= limits.TEXT_CHARS
+            and "\x00" not in value
+            and value.isprintable()
+        )
+    if type(value) is int:
+        return field.plain is FieldType.INTEGER and -(2**63) <= value < 2**63
+    if value is None:
+        return field.nullable
+    if type(value) is float:
+        return field.plain is FieldType.REAL and math.isfinite(value) and value != 0
+    return field.plain is not None and field.plain is _PLAIN.get(type(value))
+
+
 def _canonical(collection: str, field: Field, value: object) -> Value:
+    if _is_canonical(field, value):
+        return value
     try:
         if field.type is FieldType.TIMESTAMP and isinstance(value, str | datetime):
             moment = msgspec.convert(value, datetime) if isinstance(value, str) else value
+            if isinstance(value, str) and _MOMENT.match(value):
+                return value
             return timestamp(moment)
         plain = msgspec.to_builtins(value)
         typed = msgspec.convert(plain, field.python_type)
@@ -332,11 +377,7 @@ def _canonical(collection: str, field: Field, value: object) -> Value:
         raise _invalid(collection, field.name, str(error)) from None
     if isinstance(typed, str) and len(typed) > limits.TEXT_CHARS:
         raise TooLarge(f"{collection}.{field.name} is over {limits.TEXT_CHARS} characters.")
-    if isinstance(typed, str) and "\x00" in typed:
-        raise _invalid(collection, field.name, "holds a NUL character")
-    if isinstance(typed, int) and not -(2**63) <= typed < 2**63:
-        raise _invalid(collection, field.name, "is beyond 64 bits")
-    return msgspec.to_builtins(typed)
+    return _storable(collection, field.name, msgspec.to_builtins(typed))
 
 
 def _unknown(collection: str, name: str, value: object) -> Value:
@@ -346,7 +387,37 @@ def _unknown(collection: str, name: str, value: object) -> Value:
         return value
     if not _NAME.match(name) or len(name) > limits.NAME_CHARS:
         raise _invalid(collection, name[: limits.NAME_CHARS], "is not a field's name")
-    return msgspec.to_builtins(value)
+    return _storable(collection, name, msgspec.to_builtins(value))
+
+
+def _storable(collection: str, field: str, value: Value, depth: int = 0) -> Value:
+    """`value` if every store and JSON carry it exactly; -0.0 becomes 0.0. Raises Invalid."""
+    if isinstance(value, str) and ("\x00" in value or not _is_unicode(value)):
+        raise _invalid(collection, field, "holds a character that is none (NUL or half a pair)")
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise _invalid(collection, field, "is not a number")
+        return value + 0.0
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise _invalid(collection, field, "is beyond 64 bits")
+    if depth > limits.JSON_DEPTH:
+        raise _invalid(collection, field, f"is nested over {limits.JSON_DEPTH} deep")
+    if isinstance(value, list):
+        return [_storable(collection, field, item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {
+            _storable(collection, field, key): _storable(collection, field, item, depth + 1)
+            for key, item in value.items()
+        }
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_size(collection: str, fields: dict[str, Value]) -> None:

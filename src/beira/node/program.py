@@ -81,7 +81,9 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
     key = NodeKey.load(config.data / KEY_FILE)
     catalogue = installed(config.apps)
     async with contextlib.AsyncExitStack() as stack:
-        store = await SqliteStore.open(config.data / DATABASE_FILE, catalogue.collections)
+        store = await SqliteStore.open(
+            config.data / DATABASE_FILE, catalogue.collections, tenant=me.enrolled.tenant
+        )
         stack.push_async_callback(store.close)
         host = await _host(me, store, catalogue)
         identity = await _identity(me, key, host)

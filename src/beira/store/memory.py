@@ -119,6 +119,10 @@ class MemoryStore:
         oldest = min((since for _, since in found.entries.values()), default=None)
         return Pending(count=len(found.entries), oldest_hlc=oldest, last=found.last)
 
+    async def end(self, stream: str) -> int:
+        self._check_open()
+        return self._streams.get(stream, _Stream()).last
+
     async def get(self, collection: str, id: str) -> Row | None:
         self._check_open()
         return self._tables[self._registry[collection].name].get(id)

@@ -98,7 +98,13 @@ class Store(Protocol):
         """Forget the stream's entries up to and including `upto`, and set `marks`, together."""
         ...
 
-    async def pending(self, stream: str) -> Pending: ...
+    async def pending(self, stream: str) -> Pending:
+        """What waits in a stream. It counts, so its cost grows with the stream."""
+        ...
+
+    async def end(self, stream: str) -> int:
+        """The last number a stream has given, at once however long it is; 0 for a new one."""
+        ...
 
     async def get(self, collection: str, id: str) -> Row | None:
         """The row, deleted or not."""

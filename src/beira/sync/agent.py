@@ -140,7 +140,6 @@ class Agent:
 
     async def _session(self) -> NodeSession:
         marks = await self.store.marks()
-        pending = await self.pending()
         return NodeSession(
             release=self._release,
             ticket=int(marks.get(TICKET_MARK, 0)),
@@ -149,7 +148,7 @@ class Agent:
                 n.removeprefix("cursor:"): v for n, v in marks.items() if n.startswith("cursor:")
             },
             acked={lane: int(marks.get(f"acked:{int(lane)}", 0)) for lane in Lane},
-            written={lane: held.last for lane, held in pending.items()},
+            written={lane: await self.store.end(lane_stream(lane)) for lane in Lane},
             link=self._link_state,
         )
 
@@ -305,8 +304,9 @@ class _Conversation:
         return self._session.restamped()
 
     async def _look_at_log(self) -> None:
-        for lane, held in sorted((await self._agent.pending()).items(), reverse=True):
-            await self._perform(self._session.wrote(lane, held.last))
+        for lane in sorted(Lane, reverse=True):
+            end = await self._store.end(lane_stream(lane))
+            await self._perform(self._session.wrote(lane, end))
 
     async def _tell_status(self) -> None:
         now_s = self._agent.host.wall.monotonic_s()

@@ -144,7 +144,7 @@ class Gate:
 
 async def _is_behind(host: Host, granted: Iterable[str], cursors: Mapping[str, int]) -> bool:
     for partition in granted:
-        if (await host.store.pending(feed_stream(partition))).last > cursors.get(partition, 0):
+        if await host.store.end(feed_stream(partition)) > cursors.get(partition, 0):
             return True
     return False
 

@@ -110,6 +110,9 @@ class PostgresStore:
     async def pending(self, stream: str) -> Pending:
         return await self._run(lambda c: streams.pending(c, self._tenant, stream), snapshot=True)
 
+    async def end(self, stream: str) -> int:
+        return await self._run(lambda c: streams.last(c, self._tenant, stream, lock=False))
+
     async def get(self, collection: str, id: str) -> Row | None:
         key = (self.registry[collection].name, id)
         present = await self._run(lambda c: self._present(c, [key]))

@@ -122,6 +122,9 @@ class SqliteStore:
 
         return await self._readers.run(read)
 
+    async def end(self, stream: str) -> int:
+        return await self._readers.run(lambda connection: _last(connection, stream))
+
     async def get(self, collection: str, id: str) -> Row | None:
         layout = self._layouts[self._registry[collection].name]
         query = f"{select_sql(layout)} WHERE t.id = ?"
