@@ -88,7 +88,7 @@ class Brain:
         self.said.append(said)
         if self.error is not None:
             raise self.error
-        return Reply("São dez horas.", timings_ms={"understand": 1.0, "command": 2.0})
+        return Reply("São dez horas.", "10:00", timings_ms={"understand": 1.0, "command": 2.0})
 
     async def timed(self, reply: Reply, timings_ms: dict[str, float]) -> None:
         self.timings = timings_ms
@@ -142,7 +142,7 @@ class Stage:
 async def test_a_turn_goes_through_its_states_and_is_answered_aloud() -> None:
     stage = Stage(Ear())
     reply = await stage.talk.listen(frames(speech()))
-    assert reply is not None and reply.text == "São dez horas."
+    assert reply is not None and reply.say == "São dez horas."
     assert stage.states == ["listening", "thinking", "speaking", "idle"]
     assert [e["type"] for e in stage.events if e["type"] != "state"] == [
         "partial", "heard", "answer", "timings",

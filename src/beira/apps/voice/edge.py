@@ -30,6 +30,7 @@ from beira.apps.voice.engines.enrolment import Enrolment, Gain, learn
 from beira.apps.voice.engines.espeak import Espeak
 from beira.apps.voice.engines.kept import KeptAudio
 from beira.apps.voice.engines.listener import Listener
+from beira.apps.voice.engines.mind import AssistantMind
 from beira.apps.voice.engines.phrases import fixed_prompts
 from beira.apps.voice.engines.ports import AudioOut, Pcm
 from beira.apps.voice.engines.sound import WavIn
@@ -60,16 +61,15 @@ class _Session:
 class VoiceEdge:
     """All of the voice on one node. `ready` once it can hear."""
 
-    def __init__(self, host: Host, new_mind: Callable[[VoiceEdge, str], Mind]) -> None:
+    def __init__(self, host: Host) -> None:
         self.host = host
         self.folder = folder_of(host)
         self.ready = asyncio.Event()
         self.engines: Engines | None = None
         self.built_in: BuiltIn | None = None
         self.problem: BeiraError | None = None
-        self._new_mind = new_mind
         self._espeak = Espeak()
-        self._words: Words | None = None
+        self.words: Words | None = None
         self._stale = asyncio.Event()
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._doors: set[asyncio.Task[None]] = set()
@@ -87,7 +87,7 @@ class VoiceEdge:
         """
         engines = self._there()
         language = language or engines.choice.language
-        mind = self._mind(session, language) if session else self._new_mind(self, language)
+        mind = self._mind(session, language) if session else self._new_mind(language)
         kept = KeptAudio(self.folder / "audio").keep if engines.choice.keep_audio else None
         return Conversation(
             hearing=Hearing(engines.speech_to_text, engines.spare, kept),
@@ -133,8 +133,8 @@ class VoiceEdge:
     def enrolment(self) -> Enrolment:
         """Somebody is about to read ten phrases. Raises Unavailable `voice.starting`."""
         self._there()
-        assert self._words is not None
-        return Enrolment(self, self._words.people, self._words.products)
+        assert self.words is not None
+        return Enrolment(self, self.words.people, self.words.products)
 
     async def learn_voice(self, read: Sequence[tuple[str, Pcm]]) -> Gain:
         """Fit the built-in recogniser to a reader, if that helps, from the next sentence on."""
@@ -182,12 +182,15 @@ class VoiceEdge:
         now = time.monotonic()
         found = self._sessions.pop(session, None)
         if found is None or now - found.used_at > SESSION_S:
-            found = _Session(self._new_mind(self, language), now)
+            found = _Session(self._new_mind(language), now)
         found.used_at = now
         self._sessions[session] = found
         if len(self._sessions) > SESSIONS:
             self._sessions.popitem(last=False)
         return found.mind
+
+    def _new_mind(self, language: str) -> Mind:
+        return AssistantMind(self.host, language, self._there().questions)
 
     def _news(self, news: News) -> None:
         if any(collection in FOLLOWED for collection, _, _ in news.rows):
@@ -211,13 +214,13 @@ class VoiceEdge:
         if self.built_in is None:
             recogniser = await asyncio.to_thread(recogniser_for, words, self.folder)
             self.built_in = BuiltIn(recogniser)
-        elif words != self._words:
+        elif words != self.words:
             began = time.monotonic()
             await loop.run_in_executor(
                 self.built_in.worker, self.built_in.recogniser.set_grammar, words.grammar()
             )
             log.info("voice.words_changed", took_ms=round((time.monotonic() - began) * 1000, 1))
-        self._words = words
+        self.words = words
         if self.engines is None or choice != self.engines.choice:
             await self._choose(choice)
 
@@ -316,7 +319,7 @@ _EDGES: WeakKeyDictionary[Host, VoiceEdge] = WeakKeyDictionary()
 @asynccontextmanager
 async def edge(host: Host) -> AsyncIterator[VoiceEdge]:
     """Run the voice on a node while the context lasts; pages find it by `edge_of`."""
-    voice = VoiceEdge(host, assistant_mind)
+    voice = VoiceEdge(host)
     _EDGES[host] = voice
     task = asyncio.create_task(voice.run())
     try:

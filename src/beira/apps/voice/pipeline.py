@@ -37,6 +37,7 @@ Tell = Callable[[dict[str, Any]], Awaitable[None]]
 """Where a turn's events go: `state`, `partial`, `heard`, `answer`, `trouble`, `timings`."""
 
 MS = 1_000.0
+_TYPED = {"browser": "typed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +53,16 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the assistant answers. `choices`: it waits for a yes or a no. `record` names what was
-    written down, for timings known only after the answer has sounded."""
+    """What the assistant answers: to `say`, and to `show`. `choices`: it waits for a yes or a no;
+    `awaits`: for any answer. `record` names what was written down, for timings known only after the
+    answer has sounded."""
 
-    text: str
+    say: str
+    show: str
     understood: bool = True
     ok: bool = True
     choices: bool = False
+    awaits: bool = False
     intent: str = ""
     record: str = ""
     timings_ms: dict[str, float] = field(default_factory=dict)
@@ -133,7 +137,9 @@ class Conversation:
                 turn.mark("decided")
                 await self._state("thinking")
                 await self._tell({"type": "heard", "text": text})
-                return await self._answer(Said(text, turn.trace_id, self._door), turn)
+                return await self._answer(
+                    Said(text, turn.trace_id, _TYPED.get(self._door, self._door)), turn
+                )
             except Exception as error:
                 await self._trouble(error, turn)
                 return None
@@ -265,11 +271,11 @@ class Conversation:
     async def _answer(self, said: Said, turn: Turn) -> Reply:
         reply = await self.mind.answer(said)
         turn.mark("answered")
-        shown = {"type": "answer", "text": reply.text, "understood": reply.understood,
+        shown = {"type": "answer", "text": reply.show, "understood": reply.understood,
                  "ok": reply.ok, "choices": reply.choices}  # fmt: skip
         await self._tell(shown | {"intent": reply.intent, "trace": turn.trace_id})
         try:
-            await self.say(reply.text, turn)
+            await self.say(reply.say, turn)
         finally:
             timings = said.timings_ms | reply.timings_ms | turn.figures()
             log.info("voice.turn", door=self._door, intent=reply.intent, **timings)

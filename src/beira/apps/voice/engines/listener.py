@@ -77,4 +77,4 @@ def calls_us(heard: Recognised) -> bool:
 
 
 def _asks(reply: Reply | None) -> bool:
-    return reply is not None and reply.choices
+    return reply is not None and reply.awaits

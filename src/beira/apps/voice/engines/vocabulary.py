@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 
 from beira.apps.voice.engines.choice import EngineChoice
+from beira.apps.voice.knowledge import everything
 from beira.apps.voice.recogniser import Grammar, Recogniser, compile_grammar
 from beira.apps.voice.recogniser.adapt import load
 from beira.apps.voice.records import Person, Product
 from beira.apps.voice.sentences import grammar_source
 from beira.apps.voice.settings import VoiceSettings
 from beira.apps.voice.understand import Directory
-from beira.sdk import Corrupt, Fact, Host, Order, Query, State, collection_of, where
+from beira.sdk import Corrupt, Host
 
 log = structlog.get_logger(__name__)
 MODEL = Path(__file__).parents[1] / "model"
-MOST_NAMED = 5_000
-PAGE = 1_000
-R = TypeVar("R", bound=Fact | State)
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,8 @@ async def known(host: Host) -> tuple[Words, EngineChoice]:
     """What the host's records and settings say now."""
     settings = await host.settings(VoiceSettings)
     choice = EngineChoice.of(settings)
-    people = await _all(host, Person)
-    products = await _all(host, Product)
+    people = await everything(host, Person)
+    products = await everything(host, Product)
     directory = Directory.of(choice.language, people, products, host.place.site)
     names = tuple(directory.said_people), tuple(directory.said_products)
     return Words(choice.language, *names, settings.sentences_file), choice
@@ -73,8 +70,10 @@ class Group:
 
 async def examples(host: Host, language: str) -> list[Group]:
     """What can be said, with names of the shop's own people and products."""
-    people = [p.name for p in await _all(host, Person) if p.active] or _STAND_INS[language][0]
-    products = [p.name for p in await _all(host, Product) if p.active] or _STAND_INS[language][1]
+    people = [p.name for p in await everything(host, Person) if p.active] or _STAND_INS[language][0]
+    products = [p.name for p in await everything(host, Product) if p.active] or _STAND_INS[
+        language
+    ][1]
     return [
         Group(title, tuple(_filled(text, people, products) for text in texts))
         for title, texts in _EXAMPLES[language]
@@ -86,25 +85,6 @@ def _filled(text: str, people: Sequence[str], products: Sequence[str]) -> str:
         one=people[0].split()[0], other=people[-1].split()[0],
         a=products[0].lower(), b=products[len(products) // 2].lower(), c=products[-1].lower(),
     )  # fmt: skip
-
-
-async def _all(host: Host, kind: type[R]) -> list[R]:
-    collection = collection_of(kind)
-    found: list[R] = []
-    while len(found) < MOST_NAMED:
-        page = await host.store.query(
-            Query(
-                collection=collection.name,
-                where=where(active__is=True),
-                order=(Order("id"),),
-                limit=PAGE,
-                offset=len(found),
-            )
-        )
-        found += [collection.decode(str(row["id"]), row) for row in page.rows]  # type: ignore[misc]
-        if len(page.rows) < PAGE:
-            break
-    return found
 
 
 _STAND_INS = {"pt-BR": (["João"], ["leite"]), "en": (["João"], ["milk"])}
