@@ -13,7 +13,7 @@ import msgspec
 from beira.api.ports import Person, Tokens
 from beira.host import Place
 from beira.kernel.access import Principal
-from beira.kernel.errors import Denied, Invalid, Unavailable
+from beira.kernel.errors import Denied, Invalid, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:  # identity's cloud half needs asyncpg, which a node need not have
     from beira.identity.cloud import Identity
@@ -157,6 +157,9 @@ class NodeAccounts:
             )
         except Unavailable:
             return tokens_of(await self._local.sign_in(email, password, address=address))
+        except (Denied, Unauthenticated):
+            await self._local.disproved(email, password)
+            raise
         await self._local.remember(password, signed)
         await self._local.principal(signed.access_token)
         return tokens_of(signed)
