@@ -164,14 +164,9 @@ def _codes(tree: ast.AST) -> Iterator[tuple[str, str]]:
                 ):
                     yield node.name, str(item.value.value)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            for keyword in node.keywords:
-                if (
-                    keyword.arg == "code"
-                    and isinstance(keyword.value, ast.Constant)
-                    and keyword.value.value
-                ):
-                    if node.func.id[:1].isupper():
-                        yield node.func.id, str(keyword.value.value)
+            code = {k.arg: k.value for k in node.keywords}.get("code")
+            if isinstance(code, ast.Constant) and code.value and node.func.id[:1].isupper():
+                yield node.func.id, str(code.value)
 
 
 def _behaviour() -> dict[str, str]:

@@ -159,12 +159,17 @@ async def test_a_path_too_long_for_a_socket() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is above its own permissions")
-async def test_a_directory_the_server_cannot_reach() -> None:
+async def test_a_folder_that_only_root_may_enter_is_passed_with_one_capability() -> None:
     top = postgres_place()  # 0700
-    with pytest.raises(Misconfigured) as error:
-        await EmbeddedPostgres.start(top / "inner")
-    assert error.value.code == "database.directory"
-    shutil.rmtree(top)
+    server = await EmbeddedPostgres.start(top / "inner")
+    try:
+        status = Path(f"/proc/{server.pid}/status").read_text()
+        kept = int(next(x for x in status.splitlines() if x.startswith("CapEff")).split()[1], 16)
+        assert kept in (1 << 1, 1 << 2)
+        assert "Uid:\t0" not in status
+    finally:
+        await server.stop()
+        shutil.rmtree(top)
 
 
 async def test_a_directory_that_cannot_be(tmp_path: Path) -> None:

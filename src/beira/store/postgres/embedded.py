@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import fcntl
 import hashlib
 import importlib.util
 import os
-import pwd
 import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.parse import quote
 
 import asyncpg
@@ -31,6 +27,7 @@ import msgspec
 import structlog
 
 from beira.kernel.errors import Misconfigured, Unavailable
+from beira.store.postgres.account import Account
 from beira.store.postgres.failures import BROKEN
 
 DATABASE = "beira"
@@ -43,7 +40,6 @@ POLL_S = 0.03
 WATCH_S = 0.25
 SOCKET_PATH_BYTES = 100
 CONNECTIONS = 60
-_PR_SET_PDEATHSIG = 1
 _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -81,7 +77,7 @@ class EmbeddedPostgres:
     def __init__(self, directory: Path) -> None:
         self._directory = directory = directory.absolute()
         self._data = directory / "data"
-        self._account = _account()
+        self._account = Account()
         self._bin = _binaries()
         self._socket = directory
         self._passwords = _Passwords("", "")
@@ -191,34 +187,19 @@ class EmbeddedPostgres:
                 code="database.directory",
                 hint="Choose a data directory this account can write.",
             ) from error
-        if self._account is not None:
+        if self._account.is_other:
             self._check_reachable()
 
     def _check_reachable(self) -> None:
         """PostgreSQL refuses to run as root, so it runs as another account, which must get here."""
         self._directory.chmod(self._directory.stat().st_mode | 0o011)
-        try:
-            subprocess.run(
-                [
-                    "/bin/sh",
-                    "-c",
-                    'cd "$1" && exec "$2" --version',
-                    "sh",
-                    str(self._directory),
-                    str(self._bin / "postgres"),
-                ],
-                user=self._account,
-                check=True,
-                capture_output=True,
-                timeout=STOP_TIMEOUT_S,
-            )
-        except (OSError, subprocess.SubprocessError) as error:
+        if not self._account.reach(self._directory, self._bin / "postgres"):
             raise Misconfigured(
-                f"{self._account}, as whom PostgreSQL runs under root, cannot reach "
+                f"The account as which PostgreSQL runs under root cannot reach "
                 f"{self._directory} or {self._bin}.",
                 code="database.directory",
                 hint="Run Beira as an account of its own, or use directories others may enter.",
-            ) from error
+            )
 
     def _read_passwords(self) -> _Passwords:
         path = self._directory / "passwords.json"
@@ -245,9 +226,9 @@ class EmbeddedPostgres:
             mark = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
             path = Path(tempfile.gettempdir()) / f"beira-{mark}"
         path.mkdir(mode=0o700, exist_ok=True)
-        self._own(path)
+        self._account.own(path)
         found = path.lstat()
-        if path.is_symlink() or found.st_uid != self._uid() or found.st_mode & 0o077:
+        if path.is_symlink() or found.st_uid != self._account.uid or found.st_mode & 0o077:
             raise Misconfigured(
                 f"{path} is not ours alone.",
                 code="database.directory",
@@ -263,11 +244,11 @@ class EmbeddedPostgres:
         fresh = self._directory / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
-        self._own(fresh)
+        self._account.own(fresh)
         password = self._directory / "password.new"
         password.touch(mode=0o600)
         password.write_text(self._passwords.owner)
-        self._own(password)
+        self._account.own(password)
         await self._run(
             "initdb",
             "--pgdata=" + str(fresh),
@@ -336,9 +317,8 @@ class EmbeddedPostgres:
                 stderr=subprocess.STDOUT,
                 cwd="/",
                 env=_environment(),
-                user=self._account,
                 start_new_session=True,
-                preexec_fn=_die_with_parent(),
+                preexec_fn=self._account.become(end_with_parent=True),
             )
 
     async def _answers(self) -> bool:
@@ -385,7 +365,7 @@ class EmbeddedPostgres:
                 capture_output=True,
                 cwd="/",
                 env=_environment(),
-                user=self._account,
+                preexec_fn=self._account.become(end_with_parent=False),
                 timeout=START_TIMEOUT_S,
                 check=False,
             )
@@ -402,27 +382,6 @@ class EmbeddedPostgres:
     def _dsn(self, user: str, password: str, database: str) -> str:
         host = quote(str(self._socket), safe="")
         return f"postgresql://{user}:{quote(password, safe='')}@/{database}?host={host}"
-
-    def _own(self, path: Path) -> None:
-        if self._account is not None:
-            os.chown(path, self._uid(), -1)
-
-    def _uid(self) -> int:
-        return os.geteuid() if self._account is None else pwd.getpwnam(self._account).pw_uid
-
-
-def _account() -> str | None:
-    """Whom the server runs as: ourselves, unless we are root."""
-    try:
-        pwd.getpwuid(os.geteuid())
-    except KeyError:
-        raise Misconfigured(
-            f"Nobody here has the user id {os.geteuid()}, and PostgreSQL asks for a name.",
-            code="database.account",
-            hint="Run Beira as a user of this machine (or add a line to the container's "
-            "/etc/passwd), or set DATABASE_URL.",
-        ) from None
-    return "nobody" if os.geteuid() == 0 else None
 
 
 def _binaries() -> Path:
@@ -448,15 +407,6 @@ def _major(folder: Path) -> str:
 def _environment() -> dict[str, str]:
     """Nothing of ours: settings there may be secret, and PG* variables would mislead."""
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
-
-
-def _die_with_parent() -> Callable[[], Any] | None:
-    """To be called in the child before it becomes the server: ask Linux for a fast shutdown when
-    the thread that started it is gone. The library is loaded before the fork."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _tail(log: Path) -> str:
