@@ -13,7 +13,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,6 +22,7 @@ from litestar import MediaType, Request, Response, WebSocket, get, post, websock
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.exceptions import WebSocketDisconnect
+from litestar.params import Body, Parameter
 from litestar.response import Stream
 from markupsafe import Markup
 
@@ -50,6 +51,10 @@ POLICY = (
 )
 
 
+Lang = Annotated[str, Parameter(query="lang", max_length=16)]
+Session = Annotated[str, Parameter(query="session", max_length=64)]
+
+
 class Typed(msgspec.Struct, forbid_unknown_fields=True):
     """What was typed; `session` goes on where that conversation was left."""
 
@@ -59,8 +64,14 @@ class Typed(msgspec.Struct, forbid_unknown_fields=True):
     language: str = ""
 
 
+def told(_request: Request[Any, Any, State], error: BeiraError) -> Response[dict[str, str]]:
+    """An error as its code, what happened and what to do next."""
+    body = {"code": error.code, "message": error.message, "hint": error.hint}
+    return Response(body, status_code=error.status)
+
+
 @get("/balcao", media_type=MediaType.HTML)
-async def counter(request: Request[Any, Any, State], lang: str = "") -> Response[str]:
+async def counter(request: Request[Any, Any, State], lang: Lang = "") -> Response[str]:
     """The page itself."""
     language = _language(lang, request.headers.get("accept-language", ""))
     text = _text(language)
@@ -89,7 +100,9 @@ async def counter(request: Request[Any, Any, State], lang: str = "") -> Response
 
 
 @get("/balcao/static/{name:str}", sync_to_thread=False)
-def static(request: Request[Any, Any, State], name: str) -> Response[bytes]:
+def static(
+    request: Request[Any, Any, State], name: Annotated[str, Parameter(max_length=64)]
+) -> Response[bytes]:
     """The page's own scripts and styles."""
     found = _files().get(name)
     if found is None:
@@ -101,7 +114,7 @@ def static(request: Request[Any, Any, State], name: str) -> Response[bytes]:
     return Response(content, media_type=kind, headers=headers)
 
 
-@get("/balcao/sync")
+@get("/balcao/sync", exception_handlers={BeiraError: told})
 async def sync(request: Request[Any, Any, State]) -> Stream:
     """Live: what waits in each lane, and the link."""
     state = request.app.state
@@ -112,7 +125,7 @@ async def sync(request: Request[Any, Any, State]) -> Stream:
 
 
 @websocket("/balcao/ws")
-async def talk(socket: WebSocket[Any, Any, State], lang: str = "") -> None:
+async def talk(socket: WebSocket[Any, Any, State], lang: Lang = "") -> None:
     """Sound and words up, events and sound down; see `engines.visit`."""
     state = socket.app.state
     if not _same_origin(socket) or state.get("balcao_visits", 0) >= VISITS:
@@ -137,8 +150,8 @@ async def talk(socket: WebSocket[Any, Any, State], lang: str = "") -> None:
         await visit.end()
 
 
-@post("/balcao/say", status_code=200)
-async def say(request: Request[Any, Any, State], data: Typed) -> dict[str, Any]:
+@post("/balcao/say", status_code=200, exception_handlers={BeiraError: told})
+async def say(request: Request[Any, Any, State], data: Annotated[Typed, Body()]) -> dict[str, Any]:
     """Answer what is typed, as `beira say` does."""
     _require_same_origin(request)
     if not data.text.strip() or len(data.text) > TEXT_CHARS:
@@ -153,9 +166,14 @@ async def say(request: Request[Any, Any, State], data: Typed) -> dict[str, Any]:
     )
 
 
-@post("/balcao/wav", status_code=200, request_max_body_size=WAV_BYTES)
+@post(
+    "/balcao/wav",
+    status_code=200,
+    request_max_body_size=WAV_BYTES,
+    exception_handlers={BeiraError: told},
+)
 async def wav(
-    request: Request[Any, Any, State], session: str = "", lang: str = ""
+    request: Request[Any, Any, State], session: Session = "", lang: Lang = ""
 ) -> dict[str, Any]:
     """Hear a WAV file (the request's body) and answer."""
     _require_same_origin(request)

@@ -108,15 +108,17 @@ class Visit:
         self._sound = BrowserIn(message.rate)
         frames, talk = self._sound.frames(), self._conversation()
         if self._enrolment is not None:
-            self._do(self._enrolment.hear(talk, frames, lambda: self._tapped, self._tell))
+            enrolment = self._enrolment
+            self._do(lambda: enrolment.hear(talk, frames, lambda: self._tapped, self._tell))
         else:
-            self._do(talk.listen(frames, tapped=lambda: self._tapped))
+            self._do(lambda: talk.listen(frames, tapped=lambda: self._tapped))
 
     async def _type(self, text: str) -> None:
         if not text.strip() or len(text) > TEXT_CHARS:
             raise Invalid(f"A sentence has 1 to {TEXT_CHARS} characters.", code="text.length")
         await self._interrupt()
-        self._do(self._conversation().typed(text.strip()))
+        talk = self._conversation()
+        self._do(lambda: talk.typed(text.strip()))
 
     async def _enrol(self, action: str) -> None:
         await self._interrupt()
@@ -139,12 +141,12 @@ class Visit:
             self._made_for = self._voice.engines
         return self._talk
 
-    def _do(self, work: Coroutine[Any, Any, Any]) -> None:
+    def _do(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         self._doing = asyncio.create_task(self._done(work))
 
-    async def _done(self, work: Coroutine[Any, Any, Any]) -> None:
+    async def _done(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         try:
-            await work
+            await work()
         except BeiraError as error:
             await self._complain(error)
         if self._enrolment is not None and self._enrolment.over:
