@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -26,6 +26,9 @@ from beira.store.port import News
 log = structlog.get_logger(__name__)
 SEEN = 10_000
 """How many records a feed remembers to have told of, to tell an update from an insert."""
+READ_AT_ONCE = 8
+ALL = ""
+"""As a collection's name: every collection."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Feed:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._listeners: dict[object, Listener] = {}
-        self._filters: Counter[tuple[str, Filter]] = Counter()
+        self._wanted: Counter[tuple[str, Filter | None]] = Counter()
         self._news: asyncio.Queue[News] = asyncio.Queue(limits.SUBSCRIBER_QUEUE)
         self._lost = False
         self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
@@ -58,19 +61,22 @@ class Feed:
     def __len__(self) -> int:
         return len(self._listeners)
 
-    def listen(self, listener: Listener, filters: list[tuple[str, Filter]]) -> Callable[[], None]:
-        """Pass changes to `listener`, with what of `filters` they match; the result ends it."""
+    def listen(
+        self, listener: Listener, wanted: Sequence[tuple[str, Filter | None]]
+    ) -> Callable[[], None]:
+        """Pass changes of the collections `wanted` to `listener`, with which of their filters they
+        match; the result ends it."""
         if self._task is None:
             self._end = self._host.store.subscribe(self._heard)
             self._task = asyncio.get_running_loop().create_task(self._follow())
         key = object()
         self._listeners[key] = listener
-        self._filters.update(filters)
+        self._wanted.update(wanted)
 
         def end() -> None:
             if self._listeners.pop(key, None) is not None:
-                self._filters.subtract(filters)
-                self._filters += Counter()
+                self._wanted.subtract(wanted)
+                self._wanted += Counter()
                 if not self._listeners:
                     self._stop()
 
@@ -118,8 +124,7 @@ class Feed:
                 self._tell(None)
 
     async def _changes(self, news: News) -> list[Change]:
-        rows = [await self._host.store.get(name, id) for name, id, _ in news.rows]
-        present = [row for row in rows if row is not None]
+        present = await self._rows(news)
         matched = await self._matched(present)
         registry = self._host.store.registry
         return [
@@ -132,11 +137,23 @@ class Feed:
             for row in present
         ]
 
+    async def _rows(self, news: News) -> list[Row]:
+        """The records as they are now, of the collections that somebody listens to."""
+        names = {name for name, _ in self._wanted}
+        keys = [(name, id) for name, id, _ in news.rows if name in names or ALL in names]
+        rows: list[Row | None] = []
+        for start in range(0, len(keys), READ_AT_ONCE):
+            part = keys[start : start + READ_AT_ONCE]
+            rows += await asyncio.gather(*(self._host.store.get(name, id) for name, id in part))
+        return [row for row in rows if row is not None]
+
     async def _matched(self, rows: list[Row]) -> dict[tuple[str, str], list[Filter]]:
         """Which filters in use each record fulfils: asked of the store, so that they mean the same
         as in a query."""
         matched: dict[tuple[str, str], list[Filter]] = {}
-        for name, term in list(self._filters):
+        for name, term in list(self._wanted):
+            if term is None:
+                continue
             ids = [row.id for row in rows if row.collection == name and not row.deleted]
             for start in range(0, len(ids), limits.QUERY_ROWS):
                 part = Compare("id", Op.IN, tuple(ids[start : start + limits.QUERY_ROWS]))

@@ -162,19 +162,25 @@ class Connection:
         """Ask again who a channel's token speaks for; end the channel if for nobody, or another."""
         try:
             caller = await self._realtime.door.caller_of(token)
-            if channel.caller and caller.principal.id != channel.caller.principal.id:
+            known = channel.caller and channel.caller.principal
+            if known and caller.principal.id != known.id:
                 raise Unauthenticated("The token is somebody else's.")
             channel.token, channel.caller = token, caller
+            if known and caller.principal != known:
+                await self._end(channel, "phx_error", "Your rights have changed: join again.")
         except Unavailable:
             return
         except BeiraError as error:
-            if self._channels.get(channel.topic) is channel:
-                self._drop(channel)
-                reason = f"{error.message} {error.hint}".strip()
-                await self._outbox.put(_system(channel.topic, "error", reason))
-                await self._outbox.put(
-                    Message(channel.topic, "phx_close", {"reason": reason}, channel.join_ref)
-                )
+            await self._end(channel, "phx_close", f"{error.message} {error.hint}".strip())
+
+    async def _end(self, channel: Channel, event: str, reason: str) -> None:
+        """End a channel and say why; after `phx_error` clients join again by themselves."""
+        if self._channels.get(channel.topic) is channel:
+            self._drop(channel)
+            await self._outbox.put(_system(channel.topic, "error", reason))
+            await self._outbox.put(
+                Message(channel.topic, event, {"reason": reason}, channel.join_ref)
+            )
 
     async def _handle(self, message: Message) -> None:
         channel = self._channels.get(message.topic)
@@ -242,9 +248,9 @@ class Connection:
         if before is not None:
             self._drop(before)
         if channel.wishes:
-            filters = [(w.collection, w.where) for w in channel.wishes if w.collection and w.where]
+            wanted = [(wish.collection, wish.where) for wish in channel.wishes]
             feed = self._realtime.feeds.of(channel.caller.host)
-            channel.end_feed = feed.listen(channel.changed, filters)
+            channel.end_feed = feed.listen(channel.changed, wanted)
         self._channels[message.topic] = channel
         self._realtime.rooms.enter(channel)
         return {"postgres_changes": [describe(wish) for wish in channel.wishes]}

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.api.conftest import Client
-from tests.unit.api.shop import memory_host
+from tests.unit.api.shop import PEOPLE, memory_host
 
 from beira.api import changes, realtime
 from beira.api.changes import Change, Feed
@@ -96,7 +96,7 @@ async def test_a_flood_of_news_is_told_once(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(limits, "SUBSCRIBER_QUEUE", 4)
     host = memory_host()
     feed, heard = Feed(host), asyncio.Queue[Change | None]()
-    feed.listen(heard.put_nowait, [])
+    feed.listen(heard.put_nowait, [("products", None)])
     declared = host.store.registry["products"]
     for n in range(20):
         fields = declared.check({"name": "x"}, whole=True)
@@ -113,10 +113,31 @@ async def test_a_store_that_is_away_is_told(monkeypatch: pytest.MonkeyPatch) -> 
         raise Unavailable("The database is away.")
 
     feed, heard = Feed(host), asyncio.Queue[Change | None]()
-    feed.listen(heard.put_nowait, [])
+    feed.listen(heard.put_nowait, [("products", None)])
     monkeypatch.setattr(host.store, "get", away)
     feed._heard(News(tenant="t1", rows=(("products", "a", "tenant"),)))
     assert await asyncio.wait_for(heard.get(), WAIT_S) is None
+    await feed.close()
+
+
+async def test_a_feed_reads_only_what_somebody_listens_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = memory_host()
+    feed, heard, read = Feed(host), asyncio.Queue[Change | None](), list[str]()
+    feed.listen(heard.put_nowait, [("products", None)])
+    get = host.store.get
+
+    async def noted(collection: str, id: str) -> Any:
+        read.append(collection)
+        return await get(collection, id)
+
+    monkeypatch.setattr(host.store, "get", noted)
+    for name, fields in (("notes", {"text": "x"}), ("products", {"name": "x"})):
+        declared = host.store.registry[name]
+        checked = declared.check(fields, whole=True)
+        await host.write([host.stamped(declared, "a", "tenant", checked)])
+    change = await asyncio.wait_for(heard.get(), WAIT_S)
+    assert change is not None and change.collection.name == "products"
+    assert read == ["products"]
     await feed.close()
 
 
@@ -153,6 +174,22 @@ async def test_a_token_is_renewed_but_not_by_another_person(ask: Client) -> None
         assert (await client.hear())["payload"]["status"] == "ok"
         await client.say("access_token", {"access_token": "member"})
         assert "somebody else" in (await client.until("phx_close"))["payload"]["reason"]
+
+
+async def test_rights_that_changed_need_a_new_join(
+    ask: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with line(ask) as client:
+        await client.join("member", postgres_changes=wish(table="sales", filter="seller=eq.Ana"))
+        demoted = msgspec.structs.replace(PEOPLE["member"], role="guest")
+        monkeypatch.setitem(PEOPLE, "member", demoted)
+        ask.tickets.revoke("nobody")
+        ended = await client.until("phx_error")
+        assert "rights have changed" in ended["payload"]["reason"]
+        again = await client.join(
+            "member", postgres_changes=wish(table="sales", filter="seller=eq.A")
+        )
+        assert again["status"] == "error" and "no column" in again["response"]["reason"]
 
 
 @pytest.mark.parametrize(
