@@ -50,4 +50,7 @@ app = App(
     settings=VoiceSettings,
     edge="beira.apps.voice.edge:edge",
     pages="beira.apps.voice.pages:pages",
+    portal_pages="beira.apps.voice.portal_pages:PAGES",
+    demo="beira.apps.voice.demo:records",
+    doctor="beira.apps.voice.doctor:diagnose",
 )  # fmt: skip

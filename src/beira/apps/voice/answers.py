@@ -17,6 +17,8 @@ import msgspec
 from beira.apps.voice.language import Quantity, Tongue, tongue
 from beira.apps.voice.understand import Named
 
+_LOOSE = re.compile(r" ([.,:;?!])")
+_DIGIT = re.compile(r"\d")
 _PLACE = re.compile(r"\{(\w+)(?::(\w+))?\}")
 _MEN = ("o", "os", "or", "el", "on", "ão", "aldo", "ique", "uel", "ael", "ás", "us", "ey")
 _WOMEN = ("a", "ane", "ine", "one", "ele", "elle", "ice", "iz", "ete")
@@ -42,7 +44,8 @@ class Wording:
     def answer(self, key: str, values: Mapping[str, Any], now: datetime) -> Answer:
         """The wording of `key` or, without one, of what stands before its last dot."""
         template = self._template(key)
-        said, shown = [], []
+        said: list[str] = []
+        shown: list[str] = []
         for spoken, out in ((True, said), (False, shown)):
 
             def put(found: re.Match[str], spoken: bool = spoken) -> str:
@@ -89,11 +92,15 @@ class Wording:
                                  for v in value])  # fmt: skip
         if isinstance(value, datetime):
             return self._time(value.astimezone(self._zone), style, now, spoken)
-        if style == "of":
-            return self._of(str(self._plain(value, spoken)))
         if style == "each":
             return self._each(str(value), spoken)
-        return str(self._plain(value, spoken))
+        if style.startswith("many_") and isinstance(value, int):
+            return self._many(value, style.removeprefix("many_"), spoken)
+        plain = str(self._plain(value, spoken))
+        if style == "amount":
+            counted = not isinstance(value, Quantity) or not value.unit
+            return plain if counted else f"{plain} {'of' if self._english else 'de'}"
+        return self._of(plain) if style == "of" else plain
 
     def _plain(self, value: Any, spoken: bool) -> Any:
         way = self._tongue
@@ -112,13 +119,23 @@ class Wording:
             return way.say_number(value) if spoken else value
         if isinstance(value, Named):
             return value.said
-        return self._templates.get(f"word.{value}", value)
+        word = self._templates.get(f"word.{value}", value)
+        return self._tongue.spell(word).strip() if spoken and _DIGIT.search(str(word)) else word
+
+    def _many(self, count: int, noun: str, spoken: bool) -> str:
+        """A count of things: "uma venda", "12 pontos"."""
+        plural = noun if count == 1 else noun + "s"
+        said = self._tongue.say_number(count, feminine=noun.endswith("a")) if spoken else count
+        return f"{said} {plural}"
 
     def _time(self, local: datetime, style: str, now: datetime, spoken: bool) -> str:
         minute = local.hour * 60 + local.minute
         clock = self._tongue.say_time(minute) if spoken else f"{local:%H:%M}"
         days = (now.astimezone(self._zone).date() - local.date()).days
         when = "" if days < 1 else self._day(days, local)
+        if style == "is":
+            one = local.hour in (0, 1, 12)
+            return clock if self._english else f"{'é' if one else 'são'} {clock}"
         if style != "at":
             return clock + when
         if self._english:
@@ -165,5 +182,5 @@ def _preposition(hour: int) -> str:
 
 
 def _tidy(text: str) -> str:
-    text = " ".join(text.split())
+    text = _LOOSE.sub(r"\1", " ".join(text.split()))
     return text[:1].upper() + text[1:]

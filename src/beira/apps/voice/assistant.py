@@ -15,7 +15,17 @@ from typing import Annotated, Any, Protocol
 import msgspec
 
 from beira.apps.voice.answers import Answer
-from beira.apps.voice.dialogue import Act, Ask, Expects, Run, Say, Talk, World, carried_out
+from beira.apps.voice.dialogue import (
+    REPEAT,
+    Act,
+    Ask,
+    Expects,
+    Run,
+    Say,
+    Talk,
+    World,
+    carried_out,
+)
 from beira.apps.voice.dialogue import heard as decide
 from beira.apps.voice.knowledge import Knowledge, knowledge_at, knowledge_of
 from beira.apps.voice.language import Quantity
@@ -94,6 +104,7 @@ class Assistant:
         self._knowledge = knowledge_of(host, language)
         self._turn = asyncio.Lock()
         self.talk = Talk()
+        self._last: Answer | None = None
 
     async def hear(self, heard: Heard) -> Turn:
         """Act on what was said, and answer. Durable before it returns.
@@ -113,7 +124,7 @@ class Assistant:
             turn, talk = await (
                 self._run(note, act, talk) if isinstance(act, Run) else self._tell(note, act, talk)
             )
-            self.talk = talk
+            self.talk, self._last = talk, Answer(turn.say, turn.show)
             return turn
 
     async def timed(
@@ -144,7 +155,7 @@ class Assistant:
         return turn, _remembered(talk, act, result, note.began_s)
 
     async def _tell(self, note: _Note, act: Ask | Say, talk: Talk) -> tuple[Turn, Talk]:
-        told = note.told(act)
+        told = note.told(act, self._last)
         async with self._host.writing() as ctx:
             ctx.put(note.interaction(told))
         return note.turn(told), talk
@@ -162,8 +173,10 @@ class _Note:
         self.began_s, self._clock = began_s, clock
         self.intent = act.intent or (meaning.intent if meaning else "")
 
-    def told(self, act: Ask | Say) -> _Answered:
+    def told(self, act: Ask | Say, last: Answer | None = None) -> _Answered:
         values = _values(act.values, self.known)
+        if act.key == REPEAT and last is not None:
+            return _Answered(last, "done")
         answer = self.known.wording.answer(act.key, values, self.now)
         if isinstance(act, Ask):
             return _Answered(answer, "asked", act.expects)
@@ -209,8 +222,14 @@ def _decided(
     if heard.intent:
         meanings.sort(key=lambda m: m.intent != heard.intent)
     directory = known.understanding.directory
-    world = World(now_s=now_s, local=local, people=directory.people.shown,
-                  products=directory.products.shown, hours=known.settings.hours, bars=known.bars)  # fmt: skip
+    world = World(
+        now_s=now_s,
+        local=local,
+        people=directory.people.shown,
+        products=directory.products.shown,
+        hours=known.settings.hours,
+        bars=known.bars,
+    )
     talk, act = decide(talk, meanings, heard.confidence, world)
     return talk, act, meanings[0] if meanings else None
 

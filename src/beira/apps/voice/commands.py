@@ -6,7 +6,7 @@ are given by id or by a name that only one has; quantities in thousandths, money
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 import msgspec
@@ -105,7 +105,7 @@ def _moment(ctx: Context, at: datetime | None) -> datetime:
     now = ctx.now()
     if at is not None and at.tzinfo is None:
         at = at.replace(tzinfo=ctx.zone)
-    moment = (at or now).replace(microsecond=0)
+    moment = (at or now).astimezone(UTC).replace(microsecond=0)
     if moment > now + AHEAD:
         raise Invalid(
             "That time is yet to come.", code="punch.future", hint="Say a time that has been."
@@ -162,7 +162,7 @@ def _corrected_moment(ctx: Context, at: datetime) -> datetime:
         raise Invalid(
             "That time is yet to come.", code="punch.future", hint="Give a time that has been."
         )
-    return at
+    return at.astimezone(UTC)
 
 
 async def _punch(ctx: Context, id: str, employee: str) -> tuple[Punch, str]:
@@ -250,8 +250,12 @@ async def register_product(
     _cents(price_cents)
     same = await ctx.find(Product, where(name__ilike=_literally(name)), limit=5)
     if any(fold(p.name) == fold(name) and p.active for p in same):
-        raise Conflict(f"There is already a product {name!r}.", code="product.twice",
-                       hint="Change its price or place in the portal.", details={"name": name})  # fmt: skip
+        raise Conflict(
+            f"There is already a product {name!r}.",
+            code="product.twice",
+            hint="Change its price or place in the portal.",
+            details={"name": name},
+        )
     made = ctx.put(Product(name=_titled(name), also_said=list(also_said), price_cents=price_cents,
                            unit=unit, place=place, barcode=barcode))  # fmt: skip
     told = "register_product" if price_cents is not None else "register_product.no_price"

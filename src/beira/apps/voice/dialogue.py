@@ -24,6 +24,8 @@ MOST_CHOICES = 4
 CORRECTABLE_S = 120.0
 CONFIRM = "confirm"
 ANSWER = "answer"
+REPEAT = "repeat"
+"""What was answered last is known to whoever puts it into words: say it again."""
 
 
 class Bars(msgspec.Struct, frozen=True):
@@ -78,7 +80,6 @@ class Talk(msgspec.Struct, frozen=True):
 
     pending: Pending | None = None
     recent: Recent | None = None
-    last: Act | None = None
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -140,8 +141,9 @@ SPECS: dict[str, Spec] = {
     "help": Spec("none"),
     "time": Spec("none"),
 }
-_TURNS = frozenset({"yes", "no", "cancel", "repeat", "correction", ANSWER})
+_TURNS = frozenset({"yes", "no", "cancel", REPEAT, "correction", ANSWER})
 _NAMES = ("employee", "product", "product_2")
+_PUNCHING = ("register_punch", "correct_punch")
 
 
 def heard(
@@ -165,7 +167,7 @@ def heard(
         talk, act = _in_question(talk, pending, known, sure, world)
     else:
         talk, act = _afresh(talk, known, sure, world, expired)
-    return (talk if act.intent == "repeat" else replace(talk, last=act)), act
+    return talk, act
 
 
 def _unmeasured(bars: Bars) -> float:
@@ -192,8 +194,6 @@ def _in_question(
         if sure < max(world.bars.words, world.bars.heard):
             return talk, pending.question
         return clear, Run(pending.intent, pending.slots, pending.confidence, confirmed=True)
-    if first.intent == "repeat":
-        return talk, replace(pending.question, intent="repeat")
     if first.intent in _TURNS:
         return talk, pending.question
     return _afresh(clear, known, sure, world, False)
@@ -205,9 +205,8 @@ def _afresh(
     first = known[0]
     if first.intent == "correction":
         return _correction(talk, first, sure, world)
-    if first.intent == "repeat":
-        last = talk.last if isinstance(talk.last, Say | Ask) else Say("nothing_to_repeat")
-        return talk, replace(last, intent="repeat")
+    if first.intent == REPEAT:
+        return talk, Say(REPEAT, outcome="done", intent=REPEAT)
     if first.intent in _TURNS:
         if expired:
             return talk, Say("expired", outcome="expired")
@@ -299,9 +298,8 @@ def _filled(pending: Pending, known: Sequence[Meaning], world: World) -> dict[st
     for meaning in known:
         if meaning.intent == "yes" and len(pending.choices) == 1:
             return {**pending.slots, pending.wants: _chosen(pending, 0)}
-        if meaning.intent == "correction" and "time" in meaning.slots:
-            if "time" in pending.slots or pending.intent in ("register_punch", "correct_punch"):
-                return {**pending.slots, "time": meaning.slots["time"]}
+        if meaning.intent == "correction" and pending.intent in _PUNCHING:
+            return {**pending.slots, "time": meaning.slots["time"]}
         if meaning.intent == ANSWER:
             value = _answer(pending, meaning.slots, world)
             if value is not None:

@@ -1,6 +1,7 @@
 """What Aurora knows at a site: its people, products and settings, followed as the store changes.
 
-One per host and language, shared by all who talk there. News only marks it stale; the next turn reads anew.
+One per host and language, shared by all who talk there. News only marks it stale; the next turn
+reads anew.
 """
 
 from __future__ import annotations

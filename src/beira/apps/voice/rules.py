@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -72,11 +72,11 @@ def effective(punches: Iterable[Punch], corrections: Iterable[PunchCorrection]) 
         latest[c.punch] = c
     held = []
     for p in punches:
-        c = latest.get(p.id)
-        if c is None:
+        fixed = latest.get(p.id)
+        if fixed is None:
             held.append(Worked(p.id, p.person, p.employee, p.kind, p.at, False))
-        elif not c.void:
-            held.append(Worked(p.id, p.person, p.employee, c.kind, c.at, True))
+        elif not fixed.void:
+            held.append(Worked(p.id, p.person, p.employee, fixed.kind, fixed.at, True))
     return sorted(held, key=lambda w: (w.at, w.punch))
 
 

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (a setting and what it means stand on one line)
 """What an owner can choose about Aurora, for the tenant, a site or a single node."""
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 from hassil import Intents, recognize_all
-from hassil.intents import SlotList, TextChunk, TextSlotList, TextSlotValue, WildcardSlotList
+from hassil.expression import TextChunk
+from hassil.intents import SlotList, TextSlotList, TextSlotValue, WildcardSlotList
 from hassil.recognize import RecognizeResult
 
 from beira.apps.voice.language import Tongue, fold, tongue
@@ -26,14 +27,17 @@ from beira.apps.voice.sentences import Sentences, load
 
 MOST_CHARS = 400
 MOST_MATCHES = 64
+MOST_NAME_CHARS = 60
+MOST_NAME_WORDS = 6
+MOST_ANSWER_WORDS = 3
 _REFERENCE = re.compile(r"\{(\w+)(?::(\w+))?\}")
 _POLITE = {"pt": ("por favor", "por gentileza"), "en": ("please",)}
 _CALLS = "ei|oi|ola|ok|hey|hi|okay|o"
 
 
 class Named(msgspec.Struct, frozen=True):
-    """Somebody or something named: all it can be. With no `ids` it is not known, and `closest` are
-    offered."""
+    """Somebody or something named, `said` as it was written: all it can be. With no `ids` it is not
+    known, and `closest` are offered."""
 
     said: str
     ids: tuple[str, ...] = ()
@@ -118,7 +122,7 @@ class Understanding:
         if found:
             return found
         anything: dict[str, SlotList] = {n: WildcardSlotList(name=n) for n in self._named}
-        return self._match(said, text, anything)
+        return [m for m in self._match(said, text, anything) if _plausible(m)]
 
     def _bare(self, said: str) -> str:
         """Without the wake word before and the courtesies around."""
@@ -156,7 +160,9 @@ class Understanding:
         if list_name in ("employee", "product"):
             names = self.directory.people if list_name == "employee" else self.directory.products
             ids = names.find(said)
-            return Named(said, ids, () if ids else names.closest(said))
+            written = self._as_written(said, original)
+            shown = written.title() if list_name == "employee" else written
+            return Named(shown, ids, () if ids else names.closest(said))
         parsers: dict[str, Callable[[str], Any]] = {
             "time": self.tongue.parse_time, "period": self.tongue.period,
             "money": self.tongue.parse_money, "quantity": self.tongue.parse_quantity,
@@ -180,6 +186,15 @@ class Understanding:
         loose = sum(len(e.text) for e in result.entities_list if e.is_wildcard)
         unknown = sum(isinstance(v, Named) and not v.ids for v in meaning.slots.values())
         return loose, unknown, self._order.get(meaning.intent, len(self._order))
+
+
+def _plausible(meaning: Meaning) -> bool:
+    """Whether an unknown name can be one: a bare answer of many words is something else."""
+    most = MOST_ANSWER_WORDS if meaning.intent == "answer" else MOST_NAME_WORDS
+    named = (v for v in meaning.slots.values() if isinstance(v, Named))
+    return all(
+        v.ids or (len(v.said.split()) <= most and len(v.said) <= MOST_NAME_CHARS) for v in named
+    )
 
 
 @lru_cache(maxsize=8)

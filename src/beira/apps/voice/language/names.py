@@ -10,13 +10,21 @@ from collections.abc import Iterable, Sequence
 
 from beira.apps.voice.language.values import Tongue, fold
 
-_LINKS = frozenset("de da do das dos e em com sem para ao of the with and".split())
+_LINKS = frozenset(
+    ("de", "da", "do", "das", "dos", "e", "em", "com", "sem", "para", "ao", "of", "the", "with")
+)
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _SOUNDS = (
     ("ph", "f"), ("lh", "l"), ("nh", "n"), ("ch", "x"), ("sh", "x"), ("qu", "k"), ("gu", "g"),
     ("ge", "je"), ("gi", "ji"), ("ce", "se"), ("ci", "si"), ("c", "k"), ("q", "k"), ("y", "i"),
     ("w", "v"), ("z", "s"), ("h", ""), ("ss", "s"),
 )  # fmt: skip
+_SIZES = frozenset(
+    f"{word}{many}"
+    for word in ("quilo", "grama", "litro", "mililitro", "unidade", "kilo", "gram", "litre")
+    for many in ("", "s")
+)
+"""A name is not cut between a number and what it counts."""
 FAR = 0.45
 SHORTEST_FORM = 3
 
@@ -107,7 +115,8 @@ def phonetic(text: str) -> str:
 def _beginnings(words: list[str]) -> Iterable[str]:
     for count in range(1, len(words)):
         begun = " ".join(words[:count])
-        if words[count - 1] not in _LINKS and len(begun) >= SHORTEST_FORM:
+        ended = words[count - 1] not in _LINKS and words[count] not in _SIZES
+        if ended and len(begun) >= SHORTEST_FORM:
             yield begun
 
 

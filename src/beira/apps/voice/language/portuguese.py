@@ -42,7 +42,7 @@ _PERIODS = {
     "noite": (*range(18 * 60, DAY_MIN), *range(0, 5 * 60)),
     "madrugada": range(0, 7 * 60),
 }
-_PERIOD = re.compile(r"(?:d[ae] |n[ao] )?(manha|tarde|noite|madrugada)\Z")
+_PERIOD = re.compile(r"(?:d[ae]|na) (manha|tarde|noite|madrugada)")
 _NOW = {"agora", "agora mesmo", "neste momento"}
 _TO = re.compile(r"(?P<min>.+) (?:para|pra|pras) (?:(?:as|a|o) )?(?P<hour>.+)\Z")
 
@@ -91,7 +91,7 @@ class Portuguese:
         if len(words) > 1 and words[0] in ("as", "a", "ao"):
             words = words[1:]
         period = None
-        if len(words) > 2 and (named := _PERIOD.search(" ".join(words[-2:]))):
+        if len(words) > 2 and (named := _PERIOD.fullmatch(" ".join(words[-2:]))):
             period = _PERIODS[named[1]]
             words = words[:-2]
         minutes = self._clock(" ".join(words))
@@ -167,7 +167,7 @@ class Portuguese:
         )
 
     def period(self, text: str) -> frozenset[int] | None:
-        named = _PERIOD.fullmatch(text)
+        named = _PERIOD.fullmatch(text if " " in text else f"da {text}")
         return frozenset(_PERIODS[named[1]]) if named else None
 
     def parse_money(self, text: str) -> int | None:
@@ -374,14 +374,15 @@ def _spelled_number(found: re.Match[str]) -> str:
 
 
 _UNIT_WORDS = r"kg|quilos?|gramas?|gr|g|litros?|lt|l|mililitros?|ml|unidades?|und|un|caixas?|cx|pct"
+_DIGITS = r"\d{1,3}(?:\.\d{3})+|\d+"
 _TYPED = (
     (re.compile(r"(?<![\d,.])(?P<h>\d{1,2})(?::|h)(?P<m>\d{2})?(?: ?(?:hs?|horas?|min)\b)?"
                 r"(?P<part>(?= d[ae] (?:manh|tard|noit|madr)))?(?![\d\w])"), _spelled_time),
     (re.compile(r"r\$ ?(?P<r>\d{1,3}(?:\.\d{3})+|\d+)(?:,(?P<c>\d{2}))?(?!\d)"), _spelled_money),
     (re.compile(rf"(?<![\d,.])(?P<whole>\d+),(?P<part>\d{{1,3}}) ?(?P<unit>{_UNIT_WORDS})\b"),
      _spelled_decimal),
-    (re.compile(r"(?<![\d,.])(?P<r>\d{1,3}(?:\.\d{3})+|\d+)[,.](?P<c>\d{2})(?![\d,.])(?: (?:reais|real)\b)?"),
+    (re.compile(rf"(?<![\d,.])(?P<r>{_DIGITS})[,.](?P<c>\d{{2}})(?![\d,.])(?: (?:reais|real)\b)?"),
      _spelled_money),
-    (re.compile(rf"(?<![\d,.])(?P<n>\d{{1,3}}(?:\.\d{{3}})+|\d+)(?: ?(?P<unit>{_UNIT_WORDS})\b)?(?![\d])"),
+    (re.compile(rf"(?<![\d,.])(?P<n>{_DIGITS})(?: ?(?P<unit>{_UNIT_WORDS})\b)?(?![\d])"),
      _spelled_number),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The sentences people can say, from YAML files a shop owner can extend, and the recogniser's view of them.
+"""The sentences people can say, from YAML files a shop owner can extend, and the recogniser's view.
 
 The files are hassil's format with one more key, `answers`. What the app brings is `<language>.yaml`
 here; a tenant's own file adds to it.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from beira.sdk import Misconfigured
 
