@@ -66,6 +66,9 @@ class Asked:
 
 def asked(request: Request[Any, Any, Any]) -> Asked:
     """Read a request. Raises Invalid, TooLarge, NotCovered, NotAcceptable."""
+    for header in ("accept-profile", "content-profile"):
+        if request.headers.get(header, "public") != "public":
+            raise NotCovered("There is one schema here: public.", hint=f"Leave out {header}.")
     reserved, rest = _parameters(request)
     conflict = reserved.get("on_conflict", "id").strip('"')
     if conflict != "id":

@@ -28,6 +28,16 @@ from beira.kernel.errors import Misconfigured
 _PREFIXES = ("/rest/", "/auth/", "/realtime/")
 _EXPOSED = ["Content-Range", "Location", "Preference-Applied", "Retry-After", "X-Request-Id"]
 _EXPOSED += ["Beira-Receipt", "Beira-Took-Ms"]
+_ALLOWED = [
+    "Accept",
+    "Accept-Profile",
+    "Apikey",
+    "Authorization",
+    "Content-Profile",
+    "Content-Type",
+]
+_ALLOWED += ["Prefer", "Range", "Range-Unit", "X-Client-Info", "X-Supabase-Api-Version"]
+_ALLOWED += ["Beira-Node", "Idempotency-Key", "Traceparent", "X-Request-Id"]
 AnyRequest = Request[Any, Any, Any]
 
 
@@ -71,7 +81,7 @@ class Api(InitPlugin):
             app_config.cors_config = CORSConfig(
                 allow_origins=list(self._settings.origins),
                 allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE", "PUT"],
-                allow_headers=["*"],
+                allow_headers=_ALLOWED,
                 expose_headers=_EXPOSED,
             )
         return app_config

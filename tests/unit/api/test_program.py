@@ -76,6 +76,16 @@ async def test_origins_are_refused_unless_named() -> None:
             async with session.get(f"{url}/rest/v1/products", headers=headers) as answer:
                 assert (answer.headers.get("Access-Control-Allow-Origin") == origin) is allowed
                 assert "Access-Control-Allow-Credentials" not in answer.headers
+        asked = "authorization,apikey,prefer,x-client-info,content-type,idempotency-key"
+        headers = {
+            "Origin": "https://shop.example",
+            "Access-Control-Request-Method": "PATCH",
+            "Access-Control-Request-Headers": asked,
+        }
+        async with session.options(f"{url}/rest/v1/products", headers=headers) as answer:
+            assert answer.status == 204
+            allowed = answer.headers["Access-Control-Allow-Headers"].lower()
+            assert set(asked.split(",")) <= set(allowed.replace(" ", "").split(","))
 
 
 async def test_pages_beside_the_api_keep_their_own_errors() -> None:

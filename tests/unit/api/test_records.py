@@ -72,6 +72,12 @@ async def test_forms_of_answers(ask: Client) -> None:
     assert cast.json == [{"price": "2.0", "n": 2}]
 
 
+async def test_there_is_one_schema(ask: Client) -> None:
+    assert (await ask("GET", "/rest/v1/products", Accept_Profile="public")).status == 200
+    other = await ask("GET", "/rest/v1/products", Accept_Profile="private")
+    assert other.json["code"] == "dialect.unsupported"
+
+
 async def test_hours_and_groups(ask: Client) -> None:
     for minute in (5, 50):
         sale = {"product": "p", "amount": 2, "at": f"2026-01-31T14:{minute:02}:00-03:00"}
