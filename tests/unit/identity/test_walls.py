@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from tests.unit.identity.conftest import World
+from tests.contract.postgres_fixture import fresh_database
+from tests.unit.identity.conftest import PASSWORD, Clock, World
 
-from beira.identity import schema
+from beira.identity import Identity, ServerKey, schema
 from beira.identity.tenants import service
+from beira.kernel.errors import Conflict
+from beira.store.postgres import PostgresCloud
 
 S = schema.SCHEMA
 
@@ -191,3 +196,26 @@ async def test_migrating_again_changes_nothing(world: World) -> None:
     for _ in range(2):
         await world.cloud.migrate(schema.statements("beira_app"), schema_name=S)
     assert await world.one.tenants.sites(service(tenant)) == ()
+
+
+async def test_a_database_with_one_plain_account_works_too(
+    postgres_server, postgres_registry
+) -> None:
+    """As some hosts give: an account that owns its database and may make no role."""
+    dsn, owner_dsn = await fresh_database(postgres_server)
+    owner = await asyncpg.connect(owner_dsn)
+    name = await owner.fetchval("SELECT current_database()")
+    await owner.execute("CREATE ROLE solo LOGIN NOSUPERUSER NOCREATEROLE PASSWORD 'solo'")
+    await owner.execute(f"ALTER DATABASE {name} OWNER TO solo")
+    await owner.close()
+    solo = re.sub(r"//[^@]+@", "//solo:solo@", dsn)
+    for _ in range(2):  # and again, over what is there
+        cloud = await PostgresCloud.open(solo, postgres_registry)
+        identity = Identity(cloud, ServerKey(b"k" * 32), public_url="https://c", now=Clock())
+        await identity.start()
+        with contextlib.suppress(Conflict):
+            await identity.people.create_first_owner("Loja", "o@example.com", PASSWORD)
+        signed = await identity.people.sign_in("o@example.com", PASSWORD)
+        assert (await identity.principal(signed.access_token)).role == "owner"
+        await identity.close()
+        await cloud.close()
