@@ -9,7 +9,7 @@ away at any moment (law 2): a change leaves the log only by `Trim`, and that fol
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from beira.kernel import limits
@@ -361,23 +361,22 @@ class NodeSession:
         return [Apply(message)]
 
     def _next(self) -> list[Action]:
-        """Read the next batches, the most urgent lane first."""
+        """Read the next batch, of the most urgent lane. Lower lanes wait while a higher one is being
+        read: only then is it known whether it has more."""
         if not self.live or self._held_back:
             return []
-        actions: list[Action] = []
-        backlogs = {
-            lane: Backlog(state.written, state.sent)
-            for lane, state in self.lanes.items()
-            if not state.reading
-        }
+        backlogs: dict[Lane, Backlog] = {}
+        for lane in sorted(Lane, reverse=True):
+            if self.lanes[lane].reading:
+                break
+            backlogs[lane] = Backlog(self.lanes[lane].written, self.lanes[lane].sent)
         in_flight = sum(len(s.flying) + s.reading for s in self.lanes.values())
-        while (choice := plan(backlogs, self.link, in_flight=in_flight)) is not None:
-            state = self.lanes[choice.lane]
-            state.reading = True
-            in_flight += 1
-            actions.append(ReadLane(choice.lane, state.sent, choice.most_bytes))
-            backlogs[choice.lane] = replace(backlogs[choice.lane], sent=state.written)
-        return actions
+        choice = plan(backlogs, self.link, in_flight=in_flight)
+        if choice is None:
+            return []
+        state = self.lanes[choice.lane]
+        state.reading = True
+        return [ReadLane(choice.lane, state.sent, choice.most_bytes)]
 
     def _clock_moved(self, now: Now) -> bool:
         """Whether the clock is no longer what was measured at the start. No feed may be merged then:
