@@ -30,6 +30,7 @@ from beira.apps.voice.engines.enrolment import Enrolment, Gain, learn
 from beira.apps.voice.engines.espeak import Espeak
 from beira.apps.voice.engines.kept import KeptAudio
 from beira.apps.voice.engines.listener import Listener
+from beira.apps.voice.engines.memory import give_back
 from beira.apps.voice.engines.mind import AssistantMind
 from beira.apps.voice.engines.phrases import fixed_prompts
 from beira.apps.voice.engines.ports import AudioOut, Pcm
@@ -220,6 +221,8 @@ class VoiceEdge:
                 self.built_in.worker, self.built_in.recogniser.set_grammar, words.grammar()
             )
             log.info("voice.words_changed", took_ms=round((time.monotonic() - began) * 1000, 1))
+        if words != self.words:
+            await loop.run_in_executor(self.built_in.worker, give_back)
         self.words = words
         if self.engines is None or choice != self.engines.choice:
             await self._choose(choice)

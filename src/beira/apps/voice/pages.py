@@ -22,7 +22,7 @@ from litestar import MediaType, Request, Response, WebSocket, get, post, websock
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.exceptions import WebSocketDisconnect
-from litestar.params import Body, Parameter
+from litestar.params import JSONBody, PathParameter, QueryParameter
 from litestar.response import Stream
 from markupsafe import Markup
 
@@ -51,8 +51,8 @@ POLICY = (
 )
 
 
-Lang = Annotated[str, Parameter(query="lang", max_length=16)]
-Session = Annotated[str, Parameter(query="session", max_length=64)]
+Lang = Annotated[str, QueryParameter(name="lang", max_length=16)]
+Session = Annotated[str, QueryParameter(name="session", max_length=64)]
 
 
 class Typed(msgspec.Struct, forbid_unknown_fields=True):
@@ -101,7 +101,7 @@ async def counter(request: Request[Any, Any, State], lang: Lang = "") -> Respons
 
 @get("/balcao/static/{name:str}", sync_to_thread=False)
 def static(
-    request: Request[Any, Any, State], name: Annotated[str, Parameter(max_length=64)]
+    request: Request[Any, Any, State], name: Annotated[str, PathParameter(max_length=64)]
 ) -> Response[bytes]:
     """The page's own scripts and styles."""
     found = _files().get(name)
@@ -151,7 +151,7 @@ async def talk(socket: WebSocket[Any, Any, State], lang: Lang = "") -> None:
 
 
 @post("/balcao/say", status_code=200, exception_handlers={BeiraError: told})
-async def say(request: Request[Any, Any, State], data: Annotated[Typed, Body()]) -> dict[str, Any]:
+async def say(request: Request[Any, Any, State], data: JSONBody[Typed]) -> dict[str, Any]:
     """Answer what is typed, as `beira say` does."""
     _require_same_origin(request)
     if not data.text.strip() or len(data.text) > TEXT_CHARS:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
+from beira.apps.voice.engines.memory import give_back
 from beira.apps.voice.engines.ports import Pcm, Progress, Recognised
 from beira.apps.voice.recogniser.recogniser import Recogniser, Recognition, Stream
 from beira.sdk import Unavailable
@@ -62,4 +64,5 @@ class BuiltInListening:
         )
 
     async def close(self) -> None:
-        self._worker = self._worker
+        with contextlib.suppress(RuntimeError):  # the node is stopping
+            self._worker.submit(give_back)
