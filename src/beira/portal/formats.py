@@ -83,7 +83,7 @@ def ago_tag(moment: datetime, now: datetime, language: str, zone: tzinfo) -> Mar
     local = moment.astimezone(zone)
     full = f"{day(local.date(), language)} {local:%H:%M:%S}"
     iso = moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return Markup('<time datetime="{}" data-ago title="{}">{}</time>').format(  # noqa: S704
+    return Markup('<time datetime="{}" data-ago title="{}">{}</time>').format(
         iso, full, escape(ago(moment, now, language))
     )
 

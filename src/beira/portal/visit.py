@@ -46,7 +46,7 @@ class Asked:
     route: str
     path: Mapping[str, str]
     query: Mapping[str, str]
-    form: Mapping[str, str]
+    form: Mapping[str, str] = field(repr=False)
     address: str
     base: str = ""
     agent: str = ""
@@ -60,12 +60,12 @@ class Visit:
     desk: Desk
     request: Asked
     look: Look
-    csrf: str
+    csrf: str = field(repr=False)
     who: Principal | None = None
-    token: str = ""
+    token: str = field(default="", repr=False)
     session: str = ""
     expires_at: float = 0.0
-    cookies: dict[str, tuple[str, int]] = field(default_factory=dict)
+    cookies: dict[str, tuple[str, int]] = field(default_factory=dict, repr=False)
     _host: Host | None = None
     _sites: dict[str, str] | None = None
     zones: dict[str, str] = field(default_factory=dict)

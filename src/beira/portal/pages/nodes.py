@@ -15,8 +15,8 @@ from beira.kernel.collection import Lane
 from beira.kernel.command import Call, Command, Runs
 from beira.kernel.errors import BeiraError, Invalid, NotFound, Unavailable
 from beira.kernel.query import Order, where
-from beira.portal.forms import command_inputs, given
 from beira.portal.formats import parsed
+from beira.portal.forms import command_inputs, given
 from beira.portal.pages.own import OWNER, STAFF, own
 from beira.portal.visit import Visit
 

@@ -1,0 +1,274 @@
+"""A cloud to look at: real PostgreSQL, real identity, the voice app, two companies and their day."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import aiohttp
+import msgspec
+from litestar import Litestar
+
+from beira.api import Api, Door
+from beira.api.accounts import CloudAccounts
+from beira.apps.voice import app as voice
+from beira.apps.voice.records import (
+    Interaction,
+    Person,
+    Product,
+    Punch,
+    Sale,
+    SaleItem,
+    StockMovement,
+)
+from beira.cloud.program import Cloud
+from beira.host import Host, Place, SystemWall
+from beira.host.serve import Listen, serving
+from beira.identity import Identity, ServerKey
+from beira.identity.node_key import NodeKey
+from beira.identity.tenants import service
+from beira.kernel.access import TENANT_PARTITION, node_partition, site_partition
+from beira.kernel.app import Catalogue
+from beira.kernel.collection import collection_of
+from beira.kernel.record import DELETED, Record
+from beira.kernel.system import Alert, NodeStatus, Quarantined
+from beira.portal import Portal
+from beira.store.postgres import EmbeddedPostgres, PostgresCloud
+
+PASSWORD = "correct horse battery"
+BAD = """<script>window.evil=1</script>"'><img src=x onerror="window.evil=1">{{7*7}}"""
+
+
+@dataclass
+class World:
+    """A portal at `url`, over a database that tests may stop and start."""
+
+    url: str
+    cloud: Cloud
+    identity: Identity
+    portal: Portal
+    server: EmbeddedPostgres
+    tenants: dict[str, str]
+    emails: dict[str, str]
+    nodes: dict[str, str]
+
+    async def host(self, name: str = "angeloni") -> Host:
+        return await self.cloud.host_of_tenant(self.tenants[name])
+
+    async def write(self, host: Host, records: Sequence[tuple[Record, str]]) -> None:
+        """Write records as if they had come up from a site."""
+        rows = []
+        for record, partition in records:
+            declared = collection_of(record)
+            record.id = record.id or host.wall.new_id()
+            fields = declared.encode(record)
+            if not declared.is_fact:
+                fields[DELETED] = False
+            rows.append(host.stamped(declared, record.id, partition, fields))
+        await host.write(rows)
+
+    def browser(self, language: str = "pt-BR") -> Browser:
+        return Browser(self.url, language)
+
+
+class Browser:
+    """A browser without scripts: cookies, forms and redirects."""
+
+    def __init__(self, url: str, language: str) -> None:
+        jar = aiohttp.CookieJar(unsafe=True)
+        headers = {"Accept-Language": language}
+        self.url, self.status, self.text, self.at = url, 0, "", ""
+        self.headers: dict[str, str] = {}
+        self.session = aiohttp.ClientSession(cookie_jar=jar, headers=headers)
+
+    async def get(self, path: str, **headers: str) -> str:
+        async with self.session.get(self.url + path, headers=headers) as answer:
+            return await self._took(answer)
+
+    async def post(self, path: str, *, csrf: bool = True, **fields: str) -> str:
+        if csrf:
+            fields["csrf"] = self.cookie("form")
+        async with self.session.post(self.url + path, data=fields) as answer:
+            return await self._took(answer)
+
+    async def _took(self, answer: aiohttp.ClientResponse) -> str:
+        self.status, self.at = answer.status, answer.url.path_qs
+        self.headers = dict(answer.headers)
+        self.text = (await answer.read()).decode()
+        return self.text
+
+    def cookie(self, name: str) -> str:
+        found = {c.key: c.value for c in self.session.cookie_jar}
+        return next((v for k, v in found.items() if k.startswith(f"beira_{name}")), "")
+
+    async def sign_in(self, email: str, password: str = PASSWORD) -> str:
+        await self.get("/sign-in")
+        return await self.post("/sign-in", email=email, password=password)
+
+    async def __aenter__(self) -> Browser:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.session.close()
+
+
+@asynccontextmanager
+async def world(server: EmbeddedPostgres, dsn: str, owner_dsn: str) -> AsyncIterator[World]:
+    """Serve a portal over an empty database, with two companies in it."""
+    catalogue = Catalogue((voice,))
+    database = await PostgresCloud.open(dsn, catalogue.collections, owner_dsn=owner_dsn)
+    identity = Identity(database, ServerKey(os.urandom(32)), public_url="http://cloud.example")
+    await identity.start()
+    cloud = Cloud(database, identity, catalogue, SystemWall())
+    portal = Portal(door=Door(identity, cloud), identity=identity, cloud=cloud)
+    app = Litestar(plugins=[_api(cloud), portal], openapi_config=None, logging_config=None)
+    try:
+        async with serving(app, Listen()) as url:
+            yield await _people(World(url, cloud, identity, portal, server, {}, {}, {}))
+            await portal.close()
+    finally:
+        await cloud.close()
+        await identity.close()
+        await database.close()
+
+
+def _api(cloud: Cloud) -> Api:
+    accounts = CloudAccounts(cloud.identity)
+    door = Door(accounts, cloud)
+    return Api(door, sign_in=accounts, nodes=accounts, revocations=accounts)
+
+
+async def _people(made: World) -> World:
+    first = await made.identity.people.create_first_owner(
+        "Angeloni", "dona@angeloni.example", PASSWORD, tenant_id="angeloni"
+    )
+    made.tenants["angeloni"] = first.tenant
+    made.emails["owner"] = "dona@angeloni.example"
+    await made.identity.tenants.create(service(""), "Bistek", id="bistek")
+    made.tenants["bistek"] = "bistek"
+    sites = {"angeloni": ("Angeloni 1", "Angeloni 2"), "bistek": ("Bistek 1",)}
+    for tenant, names in sites.items():
+        for at, name in enumerate(names, 1):
+            await made.identity.tenants.add_site(service(tenant), name, id=f"{tenant}-{at}")
+    await _invite(made, "bistek", "other", "owner")
+    await _invite(made, "angeloni", "member", "member")
+    await _invite(made, "angeloni", "guest", "guest")
+    await _invite(made, "angeloni", "clerk", "member", sites=("angeloni-2",))
+    for tenant, names in sites.items():
+        for at, name in enumerate(names, 1):
+            await _enrol(made, tenant, f"{tenant}-{at}", f"Balcão {name}")
+        await made.cloud.follow_places(tenant)
+    return made
+
+
+async def _invite(made: World, tenant: str, who: str, role: str, **more: object) -> None:
+    email = f"{who}@{tenant}.example"
+    invited = await made.identity.tenants.invite(service(tenant), email, role, **more)
+    await made.identity.tenants.accept(invited.code, PASSWORD, name=who.title())
+    made.emails[who] = email
+
+
+async def _enrol(made: World, tenant: str, site: str, name: str) -> None:
+    key = NodeKey(os.urandom(32))
+    code = await made.identity.nodes.make_code(service(tenant), site, name=name)
+    request = key.enrol(code.code, made.identity.nodes.challenge())
+    made.nodes[site] = (await made.identity.nodes.enrol(request)).node
+
+
+async def fill(made: World, *, marked: str = "", tenant: str = "angeloni") -> None:
+    """A day at the shops. `marked` is put into every text, to see what pages make of it."""
+    host = await made.host(tenant)
+    now = host.now()
+    await made.write(host, _goods(marked))
+    sites = [site for site in made.nodes if site.startswith(tenant)]
+    for number, site in enumerate(sites):
+        await made.write(host, _status(made, site, now, online=number == 0))
+        await made.write(host, _day(site, now, marked, 24 if number == 0 else 7))
+
+
+def _goods(marked: str) -> list[tuple[Record, str]]:
+    people = ("João da Silva", "Maria Souza", "Ana Lima", "Pedro Rocha")
+    goods = (
+        ("Pão francês", 1890, "kg", "Padaria"),
+        ("Café torrado", 1690, "un", "Corredor 3"),
+        ("Leite integral", 549, "l", "Corredor 7"),
+        ("Banana prata", 699, "kg", "Hortifruti"),
+    )
+    made: list[tuple[Record, str]] = []
+    for at, name in enumerate(people):
+        person = Person(id=f"person-{at}", name=name + marked, also_said=["Zé" + marked], role="Caixa" + marked)
+        made.append((person, TENANT_PARTITION))
+    for at, (name, cents, unit, place) in enumerate(goods):
+        product = Product(id=f"product-{at}", name=name + marked, price_cents=cents, unit=unit, place=place + marked)
+        made.append((product, TENANT_PARTITION))
+    return made
+
+
+def _status(made: World, site: str, now: datetime, *, online: bool) -> list[tuple[Record, str]]:
+    seen = now if online else now - timedelta(minutes=23)
+    status = NodeStatus(
+        id=made.nodes[site], release="0.1.0", started_at=now - timedelta(hours=6), seen_at=seen,
+        online=online, last_sync_at=seen, skew_ms=40, latency_ms=612.0, rtt_ms=18.0,
+        pending={"critical": 0, "important": 0 if online else 12, "normal": 3},
+        oldest_s={"critical": 0, "important": 0 if online else 1380, "normal": 140},
+        met={"critical": [4, 0], "important": [210, 3], "normal": [41, 0]}, disk_free_bytes=21_474_836_480,
+    )  # fmt: skip
+    return [(status, node_partition(made.nodes[site]))]
+
+
+def _day(site: str, now: datetime, marked: str, talks: int) -> list[tuple[Record, str]]:
+    home = site_partition(site)
+    made: list[tuple[Record, str]] = []
+    said = (
+        ("registrar ponto do João", "Ponto do João, entrada, às 8 e 2.", "register_punch", "done"),
+        ("quanto custa o café torrado", "Café torrado custa 16 reais e 90.", "product_price", "done"),
+        ("vendi dois leites", "Vendi 2 litros de leite. Confirma?", "record_sale", "asked"),
+        ("me conta uma piada", "Não entendi. Diga, por exemplo: que horas são?", "", "not_understood"),
+    )
+    for at in range(talks):
+        text, answer, intent, outcome = said[at % 4]
+        moment = now - timedelta(minutes=(talks - at) * 11, seconds=at)
+        stages = {"speech_end_detect": 310.0 + at * 3, "stt": 38.0 + at, "decide": 9.0, "tts_first": 41.0}
+        talk = Interaction(
+            text=text + marked, answer=answer + marked, intent=intent, outcome=outcome, confidence=0.97,
+            door="microphone", at=moment, stages_ms=stages, latency_ms=round(sum(stages.values()), 1),
+        )  # fmt: skip
+        made.append((talk, home))
+    morning = (now - timedelta(hours=5)).replace(second=0, microsecond=0)
+    for at, name in enumerate(("João da Silva", "Maria Souza", "Ana Lima")):
+        for kind, hours in (("in", 0), ("out", 4), ("in", 4.9))[: 3 if at else 2]:
+            moment = morning + timedelta(hours=hours, minutes=at * 3)
+            punch = Punch(id=f"{site}-{at}-{hours}", person=f"person-{at}", employee=name + marked,
+                          kind=kind, at=moment, said_at=moment)  # fmt: skip
+            made.append((punch, home))
+    for at in range(6):
+        item = SaleItem(product="product-1", name="Café torrado" + marked, quantity_milli=2000, unit="un",
+                        price_cents=1690, total_cents=3380)  # fmt: skip
+        made.append((Sale(items=[item], total_cents=3380, at=now - timedelta(minutes=at * 17)), home))
+    stock = StockMovement(product="product-1", name="Café torrado", quantity_milli=48_000, unit="un",
+                          reason="in", at=now)  # fmt: skip
+    made.append((stock, home))
+    return made
+
+
+def alert(level: str = "critical", marked: str = "") -> Alert:
+    return msgspec.convert(
+        {"id": "", "kind": "fire", "level": level, "title": "Fogo no depósito" + marked,
+         "text": "Dito no balcão: fogo no depósito." + marked, "at": datetime.now(UTC).isoformat()},
+        Alert,
+    )  # fmt: skip
+
+
+def quarantined(node: str, marked: str = "") -> Quarantined:
+    return Quarantined(
+        node=node, in_collection="punches", record="r1", code="invalid", at=datetime.now(UTC),
+        message="punches.at: expected a time." + marked, row={"at": "ontem" + marked},
+    )  # fmt: skip
+
+
+def local_place() -> Place:
+    """A node of Angeloni 1."""
+    return Place(tenant="angeloni", node="n1", site="angeloni-1", name="Balcão 1")
