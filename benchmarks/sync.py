@@ -46,7 +46,7 @@ from beira.kernel.record import Fact, Record, State
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
 from beira.store.sqlite import SqliteStore
 from beira.sync.agent import Agent
-from beira.sync.gate import Gate
+from beira.sync.gate import Gate, Still
 from beira.sync.link import CloudConnector
 from beira.sync.routes import sync_routes
 from beira.sync.streams import feed_route, log_route
@@ -122,6 +122,16 @@ class OpenDoor:
         pass
 
 
+class Token(str):
+    """A node's name serves as its token here."""
+
+    async def __call__(self) -> str:
+        return str(self)
+
+    def forget(self) -> None:
+        pass
+
+
 class Bench:
     """A cloud on PostgreSQL, and nodes on SQLite that sync with it over loopback."""
 
@@ -140,10 +150,7 @@ class Bench:
         )
         await host.start()
 
-        async def token() -> str:
-            return name
-
-        connector = CloudConnector(self.address, token)
+        connector = CloudConnector(self.address, Token(name))
         agent = Agent(host=host, store=store, connector=connector, release="bench")
         try:
             yield host, agent
@@ -179,13 +186,16 @@ async def bench() -> AsyncIterator[Bench]:
         async def epoch_of(tenant: str) -> str:
             return "bench"
 
-        async def authenticate(token: str) -> Principal:
-            return Place(tenant="acme", node=token, site="s1").principal
+        async def still() -> None:
+            pass
+
+        async def admit(token: str) -> tuple[Principal, Still]:
+            return Place(tenant="acme", node=token, site="s1").principal, still
 
         gate = Gate(host_of=host_of, epoch_of=epoch_of, tickets=OpenDoor(), release="bench")
         pool = await asyncpg.create_pool(server.owner_dsn, min_size=2, max_size=4)
         await pool.execute("CREATE TABLE bare (id text PRIMARY KEY, body jsonb)")
-        routes = [sync_routes(gate, authenticate), bare_route(pool)]
+        routes = [sync_routes(gate, admit), bare_route(pool)]
         app = Litestar(
             routes, openapi_config=None, logging_config=None, request_max_body_size=1 << 24
         )

@@ -169,7 +169,6 @@ async def test_sync_refuses_whoever_is_no_node(site: Site) -> None:
         assert caught.value.status in REFUSED
 
 
-@pytest.mark.xfail(reason="they refuse by 500: sync's routes turn no BeiraError into its status")
 @pytest.mark.parametrize("path", ["/sync/v1/exchange", "/sync/v1/wait"])
 async def test_syncs_plain_doors_refuse_whoever_is_no_node(site: Site, path: str) -> None:
     person = await site.owner("angeloni")

@@ -7,11 +7,13 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import structlog
 from litestar import Litestar
+from litestar.datastructures import State
 
 import beira
 from beira.api import Api, ApiSettings, Door
@@ -28,7 +30,7 @@ from beira.kernel.app import Catalogue
 from beira.kernel.errors import BeiraError, Conflict, Denied
 from beira.portal import Portal
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
-from beira.sync.gate import Gate
+from beira.sync.gate import Gate, Still
 from beira.sync.routes import sync_routes
 from beira.sync.streams import feed_route
 
@@ -61,6 +63,7 @@ class Cloud:
         self.identity = identity
         self.catalogue = catalogue
         self._wall = wall
+        self.stopping = asyncio.Event()
         self._replica = f"cloud-{secrets.token_hex(4)}"
         self._hosts: dict[str, Host] = {}
         self._making = asyncio.Lock()
@@ -134,11 +137,13 @@ async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
             tickets=identity.nodes,
             release=beira.__version__,
         )
-        stack.callback(identity.subscribe(lambda news: _cut(gate, news)))
+        rechecks: set[asyncio.Task[None]] = set()
+        stack.callback(identity.subscribe(lambda news: _recheck(gate, news, rechecks)))
         tidying = asyncio.create_task(_tidy(identity))
         stack.callback(tidying.cancel)
         address = await stack.enter_async_context(serving(_app(cloud, gate, config), config.listen))
         stack.callback(gate.stop)
+        stack.callback(cloud.stopping.set)
         log.info("cloud.serving", address=address, release=beira.__version__)
         yield cloud, address
 
@@ -171,7 +176,7 @@ def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
     accounts = _Accounts(cloud)
     door = Door(accounts, cloud)
     return Litestar(
-        route_handlers=[sync_routes(gate, cloud.identity.principal)],
+        route_handlers=[sync_routes(gate, partial(_admit, cloud.identity))],
         plugins=[
             Api(
                 door,
@@ -182,6 +187,7 @@ def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
             ),
             Portal(door=door, identity=cloud.identity, cloud=cloud),
         ],
+        state=State({"stopping": cloud.stopping}),
         openapi_config=None,
         logging_config=None,
         request_max_body_size=limits.MESSAGE_BYTES,
@@ -201,9 +207,22 @@ async def _database(
     return database
 
 
-def _cut(gate: Gate, news: Revocation) -> None:
+async def _admit(identity: Identity, token: str) -> tuple[Principal, Still]:
+    grant = await identity.grant(token)
+    return grant.principal, partial(identity.still, grant)
+
+
+def _recheck(gate: Gate, news: Revocation, tasks: set[asyncio.Task[None]]) -> None:
+    """Live connections of nodes follow what identity tells; people's are the API's own."""
     if news.kind == "node":
-        gate.cut(news.tenant, news.id, Denied("This node was revoked.", code="node.revoked"))
+        work = gate.recheck(news.tenant, news.id)
+    elif news.kind in ("tenant", "lost"):
+        work = gate.recheck(news.tenant)
+    else:
+        return
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
 
 
 async def _tidy(identity: Identity) -> None:

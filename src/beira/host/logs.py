@@ -19,7 +19,7 @@ def configure_logs(path: Path | None = None, level: int = logging.INFO) -> None:
         structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer()
     )
     if path is not None and not path.parent.exists():
-        path.parent.mkdir(parents=True, mode=0o700)
+        path.parent.mkdir(parents=True, mode=0o711)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -40,6 +40,15 @@ class CloudClient:
 
         Raises the cloud's own error, or Unavailable.
         """
+        return await self._ask("POST", path, msgspec.json.encode(body), kind, token)
+
+    async def keys(self) -> dict[str, Any]:
+        """The public keys by which the cloud's tokens are known."""
+        return await self._ask("GET", "/auth/v1/.well-known/jwks.json", None, dict[str, Any], "")
+
+    async def _ask(
+        self, method: str, path: str, body: bytes | None, kind: type[T], token: str
+    ) -> T:
         headers = {"Content-Type": "application/json"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -47,9 +56,10 @@ class CloudClient:
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.post(
+                session.request(
+                    method,
                     self.url + path,
-                    data=msgspec.json.encode(body),
+                    data=body,
                     headers=headers,
                     ssl=self._ssl,  # type: ignore[arg-type]
                 ) as response,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +40,8 @@ log = structlog.get_logger(__name__)
 KEY_FILE = "node.key"
 DATABASE_FILE = "node.db"
 FORGET_EVERY_S = 3_600
+LEARN_KEYS_EVERY_S = 900
+LEARN_KEYS_FIRST_S = 5
 DAY_MS = 86_400_000
 
 
@@ -68,7 +69,7 @@ class Node:
     agent: Agent
     identity: LocalIdentity
     address: str = ""
-    started_s: float = field(default_factory=time.monotonic)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def host_of(self, principal: Principal) -> Host:
         return self.host
@@ -109,7 +110,8 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
         await stack.enter_async_context(answering_calls(host))
         site = _app(node, NodeAccounts(identity, host.place, RemoteAccounts(cloud)))
         node.address = await stack.enter_async_context(serving(site, config.listen))
-        for work in (agent.run(), _forget(host)):
+        stack.callback(node.stopping.set)
+        for work in (agent.run(), _forget(host), _learn_keys(node, cloud)):
             task = asyncio.create_task(work)
             stack.push_async_callback(_ended, task)
         log.info("node.serving", address=node.address, node=me.enrolled.node)
@@ -181,7 +183,14 @@ def _app(node: Node, accounts: NodeAccounts) -> Litestar:
     return Litestar(
         route_handlers=node_routes(node.host, node.agent, beira.__version__),
         plugins=[Api(door, sign_in=accounts), Portal(door=door, sign_in=accounts, node=node.host)],
-        state=State({"host": node.host, "place": node.host.place, "pending": node.agent.pending}),
+        state=State(
+            {
+                "host": node.host,
+                "pending": node.agent.pending,
+                "sync_state": lambda: node.agent.state,
+                "stopping": node.stopping,
+            }
+        ),
         openapi_config=None,
         logging_config=None,
         request_max_body_size=limits.BODY_BYTES,
@@ -211,6 +220,18 @@ async def _forget(host: Host) -> None:
             except BeiraError as error:
                 log.warning("retention.put_off", collection=declared.name, why=error.message)
         await asyncio.sleep(FORGET_EVERY_S)
+
+
+async def _learn_keys(node: Node, cloud: CloudClient) -> None:
+    """Trust the cloud's keys of today, so that people's tokens are known offline after a rotation."""
+    while True:
+        if node.agent.state.connected:
+            try:
+                await node.identity.update_keys(await cloud.keys())
+            except BeiraError as error:
+                log.info("keys.not_learned", why=error.message)
+            await asyncio.sleep(LEARN_KEYS_EVERY_S)
+        await asyncio.sleep(LEARN_KEYS_FIRST_S)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

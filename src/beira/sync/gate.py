@@ -16,7 +16,7 @@ from beira.host.host import Host
 from beira.kernel import limits
 from beira.kernel.access import Principal, node_partition, partitions
 from beira.kernel.collection import Lane, collection_of
-from beira.kernel.errors import BeiraError, Conflict, Invalid
+from beira.kernel.errors import BeiraError, Conflict, Denied, Invalid, Unauthenticated
 from beira.kernel.gate_session import (
     Action,
     Close,
@@ -37,6 +37,8 @@ from beira.sync.streams import feed_route, feed_stream
 
 log = structlog.get_logger(__name__)
 Sender = Callable[[list[Wire]], Awaitable[None]]
+Still = Callable[[], Awaitable[object]]
+"""Asks again whether a node may still be here; raises as identity does when it may not."""
 
 
 class Tickets(Protocol):
@@ -68,8 +70,12 @@ class Gate:
         self._waiting: set[asyncio.Event] = set()
         self._stopping = False
 
-    async def open(self, node: Principal, send: Sender) -> Conversation:
-        """A conversation with `node`, not yet greeted. Call `end` when the link is gone."""
+    async def open(self, node: Principal, send: Sender, still: Still | None = None) -> Conversation:
+        """A conversation with `node`, not yet greeted. Call `close` when the link is gone.
+
+        `still` is asked at once, for the node may have been revoked since it was let in, and again
+        whenever `recheck` says so.
+        """
         host = await self._host_of(node.tenant)
         marks = await host.store.marks(f"up:{node.id}:")
         session = GateSession(
@@ -79,8 +85,9 @@ class Gate:
             cloud=await self._epoch_of(node.tenant),
             acked={Lane(int(name.rsplit(":", 1)[1])): int(v) for name, v in marks.items()},
         )
-        conversation = Conversation(host, session, self._tickets, send)
+        conversation = Conversation(host, session, self._tickets, send, still)
         self._live.setdefault((node.tenant, node.id), set()).add(conversation)
+        await conversation.recheck()
         return conversation
 
     async def close(self, conversation: Conversation) -> None:
@@ -132,10 +139,13 @@ class Gate:
         for told in self._waiting:
             told.set()
 
-    def cut(self, tenant: str, node: str, error: BeiraError) -> None:
-        """End a node's live connections at once: it was revoked."""
-        for conversation in self._live.get((tenant, node), set()):
-            conversation.cut(error)
+    async def recheck(self, tenant: str = "", node: str = "") -> None:
+        """Rights may have changed: ask for each live connection of the tenant and node ("": of all)
+        whether it still holds, and end those that do not."""
+        for (its_tenant, its_node), held in list(self._live.items()):
+            if tenant in ("", its_tenant) and node in ("", its_node):
+                for conversation in list(held):
+                    await conversation.recheck()
 
     @property
     def connections(self) -> int:
@@ -152,7 +162,14 @@ async def _is_behind(host: Host, granted: Iterable[str], cursors: Mapping[str, i
 class Conversation:
     """One node's connection: carries out what its session decides, in order."""
 
-    def __init__(self, host: Host, session: GateSession, tickets: Tickets, send: Sender) -> None:
+    def __init__(
+        self,
+        host: Host,
+        session: GateSession,
+        tickets: Tickets,
+        send: Sender,
+        still: Still | None = None,
+    ) -> None:
         self.session = session
         self.ended = asyncio.Event()
         self._host = host
@@ -164,6 +181,7 @@ class Conversation:
         self._inbox: list[Wire] = []
         self._room = asyncio.Event()
         self._room.set()
+        self._still = still
         self._cut: BeiraError | None = None
 
     def hear(self, messages: Iterable[Wire]) -> None:
@@ -185,9 +203,16 @@ class Conversation:
             self._news |= {partition for _, _, partition in news.rows}
         self._events.set()
 
-    def cut(self, error: BeiraError) -> None:
-        self._cut = error
-        self._events.set()
+    async def recheck(self) -> None:
+        """End the conversation if the node may no longer be here."""
+        try:
+            if self._still is not None:
+                await self._still()
+        except (Unauthenticated, Denied) as error:
+            self._cut = error
+            self._events.set()
+        except BeiraError as error:
+            log.warning("sync.not_rechecked", node=self.session.node.id, why=error.message)
 
     def subscribe(self) -> Callable[[], None]:
         """Hear of the tenant's news until the returned function is called."""

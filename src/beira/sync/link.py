@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import aiohttp
@@ -21,6 +21,16 @@ SOCKET_PATH = "/sync/v1/ws"
 EXCHANGE_PATH = "/sync/v1/exchange"
 WAIT_PATH = "/sync/v1/wait"
 TRY_SOCKET_AGAIN_S = 900
+
+
+class TokenSource(Protocol):
+    """Gives bearer tokens that are still good."""
+
+    async def __call__(self) -> str: ...
+
+    def forget(self) -> None:
+        """The cloud refused the last one: another is wanted next time."""
+        ...
 
 
 class Link(Protocol):
@@ -50,14 +60,14 @@ class Connector(Protocol):
 class CloudConnector:
     """Connects to `url` by WebSocket, or by HTTP after a proxy has refused or broken the WebSocket.
 
-    `token` gives a bearer token that is still good. Raises from `connect`: Unauthenticated and Denied
-    as the cloud says, Unavailable when it cannot be reached.
+    Raises from `connect`: Unauthenticated and Denied as the cloud says, Unavailable when it cannot be
+    reached.
     """
 
     def __init__(
         self,
         url: str,
-        token: Callable[[], Awaitable[str]],
+        token: TokenSource,
         *,
         ssl: object = True,
         http_only: bool = False,
@@ -81,12 +91,19 @@ class CloudConnector:
             except _SocketBlocked as error:
                 log.warning("sync.socket_blocked", why=str(error), fallback="http")
                 self._socket_blocked_until_s = now_s + TRY_SOCKET_AGAIN_S
-        return HttpLink(self._session, self._url, headers, self._codec, hello)
+        return HttpLink(self._session, self._url, headers, self._codec, hello, self._refusal)
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    def _refusal(self, status: int) -> BeiraError:
+        self._token.forget()
+        hint = "If it stays so, enrol the node again: beira node enrol."
+        if status == 401:
+            return Unauthenticated("The cloud does not know this node's token.", hint=hint)
+        return Denied("The cloud refuses this node.", hint=hint)
 
     async def _socket(self, session: aiohttp.ClientSession, headers: dict[str, str]) -> Link:
         try:
@@ -100,7 +117,7 @@ class CloudConnector:
                 )
         except aiohttp.WSServerHandshakeError as error:
             if error.status in (401, 403):
-                raise _refusal(error.status) from None
+                raise self._refusal(error.status) from None
             if error.status >= 500:
                 raise Unavailable(f"The cloud answered {error.status}.") from None
             raise _SocketBlocked(f"HTTP {error.status}") from None
@@ -156,11 +173,13 @@ class HttpLink:
         headers: dict[str, str],
         codec: Codec,
         hello: Callable[[], Hello],
+        refusal: Callable[[int], BeiraError],
     ) -> None:
         self._session = session
         self._url = url
         self._codec = codec
         self._headers = headers
+        self._refusal = refusal
         self._hello = hello
         self._outbox: deque[Wire] = deque()
         self._said = asyncio.Event()
@@ -220,7 +239,7 @@ class HttpLink:
                 self._url + path, data=body, headers=headers, timeout=timeout
             ) as response:
                 if response.status in (401, 403):
-                    raise _refusal(response.status)
+                    raise self._refusal(response.status)
                 if response.status != 200:
                     raise Unavailable(f"The cloud answered {response.status}.")
                 return await response.read()
@@ -230,10 +249,3 @@ class HttpLink:
 
 class _SocketBlocked(Exception):
     """Something between node and cloud does not let WebSockets through."""
-
-
-def _refusal(status: int) -> BeiraError:
-    hint = "If it stays so, enrol the node again: beira node enrol."
-    if status == 401:
-        return Unauthenticated("The cloud does not know this node's token.", hint=hint)
-    return Denied("The cloud refuses this node.", hint=hint)

@@ -17,37 +17,38 @@ from beira.kernel.access import Kind, Principal
 from beira.kernel.errors import BeiraError, Denied, Invalid
 from beira.kernel.wire import Wire
 from beira.sync.codec import CODECS, Codec, codec_of
-from beira.sync.gate import Conversation, Gate
+from beira.sync.gate import Conversation, Gate, Still
 
-Authenticate = Callable[[str], Awaitable[Principal]]
+Admit = Callable[[str], Awaitable[tuple[Principal, Still]]]
+"""Turns a bearer token into who it stands for, and a way to ask again later."""
 CLOSE_REFUSED = 4403
 CLOSE_PROTOCOL = 4400
 
 
-def sync_routes(gate: Gate, authenticate: Authenticate) -> ControllerRouterHandler:
-    """Handlers for `/sync/v1`. `authenticate` turns a bearer token into a principal."""
+def sync_routes(gate: Gate, admit: Admit) -> ControllerRouterHandler:
+    """Handlers for `/sync/v1`."""
 
     @websocket("/ws")
     async def socket(socket: WebSocket[Any, Any, Any]) -> None:
         try:
-            node = await _node(authenticate, socket.headers.get("authorization", ""))
+            node, still = await _node(admit, socket.headers.get("authorization", ""))
         except BeiraError as error:
             await socket.close(code=CLOSE_REFUSED, reason=error.code)
             return
         codec = _offered(socket.headers.get("sec-websocket-protocol", ""))
         await socket.accept(subprotocols=codec.name)
-        await _serve(gate, node, socket, codec)
+        await _serve(gate, node, still, socket, codec)
 
     @post("/exchange", status_code=200, request_max_body_size=limits.MESSAGE_BYTES)
     async def exchange(request: Request[Any, Any, Any]) -> Response[bytes]:
-        node = await _node(authenticate, request.headers.get("authorization", ""))
+        node, still = await _node(admit, request.headers.get("authorization", ""))
         codec = codec_of(request.headers.get("content-type", "").split(";")[0])
-        answers = await _exchange(gate, node, codec.decode(await request.body()))
+        answers = await _exchange(gate, node, still, codec.decode(await request.body()))
         return Response(codec.encode(answers), media_type=codec.media_type)
 
     @post("/wait", status_code=200)
     async def wait(request: Request[Any, Any, Any]) -> Response[bytes]:
-        node = await _node(authenticate, request.headers.get("authorization", ""))
+        node, _ = await _node(admit, request.headers.get("authorization", ""))
         try:
             cursors = msgspec.json.decode(await request.body(), type=dict[str, int])
         except msgspec.MsgspecError as error:
@@ -55,18 +56,30 @@ def sync_routes(gate: Gate, authenticate: Authenticate) -> ControllerRouterHandl
         news = await gate.wait_for_news(node, cursors, limits.POLL_WAIT_S)
         return Response(msgspec.json.encode({"news": news}), media_type="application/json")
 
-    return Router(path="/sync/v1", route_handlers=[socket, exchange, wait], include_in_schema=False)
+    return Router(
+        path="/sync/v1",
+        route_handlers=[socket, exchange, wait],
+        exception_handlers={BeiraError: _told},
+        include_in_schema=False,
+    )
+
+
+def _told(request: Request[Any, Any, Any], error: BeiraError) -> Response[bytes]:
+    body = {"code": error.code, "message": error.message, "hint": error.hint}
+    return Response(
+        msgspec.json.encode(body), status_code=error.status, media_type="application/json"
+    )
 
 
 async def _serve(
-    gate: Gate, node: Principal, socket: WebSocket[Any, Any, Any], codec: Codec
+    gate: Gate, node: Principal, still: Still, socket: WebSocket[Any, Any, Any], codec: Codec
 ) -> None:
     async def send(messages: list[Wire]) -> None:
         data = codec.encode(messages)
         with suppress(WebSocketDisconnect, RuntimeError):
             await (socket.send_bytes(data) if codec.binary else socket.send_text(data.decode()))
 
-    conversation = await gate.open(node, send)
+    conversation = await gate.open(node, send, still)
     running = asyncio.ensure_future(conversation.run())
     reading = asyncio.ensure_future(_read(socket, codec, conversation))
     try:
@@ -93,14 +106,14 @@ async def _read(socket: WebSocket[Any, Any, Any], codec: Codec, conversation: Co
                 await conversation.perform(conversation.session.refuse_with(error, retry=True))
 
 
-async def _exchange(gate: Gate, node: Principal, messages: list[Wire]) -> list[Wire]:
+async def _exchange(gate: Gate, node: Principal, still: Still, messages: list[Wire]) -> list[Wire]:
     """One request: all that it says is dealt with and answered, feeds included."""
     answers: list[Wire] = []
 
     async def send(sent: list[Wire]) -> None:
         answers.extend(sent)
 
-    conversation = await gate.open(node, send)
+    conversation = await gate.open(node, send, still)
     try:
         conversation.hear(messages)
         await conversation.step()
@@ -109,12 +122,12 @@ async def _exchange(gate: Gate, node: Principal, messages: list[Wire]) -> list[W
         gate.forget(conversation)
 
 
-async def _node(authenticate: Authenticate, authorization: str) -> Principal:
+async def _node(admit: Admit, authorization: str) -> tuple[Principal, Still]:
     scheme, _, token = authorization.partition(" ")
-    principal = await authenticate(token if scheme.lower() == "bearer" else "")
+    principal, still = await admit(token if scheme.lower() == "bearer" else "")
     if principal.kind is not Kind.NODE:
         raise Denied("Only nodes sync.", hint="People use the API under /rest/v1.")
-    return principal
+    return principal, still
 
 
 def _offered(subprotocols: str) -> Codec:
