@@ -12,10 +12,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from beira.apps.voice.recogniser.phones import phones_of_ipa
-from benchmarks import voice_festival
-from training import augment, domain, text, voices
+from training import augment, text, voices
 from training.synth import Synth
+
+from beira.apps.voice.recogniser.phones import phones_of_ipa
+from beira.apps.voice.records import Person, Product
+from beira.apps.voice.sentences import grammar_source
+from beira.apps.voice.understand import Directory, Understanding
+from benchmarks import voice_festival
 
 EMPLOYEES = (
     "João Pereira", "João Batista", "Maria Clara", "Ana", "Pedro", "José Carlos", "Antônia",
@@ -88,17 +92,29 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Domain:
-    """Sentences, lists and rules to recognise."""
+    """Sentences, lists and rules to recognise, and what a text of them means."""
 
     sentences: Mapping[str, Sequence[str]]
     lists: Mapping[str, Sequence[str]]
     rules: Mapping[str, str]
+    understanding: Understanding
+
+    def meaning(self, words: Sequence[str]) -> object:
+        """What the app understands by these words: equal where it would do the same."""
+        found = self.understanding.understand(" ".join(words))
+        return found[0] if found else None
 
 
-def shop() -> Domain:
-    """The stand-in domain with this shop's people and products."""
-    lists = domain.lists(list(EMPLOYEES), list(PRODUCTS))
-    return Domain(domain.SENTENCES, lists, domain.RULES)
+def shop(people: Sequence[str] = EMPLOYEES, products: Sequence[str] = PRODUCTS) -> Domain:
+    """The app's own sentences with these people and products, each said by its whole name."""
+    directory = Directory.of(
+        "pt-BR",
+        [Person(id=f"p{i}", name=name) for i, name in enumerate(people)],
+        [Product(id=f"g{i}", name=name) for i, name in enumerate(products)],
+    )
+    source = grammar_source("pt-BR", directory.said_people, directory.said_products)
+    understanding = Understanding("pt-BR", directory)
+    return Domain(source.sentences, source.lists, source.rules, understanding)
 
 
 @dataclass

@@ -18,8 +18,9 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
 
-from beira.apps.voice.recogniser import Recogniser, compile_grammar
 from benchmarks.voice_data import Domain, Maker, Utterance
+
+from beira.apps.voice.recogniser import Recogniser, compile_grammar
 from training import domain, text, voices
 from training.export import MODEL
 
@@ -132,7 +133,7 @@ def main() -> None:
         y=y,
         inside=np.array(inside),
         outside=np.array(outside),
-    )  # noqa: S108
+    )
     print(stored["calibration"], f"{len(y)} utterances, {y.mean():.3f} right")
     passed = confidence >= stored["calibration"]["act"]
     kept = np.array(inside)

@@ -1,4 +1,4 @@
-"""Train the acoustic model: `python -m training.train [--epochs 12]`, under an hour on two cores."""
+"""Train the acoustic model: `python -m training.train [--epochs 10]`, under an hour on two cores."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def distance(one: list[int], other: list[int]) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--data", type=Path, default=WORK / "train")
@@ -139,7 +139,10 @@ def main() -> None:
     optimiser = torch.optim.AdamW(net.parameters(), args.rate, weight_decay=1e-2)
     count = len(data.batches(chosen, rng))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, args.rate, total_steps=args.epochs * (count + 60), pct_start=0.15
+        optimiser,
+        args.rate,
+        total_steps=args.epochs * (count + 60),
+        pct_start=0.02 if args.start else 0.15,
     )
     print(f"{sum(p.numel() for p in net.parameters())} parameters, {count} batches an epoch")
     for epoch in range(args.epochs):

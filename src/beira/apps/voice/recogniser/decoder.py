@@ -1,8 +1,9 @@
-"""The likeliest sentence of the grammar, found frame by frame and exactly: no beam, nothing pruned.
+"""The likeliest sentence of the grammar, found frame by frame.
 
 A state is entered by its phone and held by its phone or by blank, which is CTC with one state a
-phone. Runners-up come from the same pass: wherever words join on the best path, the words that
-joined there second.
+phone. Only the words near the best are computed; the beam is so wide that it changes no answer that
+could be right. Runners-up come from the same pass: wherever words join on the best path, the words
+that joined there second.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from beira.apps.voice.recogniser.phones import BLANK
 
 Floats = npt.NDArray[np.float32]
 NOTHING = np.float32(-1e30)
-BLANK_PENALTY = 1.5
+# Without it the model's confident blanks swallow phones it is less sure of, as of unseen speakers.
+BLANK_PENALTY = 3.0
+GRAMMAR_WEIGHT = 0.4  # a word among hundreds that may follow must fit better than one among few
+BEAM = 50.0
+_TIDY_FRAMES = 8
 MOST_ALTERNATIVES = 12
 
 
@@ -39,66 +44,129 @@ class Path:
     score: float
 
 
+class _Active:
+    """The arcs and states that leave some nodes, packed together."""
+
+    def __init__(self, graph: Graph, nodes: npt.NDArray[np.intp]) -> None:
+        self.nodes = nodes
+        self.arcs = _stretches(graph.arc_from, nodes)
+        self.states = _stretches(graph.state_from, nodes)
+        sizes = graph.state_from[nodes + 1] - graph.state_from[nodes]
+        self.starts = np.cumsum(sizes) - sizes
+        shift = np.repeat(self.starts - graph.state_from[nodes],
+                          graph.arc_from[nodes + 1] - graph.arc_from[nodes])  # fmt: skip
+        self.emit = graph.emit[self.states]
+        self.first = graph.first[self.arcs] + shift
+        self.last = graph.last[self.arcs] + shift
+        self.source, self.target = graph.source[self.arcs], graph.target[self.arcs]
+        self.weight = graph.weight[self.arcs] * np.float32(GRAMMAR_WEIGHT)
+
+    def place(self, state: int) -> int:
+        """Where in the pack a state is."""
+        return int(np.searchsorted(self.states, state))
+
+
+def _stretches(bounds: npt.NDArray[np.int32], nodes: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+    """All indices of the stretches that belong to `nodes`."""
+    sizes = bounds[nodes + 1] - bounds[nodes]
+    begins = np.repeat(bounds[nodes] - (np.cumsum(sizes) - sizes), sizes)
+    return np.asarray(begins + np.arange(int(sizes.sum())), np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What tracing back needs of a frame: which states were entered, how arcs ended."""
+
+    active: _Active
+    entered: npt.NDArray[np.uint8]
+    ends: Floats
+
+
 class Decoder:
     """Pushes frames of log phone probabilities through a graph.
 
     `push` frames as they become final; `fork` to look at a possible end without disturbing.
     """
 
-    def __init__(self, graph: Graph, blank_penalty: float = BLANK_PENALTY) -> None:
+    def __init__(
+        self, graph: Graph, blank_penalty: float = BLANK_PENALTY, beam: float = BEAM
+    ) -> None:
         self._graph = graph
         self._penalty = np.float32(blank_penalty)
+        self._beam = np.float32(beam)
+        self._leaving = np.diff(graph.arc_from) > 0
         self._scores = np.full(len(graph.emit), NOTHING, np.float32)
         self._nodes = np.full(graph.nodes, NOTHING, np.float32)
         self._nodes[0] = 0.0
-        self._entered: list[npt.NDArray[np.uint8]] = []
-        self._ends: list[Floats] = []
+        self._active = _Active(graph, np.flatnonzero(self._leaving[:1]))
+        self._frames: list[_Frame] = []
+        self._most = NOTHING
         self.free: list[float] = []
         self.leading: list[float] = []
-        self.frames = 0
+
+    @property
+    def frames(self) -> int:
+        """Frames pushed so far."""
+        return len(self._frames)
 
     def fork(self) -> Decoder:
         """A copy that can be pushed further by itself."""
         other = object.__new__(Decoder)
         other.__dict__.update(self.__dict__)
-        other._entered, other._ends = list(self._entered), list(self._ends)
+        other._scores, other._frames = self._scores.copy(), list(self._frames)
         other.free, other.leading = list(self.free), list(self.leading)
         return other
 
     def push(self, logp: Floats) -> None:
         """Take frames (n, phones) of log probabilities."""
-        graph = self._graph
         logp = logp.copy()
         logp[:, BLANK] -= self._penalty
-        classes = logp[:, graph.members].max(axis=2)
+        classes = logp[:, self._graph.members].max(axis=2)
         for frame, values in zip(logp, classes, strict=True):
-            self._step(values[graph.emit], frame[BLANK])
+            self._step(values, frame[BLANK])
             self.free.append(float(frame.max()))
             self.leading.append(float(frame[BLANK]))
-        self.frames += len(logp)
 
-    def _step(self, emitted: Floats, blank: np.float32) -> None:
-        graph = self._graph
-        enter = np.empty_like(self._scores)
-        enter[1:] = self._scores[:-1]
-        enter[graph.first] = self._nodes[graph.source]
+    def _step(self, values: Floats, blank: np.float32) -> None:
+        active = self._active
+        now = self._scores[active.states]
+        emitted = values[active.emit]
+        enter = np.empty_like(now)
+        enter[1:] = now[:-1]
+        enter[active.first] = self._nodes[active.source] + active.weight
         enter += emitted
-        stay = self._scores + np.maximum(emitted, blank)
+        stay = now + np.maximum(emitted, blank)
         entered = enter > stay
-        self._scores = np.where(entered, enter, stay)
-        ends = self._scores[graph.last[graph.by_target]]
-        nodes = np.full(graph.nodes, NOTHING, np.float32)
+        now = np.where(entered, enter, stay)
+        self._scores[active.states] = now
+        ends = now[active.last]
+        nodes = np.full(self._graph.nodes, NOTHING, np.float32)
         nodes[0] = self._nodes[0] + blank
-        if len(graph.segments):
-            nodes[graph.reached] = np.maximum.reduceat(ends, graph.segments)
+        np.maximum.at(nodes, active.target, ends)
         self._nodes = nodes
-        self._entered.append(np.packbits(entered))
-        self._ends.append(ends)
+        self._frames.append(_Frame(active, np.packbits(entered), ends))
+        self._most = now.max(initial=nodes[0])
+        self._narrow(now)
+
+    def _narrow(self, now: Floats) -> None:
+        """Choose the nodes whose arcs the next frame computes."""
+        active, least = self._active, self._most - self._beam
+        wanted = (self._nodes > least) & self._leaving
+        tidy = len(self._frames) % _TIDY_FRAMES == 0
+        held = np.maximum.reduceat(now, active.starts) > least if tidy and len(now) else None
+        wanted[active.nodes if held is None else active.nodes[held]] = True
+        if held is None and np.count_nonzero(wanted) == len(active.nodes):
+            return
+        if held is not None:
+            for node in active.nodes[~wanted[active.nodes]]:
+                low, high = self._graph.state_from[node : node + 2]
+                self._scores[low:high] = NOTHING
+        self._active = _Active(self._graph, np.flatnonzero(wanted))
 
     def completeness(self) -> float:
         """Best complete sentence's score less the best of any state: 0 when complete is best."""
         ends = [float(self._nodes[node]) for node in self._graph.ends]
-        return max(ends, default=float(NOTHING)) - float(self._scores.max(initial=NOTHING))
+        return max(ends, default=float(NOTHING)) - float(self._most)
 
     def best(self) -> Path | None:
         """The likeliest complete sentence if speech ended here, or None if none could be."""
@@ -130,22 +198,19 @@ class Decoder:
 
     def _into(self, node: int, frame: int, most: int = 1) -> list[tuple[float, int]]:
         """The best (score, arc) that end in `node` at `frame`."""
-        graph = self._graph
-        run = int(np.searchsorted(graph.reached, node))
-        if run >= len(graph.reached) or graph.reached[run] != node:
-            return []
-        low = graph.segments[run]
-        high = graph.segments[run + 1] if run + 1 < len(graph.segments) else len(graph.by_target)
-        scores = self._ends[frame][low:high]
+        there = self._frames[frame]
+        found = np.flatnonzero(there.active.target == node)
+        scores = there.ends[found]
         order = [int(np.argmax(scores))] if most == 1 else np.argsort(-scores)[:most]
-        return [(float(scores[i]), int(graph.by_target[low + i])) for i in order]
+        return [(float(scores[i]), int(there.active.arcs[found[i]])) for i in order]
 
     def _start(self, arc: int, frame: int) -> int:
         """The frame at which the arc that ends at `frame` was entered."""
         state, first = int(self._graph.last[arc]), int(self._graph.first[arc])
         while True:
-            entered = self._entered[frame][state >> 3] >> (7 - (state & 7)) & 1
-            if entered:
+            there = self._frames[frame]
+            place = there.active.place(state)
+            if there.entered[place >> 3] >> (7 - (place & 7)) & 1:
                 if state == first:
                     return frame
                 state -= 1
@@ -191,4 +256,4 @@ class Decoder:
     def can_go_on(self, path: Path) -> bool:
         """Whether the grammar lets more words follow this sentence."""
         last = int(self._graph.target[path.words[-1].arc])
-        return bool(np.any(self._graph.source == last))
+        return bool(self._leaving[last])

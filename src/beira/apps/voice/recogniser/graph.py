@@ -37,12 +37,12 @@ class Arc:
 
 @dataclass(frozen=True)
 class Graph:
-    """Phones as arrays. Arcs are numbered; nodes join them; node 0 is the start.
+    """Phones as arrays: S states, A arcs, N nodes that join them; node 0 is the start.
 
     emit (S): class of each state. first, last (A): states where an arc starts and ends. source,
-    target (A): its nodes. `members` (C, most): phones of each class, padded by repeating.
-    `by_target` (A): arcs sorted by target, `segments` where each target's run starts, `reached` which.
-    `ends` (node to intent).
+    target (A): its nodes; arcs and states are in the order of their sources, so those that leave a
+    node are one stretch: arc_from, state_from (N + 1) say where. weight (A): log of the share of
+    ways on from its source. `members` (C, most): phones of each class, padded by repeating.
     """
 
     emit: Ints
@@ -52,9 +52,9 @@ class Graph:
     last: Ints
     source: Ints
     target: Ints
-    by_target: Ints
-    segments: Ints
-    reached: Ints
+    weight: npt.NDArray[np.float32]
+    arc_from: Ints
+    state_from: Ints
     ends: Mapping[int, tuple[str, ...]]
     nodes: int
     skipped: tuple[str, ...]
@@ -169,14 +169,20 @@ class _Layout:
     def graph(self) -> Graph:
         """The arrays of what was laid out."""
         rows = np.array(self._rows, np.int32).reshape(-1, 4)
-        order = np.argsort(rows[:, 3], kind="stable").astype(np.int32)
-        targets = rows[order, 3]
-        segments = np.flatnonzero(np.diff(targets, prepend=-1)).astype(np.int32)
+        order = np.argsort(rows[:, 2], kind="stable")
+        rows, arcs = rows[order], tuple(self._arcs[i] for i in order)
+        sizes = rows[:, 1] - rows[:, 0] + 1
+        states = np.concatenate([np.arange(a, b + 1) for a, b in rows[:, :2]] or [np.zeros(0, int)])
+        last = (np.cumsum(sizes) - 1).astype(np.int32)
+        nodes = len(self._nodes)
+        arc_from = np.searchsorted(rows[:, 2], np.arange(nodes + 1)).astype(np.int32)
+        ways = np.diff(arc_from)
         most = max((len(one) for one in self._classes), default=1)
         members = [(*one, *[one[0]] * (most - len(one))) for one in self._classes] or [(BLANK,)]
         return Graph(
-            emit=np.array(self._emit, np.int32), members=np.array(members, np.int32),
-            arcs=tuple(self._arcs), first=rows[:, 0], last=rows[:, 1], source=rows[:, 2],
-            target=rows[:, 3], by_target=order, segments=segments, reached=targets[segments],
-            ends=self._ends, nodes=len(self._nodes), skipped=tuple(sorted(self._skipped)),
+            emit=np.array(self._emit, np.int32)[states], members=np.array(members, np.int32),
+            arcs=arcs, first=last - sizes + 1, last=last, source=rows[:, 2], target=rows[:, 3],
+            weight=-np.log(np.maximum(1, ways[rows[:, 2]])).astype(np.float32), arc_from=arc_from,
+            state_from=np.append(0, np.cumsum(sizes))[arc_from].astype(np.int32),
+            ends=self._ends, nodes=nodes, skipped=tuple(sorted(self._skipped)),
         )  # fmt: skip
