@@ -294,11 +294,23 @@ class Says:
         return None
 
 
+class Loud:
+    """A first stage that wakes for anything loud."""
+
+    believed = False
+
+    async def feed(self, pcm: Pcm) -> bool:
+        return bool(np.abs(pcm).max() > 3_000)
+
+    async def close(self) -> None:
+        return None
+
+
 async def _listened(monkeypatch: pytest.MonkeyPatch, *heard: Recognised) -> Stage:
     monkeypatch.setattr("beira.apps.voice.engines.listener.ECHO_S", 0.0)
     stage = Stage(Says(*heard))  # type: ignore[arg-type]
     voices = [np.concatenate([tone_burst(), np.zeros(HEARD_HZ, np.int16)]) for _ in heard]
-    await Listener(stage.talk, Scripted(*voices), None).run()
+    await Listener(stage.talk, Scripted(*voices), Loud()).run()
     return stage
 
 

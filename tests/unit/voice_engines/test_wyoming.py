@@ -288,7 +288,8 @@ async def test_a_satellite_is_heard_and_spoken_to(tmp_path: Path) -> None:
     ours = WyomingSatellite(f"unix://{tmp_path}/s.sock")
     async for pcm in ours.frames():
         assert np.array_equal(pcm, TONE)
-        await ours.tell_transcript("que horas são")
+        assert ours.taken_call()
+        await ours.tell({"type": "heard", "text": "que horas são"})
         await ours.play(Sound(22_050, TONE.tobytes()))
         await ours.finish()
         async with asyncio.timeout(5):

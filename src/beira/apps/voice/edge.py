@@ -29,14 +29,14 @@ from beira.apps.voice.engines.devices import Microphone, Speaker
 from beira.apps.voice.engines.enrolment import Enrolment, Gain, learn
 from beira.apps.voice.engines.espeak import Espeak
 from beira.apps.voice.engines.kept import KeptAudio
-from beira.apps.voice.engines.listener import Listener
+from beira.apps.voice.engines.listener import BuiltInWake, Listener
 from beira.apps.voice.engines.memory import give_back
 from beira.apps.voice.engines.mind import AssistantMind
 from beira.apps.voice.engines.phrases import fixed_prompts
-from beira.apps.voice.engines.ports import AudioOut, Pcm
+from beira.apps.voice.engines.ports import AudioOut, Pcm, Wake
 from beira.apps.voice.engines.sound import WavIn
 from beira.apps.voice.engines.vocabulary import Words, known, recogniser_for
-from beira.apps.voice.engines.wyoming_client import WyomingSatellite
+from beira.apps.voice.engines.wyoming_client import SatelliteWake, WyomingSatellite
 from beira.apps.voice.engines.wyoming_server import WyomingService, serving
 from beira.apps.voice.pipeline import Conversation, Hearing, Mind, Tell
 from beira.apps.voice.recogniser.adapt import save
@@ -275,7 +275,7 @@ class VoiceEdge:
         service = WyomingService(
             engines.speech_to_text,
             engines.speaking,
-            wake=None,
+            wake=self._wake,
             languages=(engines.choice.language,),
             release=RELEASE,
         )
@@ -286,17 +286,22 @@ class VoiceEdge:
 
     async def _microphone(self) -> None:
         choice = self._there().choice
-        await self._listener(
-            Microphone(choice.microphone_name), Speaker(choice.speaker_name), "microphone"
+        talk = self.conversation(
+            out=Speaker(choice.speaker_name), tell=_untold, door="microphone", session="microphone"
         )
+        await Listener(talk, Microphone(choice.microphone_name), self._wake()).run()
 
     async def _satellite(self) -> None:
         satellite = WyomingSatellite(self._there().choice.satellite)
-        await self._listener(satellite, satellite, "satellite")
+        talk = self.conversation(
+            out=satellite, tell=satellite.tell, door="satellite", session="satellite"
+        )
+        await Listener(talk, satellite, SatelliteWake(satellite, self._wake())).run()
 
-    async def _listener(self, source: Any, out: AudioOut, door: str) -> None:
-        talk = self.conversation(out=out, tell=_untold, door=door, session=door)
-        await Listener(talk, source, self._there().wake()).run()
+    def _wake(self) -> Wake:
+        """The wake service chosen, or the built-in ear."""
+        assert self.built_in is not None
+        return self._there().wake() or BuiltInWake(self.built_in)
 
     async def _close(self) -> None:
         await self._stop_doors()

@@ -80,7 +80,10 @@ class AudioOut(Protocol):
 
 
 class Wake(Protocol):
-    """Listens for the wake word in a stream."""
+    """Listens for the wake word in a stream. `believed`: its last call needs no second stage."""
+
+    @property
+    def believed(self) -> bool: ...
 
     async def feed(self, pcm: Pcm) -> bool:
         """True once the word has just been said."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from beira.apps.voice.engines.ports import (
     Progress,
     Recognised,
     Sound,
+    Wake,
 )
 from beira.apps.voice.engines.sound import Resampler, sound_of
 from beira.apps.voice.engines.wyoming_wire import (
@@ -103,6 +105,8 @@ class WyomingTextToSpeech:
 class WyomingWake:
     """A wake word service listening all the time; it is reached again when it goes away."""
 
+    believed = True
+
     def __init__(self, address: str, names: tuple[str, ...] = ()) -> None:
         self._address, self._names = address, names
         self._peer: Peer | None = None
@@ -146,6 +150,25 @@ class WyomingWake:
                 return
 
 
+class SatelliteWake:
+    """A satellite's own wake word, or, for one that has none, `spare` on what it streams."""
+
+    def __init__(self, satellite: WyomingSatellite, spare: Wake) -> None:
+        self._satellite, self._spare = satellite, spare
+        self.believed = False
+
+    async def feed(self, pcm: Pcm) -> bool:
+        """See `ports.Wake`."""
+        if self._satellite.taken_call():
+            self.believed = True
+            return True
+        self.believed = self._spare.believed
+        return await self._spare.feed(pcm)
+
+    async def close(self) -> None:
+        await self._spare.close()
+
+
 class WyomingSatellite:
     """A satellite: a microphone and a speaker elsewhere in the shop. Both AudioIn and AudioOut."""
 
@@ -153,6 +176,7 @@ class WyomingSatellite:
         self._address = address
         self._peer: Peer | None = None
         self._rate_hz = 0
+        self._called = False
         self.first_sound_at: float | None = None
 
     async def frames(self) -> AsyncGenerator[Pcm, None]:
@@ -164,6 +188,8 @@ class WyomingSatellite:
             while event := await peer.read(SATELLITE_WAIT_S):
                 if event.type == "ping":
                     await peer.write("pong", event.data)
+                if event.type == "run-pipeline":
+                    self._called = event.data.get("start_stage") == "asr"
                 if event.type != "audio-chunk":
                     continue
                 sound = sound_in(event)
@@ -171,10 +197,15 @@ class WyomingSatellite:
                     resampler = Resampler(sound.rate_hz, HEARD_HZ)
                 yield resampler.feed(np.frombuffer(sound.pcm, "<i2"))
 
-    async def tell_transcript(self, text: str) -> None:
-        """Ends the satellite's streaming, and shows what was understood."""
-        if self._peer is not None:
-            await self._peer.write("transcript", {"text": text})
+    def taken_call(self) -> bool:
+        """Whether the satellite heard its wake word itself since this was last asked."""
+        called, self._called = self._called, False
+        return called
+
+    async def tell(self, event: dict[str, Any]) -> None:
+        """The turn's events: what was heard, or could not be, ends the satellite's streaming."""
+        if self._peer is not None and event["type"] in ("heard", "trouble"):
+            await self._peer.write("transcript", {"text": event["text"]})
 
     async def play(self, sound: Sound) -> None:
         if self._peer is None:
