@@ -92,6 +92,8 @@ def plan(query: Query, collection: Collection, partitions: Iterable[str] | None 
     groups = None
     if any(output.measure for output in outputs):
         groups = tuple(output for output in outputs if output.measure is None)
+        if any(group.type is FieldType.JSON for group in groups):
+            raise _invalid("Structured values make no groups.", "Group by another column.")
     return Plan(
         collection=collection.name,
         types=types,

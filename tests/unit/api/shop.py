@@ -279,7 +279,9 @@ class _Server(uvicorn.Server):
 @contextlib.asynccontextmanager
 async def listening(app: Litestar) -> AsyncIterator[str]:
     """The app on a free port of this machine; gives its address."""
-    sock = socket.socket()
+    sock = socket.socket(
+        socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
+    )  # else no TCP_NODELAY
     sock.bind(("127.0.0.1", 0))
     sock.listen(128)
     config = uvicorn.Config(

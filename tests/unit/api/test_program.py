@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import aiohttp
@@ -17,6 +18,7 @@ from tests.unit.api.shop import PEOPLE, Rooms, Tickets, application, listening, 
 from beira.api import Api, ApiSettings, Door
 from beira.api.describe import openapi
 from beira.api.door import Caller
+from beira.host.serve import Listen, bind
 from beira.kernel.app import catalogue
 from beira.kernel.errors import Misconfigured
 
@@ -200,3 +202,17 @@ async def test_what_anybody_may_ask_of_sign_in(ask: Client) -> None:
     assert (await ask("GET", "/auth/v1/.well-known/jwks.json", who="")).json["keys"]
     assert (await ask("GET", "/auth/v1/health", who="")).json["name"] == "beira"
     assert (await ask("GET", "/auth/v1/settings", who="")).json["disable_signup"] is True
+
+
+async def test_answers_do_not_wait_for_an_acknowledgement() -> None:
+    """asyncio turns off Nagle's algorithm only for sockets that were made as TCP."""
+    bound = bind(Listen())
+    try:
+        assert bound.proto == socket.IPPROTO_TCP
+        client = socket.create_connection(bound.getsockname())
+        accepted, _ = bound.accept()
+        assert accepted.proto == socket.IPPROTO_TCP
+        client.close()
+        accepted.close()
+    finally:
+        bound.close()
