@@ -27,6 +27,7 @@ from beira.apps.voice.sentences import Sentences, load
 
 MOST_CHARS = 400
 MOST_MATCHES = 64
+MOST_OFFERED = 4
 MOST_NAME_CHARS = 60
 MOST_NAME_WORDS = 6
 MOST_ANSWER_WORDS = 3
@@ -108,21 +109,24 @@ class Understanding:
         """Know these people and products from now on."""
         self.directory = directory
         self._named: dict[str, SlotList] = {
-            "employee": _name_list("employee", directory.people),
-            "product": _name_list("product", directory.products),
+            "employee": _NameList("employee", directory.people),
+            "product": _NameList("product", directory.products),
         }
 
     def understand(self, text: str) -> list[Meaning]:
         """All that a text can mean, best first; none if it is no command. Names that are not known
         are looked for only where nothing else fits."""
-        said = self._bare(fold(self.tongue.spell(text[:MOST_CHARS])))
+        text = text[:MOST_CHARS]
+        said = self._bare(fold(self.tongue.spell(text)))
         if not said:
             return []
-        found = self._match(said, text, self._named)
+        written = _Written(text, self.tongue)
+        found = self._match(said, written, self._named)
         if found:
             return found
         anything: dict[str, SlotList] = {n: WildcardSlotList(name=n) for n in self._named}
-        return [m for m in self._match(said, text, anything) if _plausible(m)]
+        unknown = [m for m in self._match(said, written, anything) if _plausible(m)]
+        return [self._offering(m) for m in unknown[:MOST_OFFERED]]
 
     def _bare(self, said: str) -> str:
         """Without the wake word before and the courtesies around."""
@@ -131,18 +135,31 @@ class Understanding:
             said = said.removeprefix(words + " ").removesuffix(" " + words)
         return said.strip()
 
-    def _match(self, said: str, original: str, named: dict[str, SlotList]) -> list[Meaning]:
+    def _match(self, said: str, written: _Written, named: dict[str, SlotList]) -> list[Meaning]:
         ranked: list[tuple[tuple[int, ...], Meaning]] = []
         for count, result in enumerate(recognize_all(said, self._intents, slot_lists=named)):
             if count >= MOST_MATCHES:
                 break
-            meaning = self._meaning(result, original)
+            meaning = self._meaning(result, written)
             if meaning is not None and meaning not in (m for _, m in ranked):
                 ranked.append((self._rank(result, meaning), meaning))
         ranked.sort(key=lambda pair: pair[0])
         return [meaning for _, meaning in ranked]
 
-    def _meaning(self, result: RecognizeResult, original: str) -> Meaning | None:
+    def _offering(self, meaning: Meaning) -> Meaning:
+        """With the names closest to those that are not known."""
+        slots = dict(meaning.slots)
+        for slot, named in meaning.slots.items():
+            if isinstance(named, Named) and not named.ids:
+                names = self._names(self._lists_of[slot])
+                closest = names.closest(fold(self.tongue.spell(named.said)))
+                slots[slot] = msgspec.structs.replace(named, closest=closest)
+        return Meaning(meaning.intent, slots)
+
+    def _names(self, list_name: str) -> Names:
+        return self.directory.people if list_name == "employee" else self.directory.products
+
+    def _meaning(self, result: RecognizeResult, written: _Written) -> Meaning | None:
         slots: dict[str, Any] = {}
         for entity in result.entities_list:
             list_name = self._lists_of.get(entity.name, "")
@@ -150,36 +167,24 @@ class Understanding:
             if not list_name or (not said and entity.name not in self._lists_of):
                 slots[entity.name] = entity.value
                 continue
-            value = self._value(list_name, said, entity.value, original) if said else entity.value
+            value = self._value(list_name, said, entity.value, written) if said else entity.value
             if value is None:
                 return None
             slots[entity.name] = value
         return Meaning(result.intent.name, slots)
 
-    def _value(self, list_name: str, said: str, value: Any, original: str) -> Any:
+    def _value(self, list_name: str, said: str, value: Any, written: _Written) -> Any:
         if list_name in ("employee", "product"):
-            names = self.directory.people if list_name == "employee" else self.directory.products
-            ids = names.find(said)
-            written = self._as_written(said, original)
-            shown = written.title() if list_name == "employee" else written
-            return Named(shown, ids, () if ids else names.closest(said))
+            text = written.of(said)
+            shown = text.title() if list_name == "employee" else text
+            return Named(shown, self._names(list_name).find(said))
         parsers: dict[str, Callable[[str], Any]] = {
             "time": self.tongue.parse_time, "period": self.tongue.period,
             "money": self.tongue.parse_money, "quantity": self.tongue.parse_quantity,
         }  # fmt: skip
         if list_name in parsers:
             return parsers[list_name](said)
-        return self._as_written(said, original) if list_name == "text" else value
-
-    def _as_written(self, said: str, original: str) -> str:
-        """The part of the text as typed that was understood as `said`, accents and all."""
-        words = original.split()
-        for start in range(len(words)):
-            for end in range(len(words), start, -1):
-                part = " ".join(words[start:end])
-                if fold(self.tongue.spell(part)) == said:
-                    return part.strip(" .,;:!?\"'")
-        return said
+        return written.of(said) if list_name == "text" else value
 
     def _rank(self, result: RecognizeResult, meaning: Meaning) -> tuple[int, ...]:
         """Least open text first, then fewest unknown names, then the order of the file."""
@@ -243,6 +248,43 @@ def _fold_spaced(text: str) -> str:
     return f"{lead}{fold(text)}{tail}"
 
 
-def _name_list(name: str, names: Names) -> TextSlotList:
-    values = [TextSlotValue(text_in=TextChunk(form), value_out=form) for form in names.forms]
-    return TextSlotList(name=name, values=values)
+class _Written:
+    """Finds the part of a text as typed, accents and all, that was understood as some folded words."""
+
+    def __init__(self, text: str, tongue: Tongue) -> None:
+        self._words = text.split()
+        self._tongue = tongue
+        self._folded = [fold(tongue.spell(word)) for word in self._words]
+        self._found: dict[str, str] = {}
+
+    def of(self, said: str) -> str:
+        if said not in self._found:
+            self._found[said] = self._look(said)
+        return self._found[said]
+
+    def _look(self, said: str) -> str:
+        """Words are spelled alone first, which is quick; "2,5 kg" only makes sense together."""
+        for start, first in enumerate(self._folded):
+            if first and not said.startswith(first.split()[0]):
+                continue
+            for end in range(len(self._words), start, -1):
+                part = " ".join(self._words[start:end])
+                alone = " ".join(w for w in self._folded[start:end] if w)
+                together = len(alone) <= 2 * len(said) and fold(self._tongue.spell(part)) == said
+                if alone == said or together:
+                    return part.strip(" .,;:!?\"'")
+        return said
+
+
+class _NameList(TextSlotList):
+    """Values found by the words a text begins with: of thousands, a handful is ever tried."""
+
+    def __init__(self, name: str, names: Names) -> None:
+        values = [TextSlotValue(text_in=TextChunk(form), value_out=form) for form in names.forms]
+        super().__init__(name=name, values=values)
+        self._by_form = dict(zip(names.forms, values, strict=True))
+
+    def get_candidates(self, text: str) -> list[TextSlotValue]:
+        words = text.split()
+        begun = (" ".join(words[: count + 1]) for count in range(len(words)))
+        return [self._by_form[form] for form in begun if form in self._by_form]

@@ -237,6 +237,8 @@ class English:
 
     def spell(self, text: str) -> str:
         text = text.lower()
+        if not _DIGIT.search(text):
+            return text
         for pattern, spoken in _TYPED:
             text = pattern.sub(spoken, text)
         return text
@@ -303,6 +305,7 @@ def _spelled_number(found: re.Match[str]) -> str:
 
 
 _UNIT_WORDS = r"kg|kilos?|grams?|g|litres?|liters?|l|ml|units?|un"
+_DIGIT = re.compile(r"\d")
 _TYPED = (
     (re.compile(r"(?<![\d,.])(?P<h>\d{1,2}):(?P<m>\d{2})(?P<part>(?= ?(?:am|pm|in the)\b))?(?!\d)"),
      _spelled_time),

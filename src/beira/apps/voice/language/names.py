@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from heapq import nlargest
+from typing import NamedTuple
 
 from beira.apps.voice.language.values import Tongue, fold
 
@@ -27,36 +30,39 @@ _SIZES = frozenset(
 """A name is not cut between a number and what it counts."""
 FAR = 0.45
 SHORTEST_FORM = 3
+SHORTEST_KEY = 2
+FORMS_KEPT = 50_000
+MEASURED = 100
+
+
+class Form(NamedTuple):
+    """One way of saying a name: folded, and as it is said."""
+
+    key: str
+    said: str
 
 
 class Names:
     """Who or what can be named, by id. `said` are all forms with their accents, for the recogniser."""
 
-    def __init__(self, shown: dict[str, str], exact: Iterable[tuple[str, str]],
-                 short: Iterable[tuple[str, str]], *, exact_wins: bool) -> None:  # fmt: skip
-        """`exact` and `short` are (form as said, id); with `exact_wins` a short form that is some
-        other's whole name means only that other."""
+    def __init__(self, shown: dict[str, str], exact: Iterable[tuple[Form, str]],
+                 short: Iterable[tuple[Form, str]], *, exact_wins: bool) -> None:  # fmt: skip
+        """`exact` and `short` are (form, id); with `exact_wins` a short form that is some other's
+        whole name means only that other."""
         self.shown = shown
-        self.said: list[str] = []
-        whole = self._index(exact)
-        brief = self._index(short)
+        whole = _index(exact)
+        brief = _index(short)
         if exact_wins:
-            brief = {form: ids for form, ids in brief.items() if form not in whole}
-        merged = {form: (*whole.get(form, ()), *brief.get(form, ())) for form in whole | brief}
+            taken = {form.key for form in whole}
+            brief = {form: ids for form, ids in brief.items() if form.key not in taken}
+        told = {form.key: form.said for form in (*brief, *whole)}
+        self.said = list(told.values())
+        forms: dict[str, list[str]] = {}
+        for form, ids in (*whole.items(), *brief.items()):
+            forms.setdefault(form.key, []).extend(ids)
         self.forms: dict[str, tuple[str, ...]] = {
-            f: tuple(dict.fromkeys(i)) for f, i in merged.items()
+            k: tuple(dict.fromkeys(v)) for k, v in forms.items()
         }
-
-    def _index(self, forms: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for form, id in forms:
-            key = fold(form)
-            if len(key) < 2:
-                continue
-            if key not in found:
-                self.said.append(form)
-            found.setdefault(key, []).append(id)
-        return found
 
     def find(self, said: str) -> tuple[str, ...]:
         """The ids that a folded form can mean, none if it is not known."""
@@ -65,39 +71,77 @@ class Names:
     def closest(self, said: str, most: int = 3) -> tuple[str, ...]:
         """Ids of what sounds or is spelled most like it, nearest first; none if all are far."""
         scored: dict[str, float] = {}
-        for form, ids in self.forms.items():
+        for form in self._likely(said):
             score = _apart(said, form)
-            for id in ids if score <= FAR else ():
+            for id in self.forms[form] if score <= FAR else ():
                 scored[id] = min(score, scored.get(id, 1.0))
         return tuple(sorted(scored, key=lambda id: (scored[id], self.shown[id]))[:most])
+
+    def _likely(self, said: str) -> list[str]:
+        """The forms worth measuring: those that share most pairs of sounds with it."""
+        if len(self.forms) <= MEASURED:
+            return list(self.forms)
+        pairs = _pairs(said)
+        shared = (
+            (len(pairs & (own := _pairs(form))) / (len(own) + 1), form) for form in self.forms
+        )
+        return [form for _, form in nlargest(MEASURED, shared)]
 
 
 def people(entries: Sequence[tuple[str, str, Sequence[str]]], tongue: Tongue) -> Names:
     """Names of (id, name, also said) people. A first name two people share means both."""
-    exact, short = [], []
+    exact: list[tuple[Form, str]] = []
+    short: list[tuple[Form, str]] = []
     for id, name, also in entries:
-        exact += [(spoken(form, tongue), id) for form in (name, *also)]
+        exact += [(_form(form, tongue), id) for form in (name, *also)]
         words = spoken(name, tongue).split()
         own = [w for w in words if w not in _LINKS]
         if len(own) > 1:
-            short += [(own[0], id), (f"{own[0]} {own[-1]}", id), (f"{own[0]} {own[1]}", id)]
+            said = (own[0], f"{own[0]} {own[-1]}", f"{own[0]} {own[1]}")
+            short += [(Form(fold(form), form), id) for form in said]
     shown = {id: name for id, name, _ in entries}
     return Names(shown, exact, short, exact_wins=False)
 
 
 def products(entries: Sequence[tuple[str, str, Sequence[str]]], tongue: Tongue) -> Names:
     """Names of (id, name, also said) products; the first words of a name are a short form of it."""
-    exact, short = [], []
+    exact: list[tuple[Form, str]] = []
+    short: list[tuple[Form, str]] = []
     for id, name, also in entries:
-        forms = [spoken(form, tongue) for form in (name, *also)]
-        exact += [(form, id) for form in forms]
-        for form in forms:
-            short += [(brief, id) for brief in _beginnings(form.split())]
-            if plural := _plural(form.split()):
-                short.append((plural, id))
-                short += [(brief, id) for brief in _beginnings(plural.split())]
+        for form in (name, *also):
+            exact.append((_form(form, tongue), id))
+            short += [(brief, id) for brief in _short_forms(form, tongue)]
     shown = {id: name for id, name, _ in entries}
     return Names(shown, exact, short, exact_wins=True)
+
+
+@lru_cache(maxsize=FORMS_KEPT)
+def _form(name: str, tongue: Tongue) -> Form:
+    said = spoken(name, tongue)
+    return Form(fold(said), said)
+
+
+@lru_cache(maxsize=FORMS_KEPT)
+def _short_forms(name: str, tongue: Tongue) -> tuple[Form, ...]:
+    """Kept, because of a thousand products one changes at a time."""
+    words = spoken(name, tongue).split()
+    plural = _plural(words)
+    said = [*_beginnings(words), *([plural, *_beginnings(plural.split())] if plural else [])]
+    return tuple(Form(fold(form), form) for form in said)
+
+
+@lru_cache(maxsize=FORMS_KEPT)
+def _pairs(text: str) -> frozenset[str]:
+    heard = f" {phonetic(text)} "
+    return frozenset(heard[at : at + 2] for at in range(len(heard) - 1))
+
+
+def _index(forms: Iterable[tuple[Form, str]]) -> dict[Form, list[str]]:
+    found: dict[Form, list[str]] = {}
+    for form, id in forms:
+        if len(form.key) >= SHORTEST_KEY:
+            found.setdefault(form, []).append(id)
+    return found
 
 
 def spoken(name: str, tongue: Tongue) -> str:

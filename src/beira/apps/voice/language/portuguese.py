@@ -296,6 +296,8 @@ class Portuguese:
 
     def spell(self, text: str) -> str:
         text = text.lower()
+        if not _DIGIT.search(text):
+            return text
         for pattern, spoken in _TYPED:
             text = pattern.sub(spoken, text)
         return text
@@ -375,6 +377,7 @@ def _spelled_number(found: re.Match[str]) -> str:
 
 _UNIT_WORDS = r"kg|quilos?|gramas?|gr|g|litros?|lt|l|mililitros?|ml|unidades?|und|un|caixas?|cx|pct"
 _DIGITS = r"\d{1,3}(?:\.\d{3})+|\d+"
+_DIGIT = re.compile(r"\d")
 _TYPED = (
     (re.compile(r"(?<![\d,.])(?P<h>\d{1,2})(?::|h)(?P<m>\d{2})?(?: ?(?:hs?|horas?|min)\b)?"
                 r"(?P<part>(?= d[ae] (?:manh|tard|noit|madr)))?(?![\d\w])"), _spelled_time),

@@ -47,6 +47,8 @@ class Quantity(msgspec.Struct, frozen=True):
 class Tongue(Protocol):
     """A language's ways. Parsers take folded text and give None for what is not wholly theirs."""
 
+    def __hash__(self) -> int: ...
+
     def parse_number(self, text: str) -> int | None: ...
     def say_number(self, number: int, *, feminine: bool = False) -> str:
         """Words of 0 to MOST_NUMBER; digits beyond."""
