@@ -6,6 +6,8 @@ weights travel with the model.
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -32,7 +34,7 @@ class Evidence:
     ) -> Evidence:  # fmt: skip
         """Margin over the best sentence that means something else, log likelihood ratios a frame by
         word, the other recogniser's words, how complete the sentence is, phones a second."""
-        shared = overlap(words, second.split())
+        shared = overlap(sense(words), sense(second.split()))
         return cls(
             margin=float(np.log1p(max(0.0, min(margin, 60.0)))),
             mean_ratio=float(np.mean(ratios)),
@@ -43,6 +45,22 @@ class Evidence:
             trailing=max(-20.0, trailing) / 10.0,
             pace=abs(phones / max(0.1, spoken_s) - 13.0) / 10.0,
         )
+
+
+def sense(words: Iterable[str]) -> list[str]:
+    """What is left of words that sound or mean the same: "às oito horas" and "as oito" are equal.
+
+    Ways that differ in nothing else are one meaning, not rivals: they say nothing about doubt.
+    """
+    plain = (unicodedata.normalize("NFD", word) for word in words)
+    bare = ["".join(c for c in word if not unicodedata.combining(c)) for word in plain]
+    return [word.rstrip("s") for word in bare if word not in _FILLERS]
+
+
+_FILLERS = frozenset((
+    "a", "as", "o", "os", "ao", "aos", "e", "de", "da", "do", "das", "dos", "em", "na", "no",
+    "hora", "horas", "minuto", "minutos",
+))  # fmt: skip
 
 
 def overlap(one: list[str], other: list[str]) -> float:

@@ -18,7 +18,7 @@ from beira.apps.voice.recogniser.acoustic import (
     AcousticStream,
     Adaptation,
 )
-from beira.apps.voice.recogniser.confidence import Calibration, Evidence
+from beira.apps.voice.recogniser.confidence import Calibration, Evidence, sense
 from beira.apps.voice.recogniser.decoder import Decoder
 from beira.apps.voice.recogniser.decoder import Path as Way
 from beira.apps.voice.recogniser.endpoint import Endpointer, EndpointSettings
@@ -291,12 +291,14 @@ class Stream:
 
     def _alternative_key(self, way: Way) -> tuple[str, ...]:
         arcs = (self.graph.arcs[word.arc] for word in way.words)
-        return (way.intent, *(f"{arc.slot}={arc.word}" for arc in arcs if arc.slot))
+        said = [(arc.slot, part) for arc in arcs if arc.slot for part in sense([arc.word])]
+        return (way.intent, *(f"{slot}={part}" for slot, part in said))
 
 
 def meaning(one: Alternative | Recognition) -> tuple[str, ...]:
     """Intent and slots, to compare by."""
-    return (one.intent or "", *(f"{slot.name}={slot.text}" for slot in one.slots))
+    said = ((slot.name, " ".join(sense(slot.text.split()))) for slot in one.slots)
+    return (one.intent or "", *(f"{name}={text}" for name, text in said))
 
 
 __all__ = ["Alternative", "Partial", "Recogniser", "Recognition", "Slot", "Stream"]
