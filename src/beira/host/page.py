@@ -139,12 +139,14 @@ class MenuItem:
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What an app adds to the portal. Its templates are found under `<name>/`."""
+    """What an app adds to the portal. Its templates are found under `<name>/`. `words` gives settings,
+    commands and parameters their label and explanation in Portuguese, by their names."""
 
     name: str
     pages: tuple[Page, ...]
     templates: Path
     menu: tuple[MenuItem, ...] = ()
+    words: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def page(

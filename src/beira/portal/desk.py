@@ -27,7 +27,7 @@ from beira.host import Host
 from beira.host.page import MenuItem, Page, Pages, Reply
 from beira.kernel import limits
 from beira.kernel.access import Principal
-from beira.kernel.errors import BeiraError, Denied, Invalid, Unauthenticated, Unavailable
+from beira.kernel.errors import BeiraError, Denied, Invalid, NotFound, Unauthenticated, Unavailable
 from beira.portal import looks
 from beira.portal.kept import Kept, Shown, Whose
 from beira.portal.live import Live
@@ -73,6 +73,7 @@ class Desk:
     cloud: Any = None
     node: Host | None = None
     bundles: tuple[Pages, ...] = ()
+    proxies: tuple[str, ...] = ()
     kept: Kept = field(default_factory=Kept)
     live: Live = field(default_factory=Live)
 
@@ -81,6 +82,7 @@ class Desk:
         self._templates = looks.environment(
             PrefixLoader({"portal": FileSystemLoader(HERE / "templates"), **folders})
         )
+        self.words = {name: both for b in self.bundles for name, both in b.words.items()}
         self._standings: dict[tuple[str, str], tuple[Standing, float]] = {}
 
     @property
@@ -212,12 +214,17 @@ class Desk:
     def forget_standings(self) -> None:
         self._standings.clear()
 
+    def nothing(self, request: AnyRequest) -> Response[Any]:
+        """The answer at an address that no page has."""
+        visit = self.visit(request)
+        return self.answer(request, visit, self._told(visit, NotFound("There is nothing here.")))
+
     def visit(self, request: AnyRequest) -> Visit:
         csrf = _cookie(request, "form")
         made = not CSRF.match(csrf)
         visit = Visit(
             desk=self,
-            request=_asked(request),
+            request=_asked(request, self.proxies),
             look=_look(request),
             csrf=secrets.token_hex(16) if made else csrf,
         )
@@ -292,7 +299,7 @@ class Desk:
         response: Response[Any] = Response(
             reply.body, status_code=reply.status, media_type=reply.media_type, headers=headers
         )
-        secure = _secure(request)
+        secure = _secure(request, self.proxies)
         for name, (value, age_s) in visit.cookies.items():
             response.set_cookie(
                 key=cookie_name(request, name),
@@ -324,12 +331,21 @@ def _cookie(request: AnyRequest, name: str) -> str:
     return str(request.cookies.get(cookie_name(request, name), ""))[:8_192]
 
 
-def _secure(request: AnyRequest) -> bool:
-    told = request.headers.get("x-forwarded-proto", "")
+def _secure(request: AnyRequest, proxies: tuple[str, ...]) -> bool:
+    near = request.client.host if request.client else ""
+    told = request.headers.get("x-forwarded-proto", "") if near in proxies else ""
     return request.url.scheme == "https" or told.lower() == "https"
 
 
-def _asked(request: AnyRequest) -> Asked:
+def _address(request: AnyRequest, proxies: tuple[str, ...]) -> str:
+    """Where a request comes from: the last address that a proxy we know has seen."""
+    near = request.client.host if request.client else ""
+    if near not in proxies:
+        return near
+    return request.headers.get("x-forwarded-for", near).rpartition(",")[2].strip()[:64]
+
+
+def _asked(request: AnyRequest, proxies: tuple[str, ...]) -> Asked:
     url = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return Asked(
         url=url,
@@ -337,7 +353,7 @@ def _asked(request: AnyRequest) -> Asked:
         path={name: str(value) for name, value in request.path_params.items()},
         query={name: str(value)[:500] for name, value in request.query_params.multi_items()},
         form={},
-        address=request.client.host if request.client else "",
+        address=_address(request, proxies),
         base=f"{request.url.scheme}://{request.headers.get('host', '')}",
         agent=request.headers.get("user-agent", "")[:200],
         fragment=request.headers.get("hx-request") == "true",

@@ -1,7 +1,8 @@
 """Forms made from types: an app's settings, a command's parameters. One declaration, one form.
 
 A field of a `msgspec.Struct` or a parameter becomes an input by its type, with the title and
-description of its `msgspec.Meta`. What people typed comes back typed, or as an error by field.
+description of its `msgspec.Meta`, or the app's own words for it in the reader's language.
+What people typed comes back typed, or as an error by field.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from beira.kernel.command import Command
 
-LONG_CHARS = 120
-Widget = Literal["text", "number", "select", "check", "lines", "json", "datetime", "date"]
+Words: TypeAlias = Mapping[str, tuple[str, str]]
+Widget: TypeAlias = Literal["text", "number", "select", "check", "lines", "json", "datetime", "date"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Input:
 
 
 def settings_inputs(
-    kind: type[msgspec.Struct], own: Mapping[str, Any], inherited: Mapping[str, Any], language: str
+    kind: type[msgspec.Struct], own: Mapping[str, Any], inherited: Mapping[str, Any], words: Words
 ) -> list[Input]:
     """An app's settings: what is set at this level, and what would hold without it."""
     hints = typing.get_type_hints(kind, include_extras=True)
@@ -49,7 +50,7 @@ def settings_inputs(
             _input(
                 field.name,
                 hints[field.name],
-                language,
+                words,
                 inherited=inherited.get(field.name),
                 value="" if value is None else as_text(value),
             )
@@ -57,13 +58,13 @@ def settings_inputs(
     return found
 
 
-def command_inputs(command: Command, typed: Mapping[str, str], language: str) -> list[Input]:
+def command_inputs(command: Command, typed: Mapping[str, str], words: Words) -> list[Input]:
     """A command's parameters."""
     return [
         _input(
             name,
             param.python_type,
-            language,
+            words,
             required=param.required,
             inherited=None if param.required else param.default,
             value=typed.get(f"p.{name}", ""),
@@ -103,11 +104,10 @@ def as_text(value: Any) -> str:
     return str(msgspec.to_builtins(value))
 
 
-def _input(name: str, hint: Any, language: str, **more: Any) -> Input:
-    meta = _meta(hint)
+def _input(name: str, hint: Any, words: Words, **more: Any) -> Input:
     plain = _plain(hint)
     widget, options = _widget(plain)
-    label, help_text = _words(meta, name, language)
+    label, help_text = words.get(name) or _words(hint, name)
     step = "1" if plain is int else "any"
     return Input(
         name=name,
@@ -121,23 +121,11 @@ def _input(name: str, hint: Any, language: str, **more: Any) -> Input:
     )
 
 
-def _meta(hint: Any) -> msgspec.Meta | None:
-    for part in getattr(hint, "__metadata__", ()):
-        if isinstance(part, msgspec.Meta):
-            return part
-    return None
-
-
-def _words(meta: msgspec.Meta | None, name: str, language: str) -> tuple[str, str]:
-    """Titles and descriptions; `extra` may hold them in Portuguese as `title_pt`, `description_pt`."""
-    plain = name.replace("_", " ").capitalize()
-    if meta is None:
-        return plain, ""
-    extra = meta.extra or {}
-    if language == "pt-BR":
-        title = extra.get("title_pt") or meta.title or plain
-        return str(title), str(extra.get("description_pt") or meta.description or "")
-    return meta.title or plain, meta.description or ""
+def _words(hint: Any, name: str) -> tuple[str, str]:
+    """Title and description from the type's own annotations."""
+    metas = [m for m in getattr(hint, "__metadata__", ()) if isinstance(m, msgspec.Meta)]
+    title = next((m.title for m in metas if m.title), name.replace("_", " ").capitalize())
+    return title, next((m.description for m in metas if m.description), "")
 
 
 def _plain(hint: Any) -> Any:

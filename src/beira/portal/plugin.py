@@ -22,7 +22,7 @@ from beira.host.apps import load
 from beira.host.page import Page, Pages, Reply
 from beira.kernel.access import Principal
 from beira.kernel.app import Catalogue
-from beira.kernel.errors import BeiraError, Misconfigured, NotFound, Unauthenticated
+from beira.kernel.errors import BeiraError, Misconfigured, Unauthenticated
 from beira.portal.desk import Desk
 from beira.portal.looks import STATIC
 from beira.portal.pages import own_pages
@@ -39,7 +39,8 @@ AnyRequest = Request[Any, Any, Any]
 class Portal(InitPlugin):
     """The pages as a plugin: give `identity` and `cloud` in the cloud, `sign_in` and `node` on a node.
 
-    `cloud` has `catalogue` and `follow_places(tenant)`. A program that stops calls `close`, so that
+    `cloud` has `catalogue` and `follow_places(tenant)`; `proxies` are the addresses of reverse proxies
+    whose X-Forwarded-For and -Proto are believed. A program that stops calls `close`, so that
     open pages' streams end at once.
     """
 
@@ -51,6 +52,7 @@ class Portal(InitPlugin):
         cloud: Any = None,
         sign_in: SignIn | None = None,
         node: Host | None = None,
+        proxies: tuple[str, ...] = (),
     ) -> None:
         catalogue: Catalogue | None = node.catalogue if node else getattr(cloud, "catalogue", None)
         self._apps = catalogue.apps if catalogue else ()
@@ -59,13 +61,15 @@ class Portal(InitPlugin):
         if sign_in is None or catalogue is None:
             raise Misconfigured("A portal needs identity and cloud, or sign_in and node.")
         bundles = tuple(_bundle(app.portal_pages) for app in self._apps if app.portal_pages)
+        start, manage = own_pages()
         self.desk = Desk(
             door=door,
             sign_in=sign_in,
             identity=identity,
             cloud=cloud,
             node=node,
-            bundles=(*own_pages(), *bundles),
+            bundles=(start, *bundles, manage),
+            proxies=proxies,
         )
         self._end: Callable[[], None] | None = None
 
@@ -123,11 +127,9 @@ class Portal(InitPlugin):
 
         desk.live.recheck(touched)
 
-    async def _lost(self, request: AnyRequest, _: Exception) -> Response[Any]:
-        async def nothing(_: Any) -> Reply:
-            raise NotFound("There is nothing here.")
-
-        return await self.desk.serve(request, Page(request.url.path, nothing))
+    def _lost(self, request: AnyRequest, _: Any) -> Response[Any]:
+        """An address that no page has; who asks is not looked up for it."""
+        return self.desk.nothing(request)
 
 
 def _bundle(reference: str) -> Pages:

@@ -131,6 +131,11 @@ class Visit:
     def today(self) -> date:
         return self.now.astimezone(self.zone).date()
 
+    @property
+    def words(self) -> Mapping[str, tuple[str, str]]:
+        """The apps' words for settings and parameters, where the reader's language has them."""
+        return self.desk.words if self.look.language == "pt-BR" else {}
+
     def t(self, pt: str, en: str) -> str:
         return pt if self.look.language == "pt-BR" else en
 

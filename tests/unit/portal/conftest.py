@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
-
 from tests.contract.postgres_fixture import (  # noqa: F401
     fresh_database,
     postgres_directory,

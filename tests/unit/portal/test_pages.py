@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from tests.unit.portal.world import Browser, World
+from tests.unit.portal.world import Browser
 
 PAGES = (
     "/", "/interactions", "/punches", "/punches/person/person-0", "/sales", "/products",

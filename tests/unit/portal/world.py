@@ -199,10 +199,12 @@ def _goods(marked: str) -> list[tuple[Record, str]]:
     )
     made: list[tuple[Record, str]] = []
     for at, name in enumerate(people):
-        person = Person(id=f"person-{at}", name=name + marked, also_said=["Zé" + marked], role="Caixa" + marked)
+        person = Person(id=f"person-{at}", name=name + marked, role="Caixa" + marked)
+        person.also_said = ["Zé" + marked]
         made.append((person, TENANT_PARTITION))
     for at, (name, cents, unit, place) in enumerate(goods):
-        product = Product(id=f"product-{at}", name=name + marked, price_cents=cents, unit=unit, place=place + marked)
+        product = Product(id=f"product-{at}", name=name + marked, price_cents=cents, unit=unit)
+        product.place = place + marked
         made.append((product, TENANT_PARTITION))
     return made
 
@@ -214,7 +216,8 @@ def _status(made: World, site: str, now: datetime, *, online: bool) -> list[tupl
         online=online, last_sync_at=seen, skew_ms=40, latency_ms=612.0, rtt_ms=18.0,
         pending={"critical": 0, "important": 0 if online else 12, "normal": 3},
         oldest_s={"critical": 0, "important": 0 if online else 1380, "normal": 140},
-        met={"critical": [4, 0], "important": [210, 3], "normal": [41, 0]}, disk_free_bytes=21_474_836_480,
+        met={"critical": [4, 0], "important": [210, 3], "normal": [41, 0]},
+        disk_free_bytes=21_474_836_480,
     )  # fmt: skip
     return [(status, node_partition(made.nodes[site]))]
 

@@ -79,8 +79,8 @@ async def status(visit: Visit) -> Reply:
 
 @own("/nodes/{node:str}/calls", roles=STAFF)
 async def calls(visit: Visit) -> Reply:
-    values = {"node": await _one(visit), "calls": await _calls(visit)}
-    return visit.render("portal/node_calls.html", **values)
+    found = await _one(visit)
+    return visit.render("portal/node_calls.html", node=found, calls=await _calls(visit))
 
 
 @own("/nodes/{node:str}/call", method="POST", roles=STAFF, where="cloud")
@@ -88,7 +88,7 @@ async def call(visit: Visit) -> Reply:
     """Send a command: a record that goes down, whose receipt comes up."""
     found = await _one(visit)
     command = _command(visit, visit.form.get("command", ""))
-    inputs = command_inputs(command, visit.form, visit.language)
+    inputs = command_inputs(command, visit.form, visit.words)
     values, errors = given(inputs, _zoned(visit, inputs))
     if not errors:
         try:
@@ -204,7 +204,7 @@ async def _node_page(
     commands = _commands(visit) if may_send else []
     if chosen is None and visit.asked.get("command"):
         chosen = _command(visit, visit.asked["command"])
-    inputs = command_inputs(chosen, visit.form, visit.language) if chosen else []
+    inputs = command_inputs(chosen, visit.form, visit.words) if chosen else []
     duplicated = await _duplicated(visit, found["id"]) if visit.principal.role == "owner" else None
     return visit.render(
         "portal/node.html",

@@ -83,7 +83,7 @@ async def _inputs(
     for place in await _above(visit, partition):
         above |= by_place.get(place, {})
     own_values = by_place.get(partition, {})
-    inputs = settings_inputs(app.settings, own_values, above, visit.language)
+    inputs = settings_inputs(app.settings, own_values, above, visit.words)
     return inputs, own_values, above
 
 

@@ -162,7 +162,7 @@
     var box = figure.querySelector(".plot"), ink = colour("--ink-soft"), line = colour("--line");
     box.textContent = "";
     var format = new Intl.NumberFormat(lang, { maximumFractionDigits: 1 });
-    var series = [{}].concat(given.series.map(function (one, index) {
+    var series = [{ label: pt ? "hora" : "hour", value: function (_, v) { return v === null ? "–" : given.labels[v]; } }].concat(given.series.map(function (one, index) {
       var stroke = colour(index === 0 ? "--accent" : "--accent-2");
       return {
         label: one.label, stroke: stroke, width: 2, fill: given.bars ? stroke : undefined,
@@ -175,7 +175,7 @@
     figure._plot = new uPlot({
       width: Math.max(200, box.clientWidth), height: given.height || 190, legend: { live: true },
       cursor: { points: { size: 7 }, drag: { x: false, y: false } },
-      scales: { x: { time: false }, y: { range: function (_, lo, hi) { return [0, Math.max(1, hi * 1.12)]; } } },
+      scales: { x: { time: false, range: function (_, lo, hi) { return given.bars ? [lo - 0.6, hi + 0.6] : [lo - 0.2, hi + 0.2]; } }, y: { range: function (_, lo, hi) { return [0, Math.max(1, hi * 1.12)]; } } },
       axes: [
         Object.assign({}, axis, { grid: { show: false }, values: function (_, marks) { return marks.map(function (m) { return given.labels[m] === undefined ? "" : given.labels[m]; }); }, splits: function () { return given.x.filter(function (_, i) { return i % Math.ceil(given.x.length / (box.clientWidth / 58)) === 0; }); } }),
         Object.assign({}, axis, { size: 46, values: function (_, marks) { return marks.map(function (m) { return format.format(m); }); } })
