@@ -53,7 +53,7 @@ async def test_two_joaos_are_told_apart(shop: Shop) -> None:
 async def test_no_it_was_at_twenty_to_three(shop: Shop) -> None:
     await shop.say("registrar ponto da Clarinha às duas e meia")
     turn = await shop.say("não, foi às duas e quarenta")
-    assert turn.show == "Certo, ponto da Maria Clara Nunes corrigido para 14:40."
+    assert turn.show == "Certo, ponto da Maria Clara Nunes corrigido para 14:40: entrada."
     (punch,) = await shop.rows("punches")
     (fixed,) = await shop.rows("punch_corrections")
     assert punch["at"] == at(14, 30)
@@ -146,6 +146,19 @@ async def test_a_sale_by_weight_is_priced_to_the_cent(shop: Shop) -> None:
     assert (await shop.say("vendi dois quilos de coca")).outcome == "refused"
     assert (await shop.say("vendi um leite")).outcome == "refused"
     assert len(await shop.rows("sales")) == 1
+
+
+async def test_no_it_was_a_clock_out(shop: Shop) -> None:
+    await shop.say("ponto do Wesley às 14:00")
+    turn = await shop.say("não, foi saída")
+    assert turn.show == "Certo, ponto do Wesley Santos corrigido para 14:00: saída."
+
+
+async def test_an_unsure_sale_is_read_back_with_all_of_it(shop: Shop) -> None:
+    turn = await shop.say("vendi duas cocas e três arroz integral", 0.6, "voice")
+    assert turn.show == "Vender 2 Coca-Cola 2 L e 3 Arroz integral 1 kg por R$ 46,95. Confirma?"
+    turn = await shop.say("vendi um leite", 0.6, "voice")
+    assert turn.show == "Vender 1 Leite integral. Confirma?"
 
 
 async def test_two_things_in_one_sale(shop: Shop) -> None:

@@ -24,6 +24,9 @@ _MEN = ("o", "os", "or", "el", "on", "ão", "aldo", "ique", "uel", "ael", "ás",
 _WOMEN = ("a", "ane", "ine", "one", "ele", "elle", "ice", "iz", "ete")
 _NEITHER = {"luca", "josua", "andrea"}
 MOST_SPOKEN = 300
+_JOINTS = {"at": (" ", " "), "for": (" por ", " for "), "to": (" para ", " to "),
+           "and": (" e ", " and ")}  # fmt: skip
+_AFTER = {"and": "amount", "to": "time"}
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -70,8 +73,8 @@ class Wording:
             if value is None:
                 return ""
             style = style.removesuffix("_if")
-            joint = " " if style == "at" else " for " if self._english else " por "
-            return joint + self._styled(value, style, now, spoken)
+            joint = _JOINTS[style][self._english]
+            return joint + self._styled(value, _AFTER.get(style, style), now, spoken)
         return self._styled(value, style, now, spoken)
 
     def _typed(self, name: str, value: Any, values: Mapping[str, Any]) -> Any:

@@ -30,6 +30,7 @@ from beira.apps.voice.dialogue import heard as decide
 from beira.apps.voice.knowledge import Knowledge, knowledge_at, knowledge_of
 from beira.apps.voice.language import Quantity
 from beira.apps.voice.records import Interaction, Outcome
+from beira.apps.voice.rules import in_units, line_total_cents
 from beira.apps.voice.understand import Meaning, Named
 from beira.sdk import (
     BeiraError,
@@ -175,6 +176,8 @@ class _Note:
 
     def told(self, act: Ask | Say, last: Answer | None = None) -> _Answered:
         values = _values(act.values, self.known)
+        if act.key == "confirm.record_sale" and values.get("total") is None:
+            values["total"] = _total(act.values, self.known)
         if act.key == REPEAT and last is not None:
             return _Answered(last, "done")
         answer = self.known.wording.answer(act.key, values, self.now)
@@ -256,6 +259,20 @@ def _values(slots: Mapping[str, Any], known: Knowledge) -> dict[str, Any]:
     }
 
 
+def _total(slots: Mapping[str, Any], known: Knowledge) -> int | None:
+    """What a sale would come to, where all its prices are known, to be read back."""
+    total = 0
+    for sold in _sold(slots):
+        product = known.products.get(str(sold["product"]))
+        quantity = Quantity(int(str(sold["quantity_milli"])), str(sold["unit"]))
+        milli = in_units(quantity, product.unit) if product else None
+        price = sold.get("price_cents", product.price_cents if product else None)
+        if milli is None or price is None:
+            return None
+        total += line_total_cents(int(str(price)), milli)
+    return total
+
+
 def params(act: Run, heard: Heard) -> dict[str, object]:
     """A command's parameters from the slots of what was said."""
     slots = act.slots
@@ -271,7 +288,8 @@ def params(act: Run, heard: Heard) -> dict[str, object]:
             given = {
                 "punch": slots.get("punch"),
                 "employee": _id(slots["employee"]),
-                "at": slots["time"],
+                "at": slots.get("time"),
+                "kind": slots.get("kind"),
             }
         case "register_product":
             given = {"name": slots["name"], "price_cents": slots["price"]}

@@ -24,6 +24,8 @@ MOST_CHOICES = 4
 CORRECTABLE_S = 120.0
 CONFIRM = "confirm"
 ANSWER = "answer"
+CHANGE = "change"
+"""What a correction needs: another time, or in for out."""
 REPEAT = "repeat"
 """What was answered last is known to whoever puts it into words: say it again."""
 
@@ -126,7 +128,7 @@ class Spec(msgspec.Struct, frozen=True):
 
 SPECS: dict[str, Spec] = {
     "register_punch": Spec("books", ("employee",)),
-    "correct_punch": Spec("books", ("employee", "time")),
+    "correct_punch": Spec("books", ("employee", "change")),
     "register_product": Spec("books", ("name", "price")),
     "record_sale": Spec("books", ("quantity", "product")),
     "move_stock": Spec("books", ("quantity", "product", "reason")),
@@ -234,8 +236,11 @@ def _ready(
         return talk, replace(question, intent=intent)
     if question is None:
         for need in SPECS[intent].needs:
+            if need == CHANGE and (slots.get("time") or slots.get("kind")):
+                continue
             if slots.get(need) is None:
-                question = (need, Ask(f"ask.{need}", slots), ())
+                wanted = "time" if need == CHANGE else need
+                question = (wanted, Ask(f"ask.{wanted}", slots), ())
                 break
     if question is not None:
         wants, ask, choices = question
@@ -299,7 +304,7 @@ def _filled(pending: Pending, known: Sequence[Meaning], world: World) -> dict[st
         if meaning.intent == "yes" and len(pending.choices) == 1:
             return {**pending.slots, pending.wants: _chosen(pending, 0)}
         if meaning.intent == "correction" and pending.intent in _PUNCHING:
-            return {**pending.slots, "time": meaning.slots["time"]}
+            return {**pending.slots, **meaning.slots}
         if meaning.intent == ANSWER:
             value = _answer(pending, meaning.slots, world)
             if value is not None:

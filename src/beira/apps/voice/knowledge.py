@@ -36,6 +36,7 @@ class Knowledge:
         self._names_stale = True
         self.settings = VoiceSettings()
         self.language = language or self.settings.language
+        self.products: dict[str, Product] = {}
         self.understanding: Understanding
         self.wording: Wording
         self._stop = host.store.subscribe(self._news)
@@ -80,6 +81,7 @@ class Knowledge:
     async def _directory(self, language: str) -> Directory:
         people = await everything(self._host, Person)
         products = await everything(self._host, Product)
+        self.products = {p.id: p for p in products}
         return Directory.of(language, people, products, self._host.place.site)
 
     @property

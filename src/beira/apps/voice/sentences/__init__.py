@@ -21,6 +21,8 @@ from beira.sdk import Misconfigured
 LANGUAGES = ("pt-BR", "en")
 FILE_BYTES = 1_048_576
 RECORD_LISTS = ("employee", "product")
+WAKE_WORD = "aurora"
+_SAID = re.compile(r"[^\W_]+")
 _WILDCARD = re.compile(r"\{text\b")
 
 
@@ -142,7 +144,11 @@ def framed(template: str) -> str:
 
 
 def grammar_source(
-    language: str, people: Sequence[str], products: Sequence[str], extra: str = ""
+    language: str,
+    people: Sequence[str],
+    products: Sequence[str],
+    extra: str = "",
+    wake_word: str = WAKE_WORD,
 ) -> GrammarSource:
     """What the recogniser listens for. `people` and `products` are names as they are said
     (`understand.Directory.said_people` and `said_products`).
@@ -159,4 +165,6 @@ def grammar_source(
         name: [template for template, _ in values] for name, values in known.lists.items() if values
     }
     lists["employee"], lists["product"] = list(people), list(products)
-    return GrammarSource(sentences, lists, known.rules)
+    wake = " ".join(_SAID.findall(wake_word.lower())) or WAKE_WORD
+    rules = {**known.rules, "wake": known.rules["wake"].replace(WAKE_WORD, wake)}
+    return GrammarSource(sentences, lists, rules)
