@@ -7,6 +7,7 @@ handler, and commits its effects with the receipt in one transaction.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,7 @@ log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=msgspec.Struct)
 CLOCK_MARK = "clock.last"
 DEFAULT_ZONE = "America/Sao_Paulo"
+TIMED_COMMANDS = 100
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Host:
         self.catalogue = catalogue
         self.wall = wall
         self.clock = clock or HybridClock()
+        self.took_ms: deque[float] = deque(maxlen=TIMED_COMMANDS)
         self._route = route
 
     async def start(self) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import structlog
@@ -101,7 +103,7 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
             store=store,
             connector=connector,
             release=beira.__version__,
-            status=_status(host),
+            status=_status(host, config.data),
         )
         node = Node(host=host, store=store, agent=agent, identity=identity)
         for app in catalogue.apps:
@@ -197,11 +199,16 @@ def _app(node: Node, accounts: NodeAccounts) -> Litestar:
     )
 
 
-def _status(host: Host) -> Any:
+def _status(host: Host, data: Path) -> Callable[[], dict[str, Any]]:
+    """What the cloud is told of the node besides its sync."""
     started_at = host.now()
 
     def fields() -> dict[str, Any]:
-        return {"started_at": started_at}
+        return {
+            "started_at": started_at,
+            "latency_ms": round(median(host.took_ms), 1) if host.took_ms else None,
+            "disk_free_bytes": shutil.disk_usage(data).free,
+        }
 
     return fields
 
