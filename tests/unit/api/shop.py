@@ -271,9 +271,19 @@ def application(
 
 
 class _Server(uvicorn.Server):
+    """Leaves signals alone, and stops at once rather than at its next tick."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stopping = asyncio.Event()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.stopping.wait()
 
 
 @contextlib.asynccontextmanager
@@ -298,5 +308,5 @@ async def listening(app: Litestar) -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{sock.getsockname()[1]}"
     finally:
-        server.should_exit = True
+        server.stopping.set()
         await task
