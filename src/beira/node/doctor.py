@@ -73,10 +73,9 @@ async def _database(data: Path) -> Finding:
     try:
         store = await SqliteStore.open(path, installed().collections)
     except BeiraError as error:
-        running = "node runs" if error.code == "store.locked" else ""
-        return Finding(
-            name="database", ok=bool(running), what=running or error.message, next_step=error.hint
-        )
+        if error.code == "store.locked":
+            return Finding(name="database", ok=True, what="in use: the node runs")
+        return Finding(name="database", ok=False, what=error.message, next_step=error.hint)
     try:
         wrong = await store.integrity()
     finally:
