@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 import msgspec
 from litestar import Litestar
+from yarl import URL
 
 from beira.api import Api, Door
 from beira.api.accounts import CloudAccounts
@@ -103,6 +104,12 @@ class Browser:
     def cookie(self, name: str) -> str:
         found = {c.key: c.value for c in self.session.cookie_jar}
         return next((v for k, v in found.items() if k.startswith(f"beira_{name}")), "")
+
+    def cookies(self) -> dict[str, str]:
+        return {c.key: c.value for c in self.session.cookie_jar}
+
+    def give(self, cookies: dict[str, str]) -> None:
+        self.session.cookie_jar.update_cookies(cookies, URL(self.url))
 
     async def sign_in(self, email: str, password: str = PASSWORD) -> str:
         await self.get("/sign-in")
@@ -227,14 +234,29 @@ def _day(site: str, now: datetime, marked: str, talks: int) -> list[tuple[Record
     made: list[tuple[Record, str]] = []
     said = (
         ("registrar ponto do João", "Ponto do João, entrada, às 8 e 2.", "register_punch", "done"),
-        ("quanto custa o café torrado", "Café torrado custa 16 reais e 90.", "product_price", "done"),
+        (
+            "quanto custa o café torrado",
+            "Café torrado custa 16 reais e 90.",
+            "product_price",
+            "done",
+        ),
         ("vendi dois leites", "Vendi 2 litros de leite. Confirma?", "record_sale", "asked"),
-        ("me conta uma piada", "Não entendi. Diga, por exemplo: que horas são?", "", "not_understood"),
+        (
+            "me conta uma piada",
+            "Não entendi. Diga, por exemplo: que horas são?",
+            "",
+            "not_understood",
+        ),
     )
     for at in range(talks):
         text, answer, intent, outcome = said[at % 4]
         moment = now - timedelta(minutes=(talks - at) * 11, seconds=at)
-        stages = {"speech_end_detect": 310.0 + at * 3, "stt": 38.0 + at, "decide": 9.0, "tts_first": 41.0}
+        stages = {
+            "speech_end_detect": 310.0 + at * 3,
+            "stt": 38.0 + at,
+            "decide": 9.0,
+            "tts_first": 41.0,
+        }
         talk = Interaction(
             text=text + marked, answer=answer + marked, intent=intent, outcome=outcome, confidence=0.97,
             door="microphone", at=moment, stages_ms=stages, latency_ms=round(sum(stages.values()), 1),
@@ -250,7 +272,9 @@ def _day(site: str, now: datetime, marked: str, talks: int) -> list[tuple[Record
     for at in range(6):
         item = SaleItem(product="product-1", name="Café torrado" + marked, quantity_milli=2000, unit="un",
                         price_cents=1690, total_cents=3380)  # fmt: skip
-        made.append((Sale(items=[item], total_cents=3380, at=now - timedelta(minutes=at * 17)), home))
+        made.append(
+            (Sale(items=[item], total_cents=3380, at=now - timedelta(minutes=at * 17)), home)
+        )
     stock = StockMovement(product="product-1", name="Café torrado", quantity_milli=48_000, unit="un",
                           reason="in", at=now)  # fmt: skip
     made.append((stock, home))
