@@ -61,10 +61,10 @@ PRODUCTS = [
 class Shop:
     """A node's host with people and products, and one conversation at its counter."""
 
-    def __init__(self, language: str = "") -> None:
+    def __init__(self, language: str = "", store: Any = None) -> None:
         declared = catalogue([app])
         self.wall = TurnedWall()
-        self.store = MemoryStore(declared.collections, tenant="angeloni")
+        self.store: Any = store or MemoryStore(declared.collections, tenant="angeloni")
         place = Place(tenant="angeloni", node="n1", site="s1", name="Balcão", zone=ZONE)
         self.host = Host(
             place=place,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from tests.unit.voice.shop import MORNING, ZONE, Shop
 
+from beira.apps.voice import app
 from beira.apps.voice.records import Person, Product
 from beira.kernel.access import Kind, Principal
+from beira.kernel.app import catalogue
 from beira.kernel.collection import collection_of, timestamp
 from beira.kernel.errors import Full
 from beira.kernel.system import Setting
+from beira.store.sqlite import SqliteStore
 
 OWNER = Principal(kind=Kind.PERSON, id="u1", tenant="angeloni", name="Dona", role="owner")
 MEMBER = Principal(
@@ -19,9 +23,16 @@ MEMBER = Principal(
 )
 
 
-@pytest.fixture
-async def shop() -> AsyncIterator[Shop]:
-    yield await Shop().open()
+@pytest.fixture(params=["memory", "sqlite"])
+async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shop]:
+    """Over memory, and over what a node really has."""
+    store = None
+    if request.param == "sqlite":
+        collections = catalogue([app]).collections
+        store = await SqliteStore.open(tmp_path / "node.db", collections, tenant="angeloni")
+    opened = await Shop(store=store).open()
+    yield opened
+    await opened.store.close()
 
 
 def at(hour: int, minute: int) -> str:

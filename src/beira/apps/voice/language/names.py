@@ -89,7 +89,8 @@ class Names:
 
 
 def people(entries: Sequence[tuple[str, str, Sequence[str]]], tongue: Tongue) -> Names:
-    """Names of (id, name, also said) people. A first name two people share means both."""
+    """Names of (id, name, also said) people. First or last names stand for all
+    who have them."""
     exact: list[tuple[Form, str]] = []
     short: list[tuple[Form, str]] = []
     for id, name, also in entries:
@@ -97,7 +98,7 @@ def people(entries: Sequence[tuple[str, str, Sequence[str]]], tongue: Tongue) ->
         words = spoken(name, tongue).split()
         own = [w for w in words if w not in _LINKS]
         if len(own) > 1:
-            said = (own[0], f"{own[0]} {own[-1]}", f"{own[0]} {own[1]}")
+            said = (own[0], own[-1], f"{own[0]} {own[-1]}", f"{own[0]} {own[1]}")
             short += [(Form(fold(form), form), id) for form in said]
     shown = {id: name for id, name, _ in entries}
     return Names(shown, exact, short, exact_wins=False)
