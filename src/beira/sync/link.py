@@ -90,8 +90,15 @@ class CloudConnector:
                 return await self._socket(self._session, headers)
             except _SocketBlocked as error:
                 log.warning("sync.socket_blocked", why=str(error), fallback="http")
-                self._socket_blocked_until_s = now_s + TRY_SOCKET_AGAIN_S
-        return HttpLink(self._session, self._url, headers, self._codec, hello, self._refusal)
+        return HttpLink(
+            self._session,
+            self._url,
+            headers,
+            self._codec,
+            hello,
+            refusal=self._refusal,
+            works=self._http_works,
+        )
 
     async def close(self) -> None:
         if self._session is not None:
@@ -105,6 +112,11 @@ class CloudConnector:
             return Unauthenticated("The cloud does not know this node's token.", hint=hint)
         return Denied("The cloud refuses this node.", hint=hint)
 
+    def _http_works(self) -> None:
+        """Where HTTP was needed and works, the WebSocket is not tried again for a while."""
+        now_s = asyncio.get_running_loop().time()
+        self._socket_blocked_until_s = now_s + TRY_SOCKET_AGAIN_S
+
     async def _socket(self, session: aiohttp.ClientSession, headers: dict[str, str]) -> Link:
         try:
             async with asyncio.timeout(limits.CONNECT_TIMEOUT_S):
@@ -116,13 +128,12 @@ class CloudConnector:
                     heartbeat=limits.PING_EVERY_S,
                 )
         except aiohttp.WSServerHandshakeError as error:
-            if error.status in (401, 403):
-                raise self._refusal(error.status) from None
-            if error.status >= 500:
-                raise Unavailable(f"The cloud answered {error.status}.") from None
+            # Proxies refuse with any status, 403 and 502 among them: HTTP will tell who it was.
             raise _SocketBlocked(f"HTTP {error.status}") from None
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Unavailable(f"The cloud cannot be reached: {error or 'timeout'}.") from None
+        except (aiohttp.ServerDisconnectedError, ConnectionResetError, TimeoutError) as error:
+            raise _SocketBlocked(f"cut off: {error or 'timeout'}") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unavailable(f"The cloud cannot be reached: {error}.") from None
         if socket.protocol != self._codec.name:
             await socket.close()
             raise _SocketBlocked("no subprotocol")
@@ -173,7 +184,9 @@ class HttpLink:
         headers: dict[str, str],
         codec: Codec,
         hello: Callable[[], Hello],
+        *,
         refusal: Callable[[int], BeiraError],
+        works: Callable[[], None],
     ) -> None:
         self._session = session
         self._url = url
@@ -181,6 +194,7 @@ class HttpLink:
         self._headers = headers
         self._refusal = refusal
         self._hello = hello
+        self._works = works
         self._outbox: deque[Wire] = deque()
         self._said = asyncio.Event()
         self._exchanging: asyncio.Task[list[Wire]] | None = None
@@ -229,6 +243,7 @@ class HttpLink:
         self._outbox.clear()
         answer = self._codec.decode(await self._post(EXCHANGE_PATH, body, self._codec.media_type))
         self._greeted = True
+        self._works()
         return answer
 
     async def _post(self, path: str, body: bytes, media_type: str) -> bytes:
