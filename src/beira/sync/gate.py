@@ -67,8 +67,7 @@ class Gate:
         self._tickets = tickets
         self._release = release
         self._live: dict[tuple[str, str], set[Conversation]] = {}
-        self._waiting: set[asyncio.Event] = set()
-        self._stopping = False
+        self._waiting: set[_Wait] = set()
 
     async def open(self, node: Principal, send: Sender, still: Still | None = None) -> Conversation:
         """A conversation with `node`, not yet greeted. Call `close` when the link is gone.
@@ -111,37 +110,40 @@ class Gate:
         of what is in it, and holds no ticket: a link without memory waits here between exchanges."""
         host = await self._host_of(node.tenant)
         granted = partitions(node) or frozenset()
-        told = asyncio.Event()
+        wait = _Wait(node)
 
         def heard(news: News) -> None:
             if not news.rows or any(partition in granted for _, _, partition in news.rows):
-                told.set()
+                wait.told.set()
 
         unsubscribe = host.store.subscribe(heard)
-        self._waiting.add(told)
+        self._waiting.add(wait)
         try:
             async with asyncio.timeout(wait_s):
                 while not await _is_behind(host, granted, cursors):
-                    await told.wait()
-                    told.clear()
-                    if self._stopping:
-                        return False
+                    await wait.told.wait()
+                    wait.told.clear()
+                    if wait.answer is not None:
+                        return wait.answer
             return True
         except TimeoutError:
             return False
         finally:
-            self._waiting.discard(told)
+            self._waiting.discard(wait)
             unsubscribe()
 
     def stop(self) -> None:
         """The program ends: nobody waits any longer."""
-        self._stopping = True
-        for told in self._waiting:
-            told.set()
+        for wait in self._waiting:
+            wait.end(news=False)
 
     async def recheck(self, tenant: str = "", node: str = "") -> None:
         """Rights may have changed: ask for each live connection of the tenant and node ("": of all)
-        whether it still holds, and end those that do not."""
+        whether it still holds, and end those that do not. Who waits over plain HTTP is told of news:
+        its next exchange says whether it may be here."""
+        for wait in self._waiting:
+            if tenant in ("", wait.node.tenant) and node in ("", wait.node.id):
+                wait.end(news=True)
         for (its_tenant, its_node), held in list(self._live.items()):
             if tenant in ("", its_tenant) and node in ("", its_node):
                 for conversation in list(held):
@@ -150,6 +152,19 @@ class Gate:
     @property
     def connections(self) -> int:
         return sum(len(held) for held in self._live.values())
+
+
+class _Wait:
+    """A node that waits over plain HTTP. `answer` is what ended its wait before there was news."""
+
+    def __init__(self, node: Principal) -> None:
+        self.node = node
+        self.told = asyncio.Event()
+        self.answer: bool | None = None
+
+    def end(self, *, news: bool) -> None:
+        self.answer = news
+        self.told.set()
 
 
 async def _is_behind(host: Host, granted: Iterable[str], cursors: Mapping[str, int]) -> bool:
