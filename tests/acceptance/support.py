@@ -47,7 +47,7 @@ from beira.store.port import Store
 from beira.store.postgres import EmbeddedPostgres
 
 PASSWORD = "correct horse battery"
-PATIENCE_S = 60.0
+PATIENCE_S = 45.0
 """How long a thing may take before it counts as broken, on a machine that is busy with others."""
 BEIRA = (sys.executable, "-m", "beira.cli")
 _numbers = itertools.count(1)
