@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import aiohttp
 import msgspec
@@ -55,6 +56,7 @@ class World:
     tenants: dict[str, str]
     emails: dict[str, str]
     nodes: dict[str, str]
+    directory: Path = Path()
 
     async def host(self, name: str = "angeloni") -> Host:
         return await self.cloud.host_of_tenant(self.tenants[name])

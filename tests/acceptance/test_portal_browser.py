@@ -1,0 +1,213 @@
+"""The portal in a real browser: reachable by everybody, live within a second, alive in an outage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright
+from tests.contract.postgres_fixture import postgres_place
+from tests.unit.portal.world import BAD, PASSWORD, World, alert, fill, quarantined, world
+
+from beira.apps.voice.records import Interaction, Person
+from beira.store.postgres import EmbeddedPostgres
+
+pytestmark = pytest.mark.browser
+ROOT = Path(__file__).parents[2]
+AXE = ROOT / ".cache" / "assets" / "axe.min.js"
+CHROMIUM = os.environ.get("BEIRA_CHROMIUM", "/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+SIZES = ((390, 844), (1440, 900))
+PAGES = (
+    "/", "/interactions", "/punches", "/punches/person/person-1", "/sales", "/products",
+    "/products/product-1", "/people", "/people/new", "/alerts?which=all", "/nodes", "/nodes/{node}",
+    "/nodes/{node}?command=register_punch", "/nodes/new", "/sites", "/team", "/team/audit",
+    "/settings/voice", "/quarantine", "/account", "/punches/angeloni-1-0-0/correct", "/nowhere",
+)  # fmt: skip
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+if not Path(CHROMIUM).exists():
+    pytest.skip("no Chromium: tools/system.sh installs it", allow_module_level=True)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def shown() -> AsyncIterator[World]:
+    """A world of its own: the outage takes the database from everybody."""
+    directory = postgres_place()
+    server = await EmbeddedPostgres.start(directory)
+    dsn, owner_dsn = await server.make_database("shown")
+    async with world(server, dsn, owner_dsn) as made:
+        made.directory = directory
+        await fill(made)
+        host = await made.host()
+        await made.write(host, [(alert("warning"), "site:angeloni-2")])
+        await made.write(host, [(quarantined(made.nodes["angeloni-1"]), "tenant")])
+        yield made
+    await made.server.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    async with async_playwright() as play:
+        browser = await play.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(chromium: Browser, shown: World) -> AsyncIterator[Page]:
+    """The owner's browser, signed in; it fails the test if a script fails or a policy is broken."""
+    context = await chromium.new_context(locale="pt-BR", timezone_id="America/Sao_Paulo")
+    opened = await context.new_page()
+    wrong: list[str] = []
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on("console", lambda m: wrong.append(m.text) if "Content Security" in m.text else None)
+    await sign_in(opened, shown, "owner")
+    yield opened
+    await context.close()
+    assert not wrong
+
+
+async def sign_in(page: Page, made: World, who: str) -> None:
+    await page.goto(made.url + "/sign-in")
+    await page.get_by_label("E-mail").fill(made.emails[who])
+    await page.get_by_label("Senha", exact=True).fill(PASSWORD)
+    await page.get_by_role("button", name="Entrar").click()
+    await page.get_by_role("heading", name="Hoje").wait_for()
+
+
+async def faults(page: Page) -> list[str]:
+    """What axe-core finds against WCAG 2.2 AA."""
+    if not await page.evaluate("() => !!window.axe"):
+        await page.evaluate(AXE.read_text())
+    found = await page.evaluate(
+        "rules => axe.run(document, {runOnly: rules, resultTypes: ['violations']})", RULES
+    )
+    return [
+        f"{v['id']}: {n['target']} {n['failureSummary'][:300]}"
+        for v in found["violations"]
+        for n in v["nodes"][:3]
+    ]
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not here: make assets")
+@pytest.mark.parametrize("path", PAGES)
+async def test_every_page_meets_wcag_aa(page: Page, shown: World, path: str) -> None:
+    await page.goto(shown.url + path.replace("{node}", shown.nodes["angeloni-1"]))
+    for width, height in SIZES:
+        await page.set_viewport_size({"width": width, "height": height})
+        for theme in ("light", "dark"):
+            await page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+            assert await faults(page) == [], (path, width, theme)
+            wide = await page.evaluate("() => document.documentElement.scrollWidth")
+            assert wide <= width, (path, width, "scrolls sideways")
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not here: make assets")
+async def test_the_doors_meet_wcag_aa(chromium: Browser, shown: World) -> None:
+    for theme in ("light", "dark"):
+        context = await chromium.new_context(locale="pt-BR", color_scheme=theme)  # type: ignore[arg-type]
+        opened = await context.new_page()
+        for path in ("/sign-in", "/join#ABCDE", "/enrol#ABCDE-FGHIJ"):
+            await opened.goto(shown.url + path)
+            assert await faults(opened) == [], (path, theme)
+        assert await opened.locator("[data-code]").first.text_content() == "ABCDE-FGHIJ"
+        await context.close()
+
+
+async def test_the_keyboard_reaches_the_content_first(page: Page, shown: World) -> None:
+    await page.goto(shown.url + "/products")
+    await page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Ir para o conteúdo")
+    assert await skip.evaluate("el => el === document.activeElement")
+    await page.keyboard.press("Enter")
+    assert await page.evaluate("() => document.activeElement.id") == "main"
+
+
+async def test_a_conversation_appears_by_itself(page: Page, shown: World) -> None:
+    await page.goto(shown.url + "/interactions")
+    await page.locator("#pulse[data-state=on]").wait_for()
+    host = await shown.host()
+    said = Interaction(
+        text="que horas são agora mesmo", answer="São três e meia.", outcome="done", at=host.now(),
+        stages_ms={"stt": 40.0, "decide": 9.0}, latency_ms=312.0, door="microphone",
+    )  # fmt: skip
+    await shown.write(host, [(said, "site:angeloni-1")])
+    first = page.locator(".talk-row").first
+    await first.get_by_text("que horas são agora mesmo").wait_for(timeout=3_000)
+    assert await first.get_by_role("img").get_attribute("aria-label") == "ouvir 40 ms, agir 9 ms"
+
+
+async def test_a_critical_alert_breaks_in_on_every_open_page(page: Page, shown: World) -> None:
+    await page.goto(shown.url + "/products")
+    await page.locator("#pulse[data-state=on]").wait_for()
+    await shown.write(await shown.host(), [(alert("critical", BAD), "site:angeloni-1")])
+    banner = page.get_by_role("alert").filter(has_text="Fogo no depósito")
+    await banner.wait_for(timeout=3_000)
+    assert await page.evaluate("() => window.evil") is None
+    await banner.get_by_role("button", name="Ciente").click()
+    await page.get_by_text("Anotado como visto").wait_for()
+    await page.wait_for_timeout(300)
+    assert await banner.count() == 0
+
+
+async def test_a_product_is_found_and_edited_by_its_form(page: Page, shown: World) -> None:
+    await page.goto(shown.url + "/products")
+    await page.get_by_label("Procurar").fill("café")
+    await page.get_by_text("Leite integral").wait_for(state="detached")
+    await page.get_by_role("link", name="Café torrado").click()
+    await page.get_by_label("Preço").fill("17,40")
+    await page.get_by_role("button", name="Salvar").click()
+    await page.get_by_role("status").filter(has_text="Salvo").wait_for()
+    await page.get_by_text("R$ 17,40").wait_for()
+
+
+async def test_text_of_the_shops_never_runs(page: Page, shown: World) -> None:
+    host = await shown.host()
+    await shown.write(host, [(Person(id="bad", name=BAD), "tenant")])
+    await page.goto(shown.url + "/people")
+    await page.goto(shown.url + "/people/bad")
+    assert await page.get_by_label("Nome", exact=True).input_value() == BAD
+    assert await page.evaluate("() => window.evil") is None
+
+
+async def test_the_menu_on_a_telephone(page: Page, shown: World) -> None:
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await page.goto(shown.url + "/")
+    await page.locator(".bottom summary").click()
+    await page.locator(".bottom").get_by_role("link", name="Ajustes").click()
+    await page.get_by_role("heading", name="Ajustes de").wait_for()
+    await page.locator("#me summary").click()
+    await page.get_by_role("button", name="English").click()
+    await page.get_by_role("heading", name="Settings of").wait_for()
+
+
+async def test_plots_are_drawn_and_told_in_words(page: Page, shown: World) -> None:
+    await page.goto(shown.url + "/")
+    await page.locator("figure[data-drawn] canvas").first.wait_for()
+    await page.locator("figure summary").first.click()
+    assert await page.locator("figure table").first.locator("tbody tr").count() > 0
+
+
+async def test_the_database_goes_and_comes_back_without_a_reload(page: Page, shown: World) -> None:
+    await page.goto(shown.url + "/products")
+    await page.locator("#pulse[data-state=on]").wait_for()
+    await page.evaluate("() => { window.notReloaded = true }")
+    await shown.server.stop()
+    await page.locator("#outage").wait_for(timeout=15_000)
+    assert await page.get_by_text("Café torrado").count() > 0
+    await page.reload()
+    await page.get_by_text("Isto é o que esta página mostrava").wait_for()
+    await page.evaluate("() => { window.notReloaded = true }")
+    shown.server = await EmbeddedPostgres.start(shown.directory)
+    await page.get_by_text("Isto é o que esta página mostrava").wait_for(
+        state="detached", timeout=30_000
+    )
+    assert await page.evaluate("() => window.notReloaded") is True
+    await page.get_by_text("Café torrado").first.wait_for()
