@@ -79,7 +79,6 @@ async def shop(
             place=place, store=store, catalogue=known, wall=SystemWall(),
             route=log_route(known.collections),
         )  # fmt: skip
-        host.folder = folder  # type: ignore[attr-defined]
         await host.start()
         async with host.writing() as ctx:
             for name in PEOPLE:

@@ -313,10 +313,10 @@ class VoiceEdge:
 
 
 def folder_of(host: Host) -> Path:
-    """Where a node's voice keeps its files: within the node's own folder when the host has one."""
-    base = getattr(host, "folder", None)
-    if base is not None:
-        return Path(base) / "voice"
+    """Where a node's voice keeps its files: beside its database, or in the cache where it has none."""
+    database = getattr(host.store, "path", None)
+    if database is not None:
+        return Path(database).parent / "voice"
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "beira" / f"{host.place.tenant}-{host.place.node}" / "voice"
 
