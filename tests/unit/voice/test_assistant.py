@@ -289,8 +289,6 @@ async def test_timings_known_later_are_kept(shop: Shop) -> None:
 
 
 async def test_the_command_say_is_the_same_assistant(shop: Shop) -> None:
-    await shop.say("ajuda")
-
     async def say(text: str, who: Principal = MEMBER) -> dict[str, object]:
         receipt = await shop.host.run("say", {"text": text}, principal=who, door="api")
         assert receipt.ok, receipt.message

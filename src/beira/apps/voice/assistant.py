@@ -27,10 +27,12 @@ from beira.apps.voice.dialogue import (
     carried_out,
 )
 from beira.apps.voice.dialogue import heard as decide
-from beira.apps.voice.knowledge import Knowledge, knowledge_at, knowledge_of
+from beira.apps.voice.knowledge import Known, knowledge_at, knowledge_of
 from beira.apps.voice.language import Quantity
-from beira.apps.voice.records import Interaction, Outcome
+from beira.apps.voice.lookup import every
+from beira.apps.voice.records import Interaction, Outcome, Person, Product
 from beira.apps.voice.rules import in_units, line_total_cents
+from beira.apps.voice.settings import VoiceSettings
 from beira.apps.voice.understand import Meaning, Named
 from beira.sdk import (
     BeiraError,
@@ -40,7 +42,6 @@ from beira.sdk import (
     Kind,
     Personal,
     Receipt,
-    Unavailable,
     command,
 )
 
@@ -168,7 +169,7 @@ class Assistant:
 class _Note:
     """One turn's particulars, for its answer and its interaction."""
 
-    def __init__(self, known: Knowledge, heard: Heard, meaning: Meaning | None, act: Act, id: str,
+    def __init__(self, known: Known, heard: Heard, meaning: Meaning | None, act: Act, id: str,
                  now: datetime, began_s: float, clock: Callable[[], float]) -> None:  # fmt: skip
         self.known, self.heard, self.act, self.id, self.now = known, heard, act, id, now
         self.began_s, self._clock = began_s, clock
@@ -219,7 +220,7 @@ class _Note:
 
 
 def _decided(
-    known: Knowledge, talk: Talk, heard: Heard, now_s: float, now: datetime, local: datetime
+    known: Known, talk: Talk, heard: Heard, now_s: float, now: datetime, local: datetime
 ) -> tuple[Talk, Act, Meaning | None]:
     meanings = known.understanding.understand(heard.text)
     if heard.intent:
@@ -247,7 +248,7 @@ def _of_receipt(receipt: Receipt) -> _Result:
     return _Result(receipt.ok, receipt.result, receipt.code, receipt.message, receipt.id)
 
 
-def _values(slots: Mapping[str, Any], known: Knowledge) -> dict[str, Any]:
+def _values(slots: Mapping[str, Any], known: Known) -> dict[str, Any]:
     """Slots for an answer: names in full instead of as they were said."""
     directory = known.understanding.directory
     shown = {**directory.people.shown, **directory.products.shown}
@@ -259,7 +260,7 @@ def _values(slots: Mapping[str, Any], known: Knowledge) -> dict[str, Any]:
     }
 
 
-def _total(slots: Mapping[str, Any], known: Knowledge) -> int | None:
+def _total(slots: Mapping[str, Any], known: Known) -> int | None:
     """What a sale would come to, where all its prices are known, to be read back."""
     total = 0
     for sold in _sold(slots):
@@ -361,11 +362,7 @@ def say_command(commands: Callable[[], Mapping[str, Inner]]) -> Any:
     @command(name="say", roles=("owner", "member"))
     async def say(ctx: Context, text: Annotated[str, Personal]) -> SaidBack:
         """Says something to Aurora, as if at the counter, and gives her answer."""
-        known = knowledge_at(ctx.principal.tenant, ctx.site)
-        if known is None:
-            raise Unavailable("Nobody listens at this site.", code="voice.absent",
-                              hint="Start the node with its voice app.")  # fmt: skip
-        known = await known.fresh()
+        known = await _known_at(ctx)
         key = (ctx.principal.tenant, ctx.site or "", ctx.principal.id)
         heard = Heard(text=text[:SAY_CHARS], door="say", trace=ctx.trace_id)
         now = ctx.now()
@@ -390,6 +387,16 @@ def say_command(commands: Callable[[], Mapping[str, Inner]]) -> Any:
                         result=result.result if result else None)  # fmt: skip
 
     return say
+
+
+async def _known_at(ctx: Context) -> Known:
+    """What is known at the place of a command, which has no host to follow."""
+    followed = knowledge_at(ctx.principal.tenant, ctx.site)
+    if followed is not None:
+        return await followed.fresh()
+    settings = await ctx.settings(VoiceSettings)
+    people, products = await every(ctx, Person), await every(ctx, Product)
+    return Known.of(settings, people, products, site=ctx.site, zone=ctx.zone)
 
 
 async def _within(ctx: Context, inner: Inner, given: dict[str, object]) -> _Result:

@@ -1,14 +1,17 @@
 """What Aurora knows at a site: its people, products and settings, followed as the store changes.
 
-One per host and language, shared by all who talk there. News only marks it stale; the next turn
-reads anew.
+One `Knowledge` per host and language is shared by all who talk there. News only marks it stale; the
+next turn reads anew what has changed.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import tzinfo
 from typing import TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import structlog
 
@@ -21,76 +24,99 @@ from beira.sdk import BeiraError, Host, News, Order, Query, State, collection_of
 
 log = structlog.get_logger(__name__)
 K = TypeVar("K", bound=State)
-FOLLOWED = frozenset({"people", "products", "settings", "sites"})
+NAMED = frozenset({"people", "products"})
+FOLLOWED = NAMED | {"settings", "sites"}
 PAGE_ROWS = 1_000
 MOST_ROWS = 20_000
 
 
-class Knowledge:
-    """`settings`, `understanding` and `wording` as of the last `fresh`."""
+@dataclass(frozen=True)
+class Known:
+    """All that a turn needs to know, as of one moment."""
 
-    def __init__(self, host: Host, language: str) -> None:
-        self._host, self._asked = host, language
-        self._stale = True
-        self._reading = asyncio.Lock()
-        self._names_stale = True
-        self.settings = VoiceSettings()
-        self.language = language or self.settings.language
-        self.products: dict[str, Product] = {}
-        self.understanding: Understanding
-        self.wording: Wording
-        self._stop = host.store.subscribe(self._news)
+    settings: VoiceSettings
+    language: str
+    understanding: Understanding
+    wording: Wording
+    products: Mapping[str, Product]
 
-    async def fresh(self) -> Knowledge:
-        """Itself, with all that has changed read in."""
-        async with self._reading:
-            if self._stale:
-                self._stale = False
-                try:
-                    await self._read()
-                except BaseException:
-                    self._stale = self._names_stale = True
-                    raise
-        return self
-
-    def close(self) -> None:
-        self._stop()
-
-    def _news(self, news: News) -> None:
-        for collection, _, _ in news.rows:
-            if collection in FOLLOWED:
-                self._stale = True
-                self._names_stale |= collection in ("people", "products")
-
-    async def _read(self) -> None:
-        settings = await self._host.settings(VoiceSettings)
-        language = self._asked or settings.language
-        changed = settings != self.settings or language != self.language
-        first = not hasattr(self, "understanding")
-        if self._names_stale or changed or first:
-            self._names_stale = False
-            directory = await self._directory(language)
-            if first or changed:
-                self.understanding = _understanding(settings, language, directory)
-            else:
-                self.understanding.set_directory(directory)
-        self.settings, self.language = settings, language
-        answers = self.understanding.sentences.answers
-        self.wording = Wording(language, answers, self._host.place.zone)
-
-    async def _directory(self, language: str) -> Directory:
-        people = await everything(self._host, Person)
-        products = await everything(self._host, Product)
-        self.products = {p.id: p for p in products}
-        return Directory.of(language, people, products, self._host.place.site)
+    @classmethod
+    def of(
+        cls,
+        settings: VoiceSettings,
+        people: Sequence[Person],
+        products: Sequence[Product],
+        *,
+        language: str = "",
+        site: str | None,
+        zone: tzinfo,
+    ) -> Known:
+        """In the settings' language, unless another is named."""
+        language = language or settings.language
+        directory = Directory.of(language, people, products, site)
+        understanding = _understanding(settings, language, directory)
+        wording = Wording(language, understanding.sentences.answers, zone)
+        return cls(settings, language, understanding, wording, {p.id: p for p in products})
 
     @property
     def bars(self) -> Bars:
         """How sure is sure enough, as the settings have it."""
         s = self.settings
-        return Bars(books=s.act_confidence, alert=s.alert_confidence, words=s.answer_confidence,
-                    heard=s.heard_confidence, confirm_always=s.confirm_always,
-                    question_s=s.question_s)  # fmt: skip
+        return Bars(
+            books=s.act_confidence,
+            alert=s.alert_confidence,
+            words=s.answer_confidence,
+            heard=s.heard_confidence,
+            confirm_always=s.confirm_always,
+            question_s=s.question_s,
+        )
+
+
+class Knowledge:
+    """Keeps what is known at a host fresh."""
+
+    def __init__(self, host: Host, language: str) -> None:
+        self._language = language
+        self._host = ref(host)
+        self._reading = asyncio.Lock()
+        self._stale = self._names_stale = True
+        self._known: Known | None = None
+        self._people: list[Person] = []
+        self._products: list[Product] = []
+        host.store.subscribe(self._news)
+
+    async def fresh(self) -> Known:
+        """What is known now. Raises Unavailable when the store is away."""
+        host = self._host()
+        assert host is not None, "asked by somebody at that host"
+        async with self._reading:
+            if self._known is not None and not self._stale:
+                return self._known
+            names_stale, self._stale, self._names_stale = self._names_stale, False, False
+            try:
+                self._known = await self._read(host, names_stale)
+            except BaseException:
+                self._stale, self._names_stale = True, names_stale
+                raise
+            return self._known
+
+    def _news(self, news: News) -> None:
+        for collection, _, _ in news.rows:
+            if collection in FOLLOWED:
+                self._stale = True
+                self._names_stale |= collection in NAMED
+
+    async def _read(self, host: Host, names_stale: bool) -> Known:
+        settings = await host.settings(VoiceSettings)
+        if names_stale:
+            self._people = await everything(host, Person)
+            self._products = await everything(host, Product)
+        place = host.place
+        if self._known is not None and not names_stale and settings == self._known.settings:
+            answers = self._known.understanding.sentences.answers
+            return replace(self._known, wording=Wording(self._known.language, answers, place.zone))
+        return Known.of(settings, self._people, self._products, language=self._language,
+                        site=place.site, zone=place.zone)  # fmt: skip
 
 
 def _understanding(settings: VoiceSettings, language: str, directory: Directory) -> Understanding:
@@ -134,8 +160,8 @@ def knowledge_of(host: Host, language: str = "") -> Knowledge:
 
 
 def knowledge_at(tenant: str, site: str | None) -> Knowledge | None:
-    """What is known at a place of this process, if somebody listens there."""
+    """What is known at a place of this process, if somebody talked there."""
     for host, by_language in _KNOWN.items():
-        if (host.place.tenant, host.place.site) == (tenant, site) and by_language:
-            return by_language.get("") or next(iter(by_language.values()))
+        if (host.place.tenant, host.place.site) == (tenant, site):
+            return by_language.get("")
     return None

@@ -31,6 +31,7 @@ MOST_OFFERED = 4
 MOST_NAME_CHARS = 60
 MOST_NAME_WORDS = 6
 MOST_ANSWER_WORDS = 3
+MOST_STRANGE_WORDS = 3
 _REFERENCE = re.compile(r"\{(\w+)(?::(\w+))?\}")
 _POLITE = {"pt": ("por favor", "por gentileza"), "en": ("please",)}
 _CALLS = "ei|oi|ola|ok|hey|hi|okay|o"
@@ -126,7 +127,7 @@ class Understanding:
             return found
         anything: dict[str, SlotList] = {n: WildcardSlotList(name=n) for n in self._named}
         unknown = [m for m in self._match(said, written, anything) if _plausible(m)]
-        return [self._offering(m) for m in unknown[:MOST_OFFERED]]
+        return [m for m in map(self._offering, unknown[:MOST_OFFERED]) if _nameable(m)]
 
     def _bare(self, said: str) -> str:
         """Without the wake word before and the courtesies around."""
@@ -200,6 +201,12 @@ def _plausible(meaning: Meaning) -> bool:
     return all(
         v.ids or (len(v.said.split()) <= most and len(v.said) <= MOST_NAME_CHARS) for v in named
     )
+
+
+def _nameable(meaning: Meaning) -> bool:
+    """Whether what is not known is near a name, or short enough to be one: else it is chatter."""
+    named = (v for v in meaning.slots.values() if isinstance(v, Named))
+    return all(v.ids or v.closest or len(v.said.split()) <= MOST_STRANGE_WORDS for v in named)
 
 
 @lru_cache(maxsize=8)
