@@ -193,6 +193,16 @@ def cloud_run(
     database_url: Annotated[str, typer.Option(envvar="DATABASE_URL")] = "",
     owner_url: Annotated[str, typer.Option(envvar="DATABASE_OWNER_URL")] = "",
     public_url: Annotated[str, typer.Option(envvar="BEIRA_PUBLIC_URL")] = "",
+    origin: Annotated[
+        list[str] | None, typer.Option(help="A page's origin that may call the API.")
+    ] = None,
+    proxy: Annotated[
+        list[str] | None, typer.Option(help="A reverse proxy's address to believe.")
+    ] = None,
+    metrics_from: Annotated[
+        list[str] | None,
+        typer.Option(help="A network that may read /metrics, besides this machine."),
+    ] = None,
     tls_cert: Certificate = None,
     tls_key: Key = None,
     tls_self_signed: SelfSigned = False,
@@ -210,6 +220,9 @@ def cloud_run(
         database_url=database_url,
         owner_url=owner_url,
         public_url=public_url,
+        origins=tuple(origin or ()),
+        proxies=tuple(proxy or ()),
+        metrics_from=tuple(metrics_from or ()),
         apps=tuple(apps or ()),
     )
 

@@ -51,6 +51,7 @@ class CloudConfig:
     apps: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
+    metrics_from: tuple[str, ...] = ()
 
 
 class Cloud:
@@ -183,7 +184,11 @@ def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
                 sign_in=accounts,
                 nodes=accounts,
                 revocations=accounts,
-                settings=ApiSettings(origins=config.origins, proxies=config.proxies),
+                settings=ApiSettings(
+                    origins=config.origins,
+                    proxies=config.proxies,
+                    metrics_from=config.metrics_from,
+                ),
             ),
             Portal(door=door, identity=cloud.identity, cloud=cloud),
         ],
