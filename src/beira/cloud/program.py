@@ -187,7 +187,7 @@ def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
                 settings=ApiSettings(
                     origins=config.origins,
                     proxies=config.proxies,
-                    metrics_from=config.metrics_from,
+                    metrics_from=(*ApiSettings().metrics_from, *config.metrics_from),
                 ),
             ),
             Portal(door=door, identity=cloud.identity, cloud=cloud),
