@@ -20,7 +20,7 @@ from beira.kernel.access import Principal, may_read, partitions
 from beira.kernel.errors import BeiraError, TooMany
 
 log = structlog.get_logger(__name__)
-GATHER_S = 0.08
+GATHER_S = 0.15
 HEARTBEAT_S = 15.0
 PULSE_S = 2.0
 PULSE_TIMEOUT_S = 3.0
@@ -32,13 +32,15 @@ Still = Callable[[], Awaitable[Principal]]
 
 @dataclass(eq=False)
 class Ear:
-    """One open page. `wake` is set when there is something to say."""
+    """One open page. `wake` is set when there is something to say. The first news goes out at once;
+    what follows within `GATHER_S` goes together."""
 
     principal: Principal
     host: Host
     names: set[str] = field(default_factory=set)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     recheck: bool = False
+    told_at_s: float = 0.0
 
     def heard(self, news: News) -> None:
         """Take note of what changed and may be known to this person."""
@@ -113,8 +115,10 @@ class Live:
         finally:
             for wait in waits:
                 wait.cancel()
-        if ear.wake.is_set() and not (stopping and stopping.is_set()) and not self._closed:
-            await asyncio.sleep(GATHER_S)
+        soon = ear.told_at_s + GATHER_S - time.monotonic()
+        if ear.wake.is_set() and soon > 0 and not (stopping and stopping.is_set()):
+            await asyncio.sleep(soon)
+        ear.told_at_s = time.monotonic()
         ear.wake.clear()
 
     def recheck(self, touched: Callable[[Principal], bool]) -> None:
