@@ -96,6 +96,14 @@ async def test_which_half_past_seven_is_asked_when_both_can_be(shop: Shop) -> No
     assert turn.receipt is not None and turn.receipt.result["at"] == at(19, 30)
 
 
+async def test_yesterday_is_not_today(shop: Shop) -> None:
+    turn = await shop.say("ponto da Maria ontem às 14:00")
+    assert turn.show == "Ponto da Maria Clara Nunes registrado às 14:00 de ontem: entrada."
+    for said in ("ponto da Maria segunda às 14:00", "ponto da Maria anteontem às 14:00"):
+        assert (await shop.say(said)).outcome == "not_understood"
+    assert len(await shop.rows("punches")) == 1
+
+
 async def test_a_time_to_come_is_refused(shop: Shop) -> None:
     turn = await shop.say("ponto do Wesley às 23:00")
     assert turn.outcome == "refused" and await shop.rows("punches") == []

@@ -97,6 +97,8 @@ class Wording:
             return self._time(value.astimezone(self._zone), style, now, spoken)
         if style == "each":
             return self._each(str(value), spoken)
+        if style == "units":
+            return self._templates.get(f"word.unit.{value}", str(value)) + "s"
         if style.startswith("many_") and isinstance(value, int):
             return self._many(value, style.removeprefix("many_"), spoken)
         plain = str(self._plain(value, spoken))

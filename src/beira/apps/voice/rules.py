@@ -38,19 +38,22 @@ def moments(said: SaidTime, now: datetime, hours: Hours) -> list[datetime]:
     """
     if said.ago_min is not None:
         return [(now - timedelta(minutes=said.ago_min)).replace(microsecond=0)]
-    been = [m for minute in said.minutes for m in _lately(minute, now)]
+    been = [m for minute in said.minutes for m in _lately(minute, now, said.days_ago)]
     fitting = [m for m in been if hours.near(m.hour * 60 + m.minute)]
     return sorted(fitting or been, reverse=True)
 
 
-def _lately(minute: int, now: datetime) -> list[datetime]:
-    """Today's such moment if it has been, or last night's shortly after midnight."""
+def _lately(minute: int, now: datetime, days_ago: int | None) -> list[datetime]:
+    """Today's such moment if it has been, or last night's shortly after midnight; or the day's."""
     wall = now.replace(tzinfo=None)
     today = wall.replace(hour=minute // 60, minute=minute % 60, second=0, microsecond=0)
+    if days_ago:
+        return [(today - timedelta(days=days_ago)).replace(tzinfo=now.tzinfo)]
     if today <= wall + AHEAD:
         return [today.replace(tzinfo=now.tzinfo)]
     yesterday = today - timedelta(days=1)
-    return [yesterday.replace(tzinfo=now.tzinfo)] if wall - yesterday <= NIGHT_BACK else []
+    last_night = days_ago is None and wall - yesterday <= NIGHT_BACK
+    return [yesterday.replace(tzinfo=now.tzinfo)] if last_night else []
 
 
 @dataclass(frozen=True)

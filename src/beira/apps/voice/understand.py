@@ -32,6 +32,11 @@ MOST_NAME_CHARS = 60
 MOST_NAME_WORDS = 6
 MOST_ANSWER_WORDS = 3
 MOST_STRANGE_WORDS = 3
+_DAYS = frozenset(
+    ("hoje", "ontem", "anteontem", "amanha", "segunda", "terca", "quarta", "quinta", "sexta",
+     "sabado", "domingo", "dia", "semana", "mes", "today", "yesterday", "tomorrow", "monday",
+     "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+)  # fmt: skip
 _REFERENCE = re.compile(r"\{(\w+)(?::(\w+))?\}")
 _POLITE = {"pt": ("por favor", "por gentileza"), "en": ("please",)}
 _CALLS = "ei|oi|ola|ok|hey|hi|okay|o"
@@ -206,7 +211,13 @@ def _plausible(meaning: Meaning) -> bool:
 def _nameable(meaning: Meaning) -> bool:
     """Whether what is not known is near a name, or short enough to be one: else it is chatter."""
     named = (v for v in meaning.slots.values() if isinstance(v, Named))
-    return all(v.ids or v.closest or len(v.said.split()) <= MOST_STRANGE_WORDS for v in named)
+    return all(v.ids or _may_be_a_name(v) for v in named)
+
+
+def _may_be_a_name(named: Named) -> bool:
+    """A day swallowed by a name ("Maria segunda") must not become a punch of today."""
+    words = fold(named.said).split()
+    return bool(named.closest or len(words) <= MOST_STRANGE_WORDS) and _DAYS.isdisjoint(words)
 
 
 @lru_cache(maxsize=8)

@@ -64,6 +64,7 @@ class English:
             return SaidTime(ago_min=0)
         if text.endswith(" ago"):
             return self._ago(text.removesuffix(" ago"))
+        text, days_ago = _dated(text)
         text = text.removeprefix("at ")
         period = None
         if named := _PERIOD.search(text):
@@ -71,7 +72,7 @@ class English:
         minutes = self._clock(text.split())
         if minutes is None:
             return None
-        said = SaidTime(tuple(sorted(set(minutes))))
+        said = SaidTime(tuple(sorted(set(minutes))), days_ago=days_ago)
         return said.within(period) if period is not None else said
 
     def _ago(self, text: str) -> SaidTime | None:
@@ -242,6 +243,15 @@ class English:
         for pattern, spoken in _TYPED:
             text = pattern.sub(spoken, text)
         return text
+
+
+def _dated(text: str) -> tuple[str, int | None]:
+    """The text without the day it names, and how many days ago that is."""
+    for day, ago in (("today", 0), ("yesterday", 1)):
+        for bare in (text.removeprefix(f"{day} "), text.removesuffix(f" {day}")):
+            if bare != text:
+                return bare, ago
+    return text, None
 
 
 def _below(words: list[str]) -> int | None:

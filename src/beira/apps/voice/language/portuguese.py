@@ -85,9 +85,9 @@ class Portuguese:
     def parse_time(self, text: str) -> SaidTime | None:
         if text in _NOW:
             return SaidTime(ago_min=0)
-        words = text.split()
+        words, days_ago = _dated(text.split())
         if words and words[0] in ("ha", "faz"):
-            return self._ago(words[1:])
+            return self._ago(words[1:]) if days_ago is None else None
         if len(words) > 1 and words[0] in ("as", "a", "ao"):
             words = words[1:]
         period = None
@@ -97,7 +97,7 @@ class Portuguese:
         minutes = self._clock(" ".join(words))
         if minutes is None:
             return None
-        said = SaidTime(tuple(sorted(set(minutes))))
+        said = SaidTime(tuple(sorted(set(minutes))), days_ago=days_ago)
         return said.within(period) if period is not None else said
 
     def _ago(self, words: list[str]) -> SaidTime | None:
@@ -301,6 +301,16 @@ class Portuguese:
         for pattern, spoken in _TYPED:
             text = pattern.sub(spoken, text)
         return text
+
+
+def _dated(words: list[str]) -> tuple[list[str], int | None]:
+    """The words without the day they name, and how many days ago that is."""
+    for day, ago in (("hoje", 0), ("ontem", 1)):
+        if words[:1] == [day]:
+            return words[1:], ago
+        if words[-1:] == [day]:
+            return (words[:-2] if words[-2:-1] == ["de"] else words[:-1]), ago
+    return words, None
 
 
 def _below(words: list[str]) -> int | None:

@@ -24,17 +24,18 @@ def fold(text: str) -> str:
 class SaidTime(msgspec.Struct, frozen=True):
     """A time of day as said: every minute of the day (0 to 1439) it can mean, or so long ago.
 
-    `ago_min` 0 is now.
+    `ago_min` 0 is now. `days_ago` 1 is yesterday; without it the latest such moment is meant.
     """
 
     minutes: tuple[int, ...] = ()
     ago_min: int | None = None
+    days_ago: int | None = None
 
     def within(self, minutes: Iterable[int]) -> SaidTime:
         """Only those of `minutes`; unchanged if that leaves none."""
         kept = set(minutes)
         left = tuple(m for m in self.minutes if m in kept)
-        return SaidTime(left) if left else self
+        return msgspec.structs.replace(self, minutes=left) if left else self
 
 
 class Quantity(msgspec.Struct, frozen=True):
