@@ -29,16 +29,16 @@ log = structlog.get_logger(__name__)
 LEAST_S_PER_PHONE = 0.03
 MOST_S_PER_PHONE = 0.35
 _PHRASES = (
-    "aurora registrar ponto de {one} às duas e meia da tarde",
-    "{other} chegou às oito e quinze",
-    "quanto custa {a}",
-    "onde fica {b}",
-    "vendi três {a} por doze reais",
-    "chegaram vinte unidades de {c}",
-    "um cliente pediu {b}",
-    "saída de {one} às dezoito horas",
-    "tem {c} em estoque",
-    "aurora como foi o dia hoje",
+    "Aurora, registrar ponto de {one} às duas e meia da tarde.",
+    "{other} chegou às oito e quinze.",
+    "Quanto custa {a}?",
+    "Onde fica {b}?",
+    "Vendi três {a} por doze reais.",
+    "Chegaram vinte unidades de {c}.",
+    "Um cliente pediu {b}.",
+    "Saída de {one} às dezoito horas.",
+    "Tem {c} em estoque?",
+    "Aurora, como foi o dia hoje?",
 )
 
 
@@ -79,7 +79,7 @@ class Enrolment:
             return
         finally:
             await tell({"type": "state", "state": "idle"})
-        self._read.append((text, pcm))
+        self._read.append((said_as(text), pcm))
         if len(self._read) < len(self._texts):
             await self.ask(tell)
             return
@@ -100,13 +100,18 @@ class Enrolment:
 
 def phrases_for(people: Sequence[str], products: Sequence[str]) -> list[str]:
     """Ten phrases with names that are said here."""
-    one, other = (people[0], people[-1]) if people else ("João", "Maria")
+    one, other = (people[0].title(), people[-1].title()) if people else ("João", "Maria")
     a, b, c = (
         (products[0], products[len(products) // 2], products[-1])
         if products
         else ("leite", "café", "arroz")
     )
     return [text.format(one=one, other=other, a=a, b=b, c=c) for text in _PHRASES]
+
+
+def said_as(text: str) -> str:
+    """The words of a phrase, without what only the eye sees."""
+    return "".join(c for c in text.lower() if c.isalnum() or c in " -'").strip()
 
 
 def learn(

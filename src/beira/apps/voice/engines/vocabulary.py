@@ -92,9 +92,9 @@ _EXAMPLES: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "pt-BR": (
         ("Ponto", ("registrar ponto de {one} às 14:30", "{other} chegou agora",
                    "saída de {one} às seis da tarde", "não, foi às duas e quarenta")),
-        ("Preço e estoque", ("quanto custa {a}?", "onde fica {b}?", "estoque de {c}")),
-        ("Vendas", ("vendi 2 {a}", "venda de 3 {b} por 12 reais")),
-        ("Movimento", ("chegaram 20 {c}", "perda de 2 {a}", "um cliente pediu {b}")),
+        ("Preço e estoque", ("preço de {a}", "onde fica {b}?", "estoque de {c}")),
+        ("Vendas", ("vendi 2 unidades de {a}", "venda de 3 {b} por 12 reais")),
+        ("Movimento", ("chegaram 20 caixas de {c}", "perda de 2 {a}", "um cliente pediu {b}")),
         ("Alertas", ("cliente passando mal", "alerta de segurança", "a internet caiu")),
         ("Dia a dia", ("resumo do dia", "que horas são?", "o que posso dizer?")),
     ),
