@@ -31,6 +31,7 @@ from beira.kernel.clock import hlc_at
 from beira.kernel.errors import BeiraError, Misconfigured
 from beira.node import settled
 from beira.node.cloud_client import CloudClient, RemoteAccounts, TokenSource
+from beira.node.memory import few_arenas, give_back
 from beira.node.status import node_routes
 from beira.portal import Portal
 from beira.store.sqlite import SqliteStore
@@ -80,6 +81,7 @@ class Node:
 @contextlib.asynccontextmanager
 async def running(config: NodeConfig) -> AsyncIterator[Node]:
     """Run a node while the context lasts. It needs no network to start (or ever)."""
+    few_arenas()
     me = settled.load(config.data)
     key = NodeKey.load(config.data / KEY_FILE)
     catalogue = installed(config.apps)
@@ -113,7 +115,7 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
         site = _app(node, NodeAccounts(identity, host.place, RemoteAccounts(cloud)))
         node.address = await stack.enter_async_context(serving(site, config.listen))
         stack.callback(node.stopping.set)
-        for work in (agent.run(), _forget(host), _learn_keys(node, cloud)):
+        for work in (agent.run(), _forget(host), _learn_keys(node, cloud), give_back()):
             task = asyncio.create_task(work)
             stack.push_async_callback(_ended, task)
         log.info("node.serving", address=node.address, node=me.enrolled.node)
