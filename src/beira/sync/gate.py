@@ -7,8 +7,9 @@ node that is cut off comes back to any replica.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -36,6 +37,8 @@ from beira.store.port import News
 from beira.sync.streams import feed_route, feed_stream
 
 log = structlog.get_logger(__name__)
+MESSAGE_CHARS = 1_000
+UNTAMED_CHARS = limits.RECORD_BYTES // 4
 Sender = Callable[[list[Wire]], Awaitable[None]]
 Still = Callable[[], Awaitable[object]]
 """Asks again whether a node may still be here; raises as identity does when it may not."""
@@ -353,12 +356,12 @@ class Conversation:
         )
         record = Quarantined(
             node=node,
-            in_collection=row.collection[: limits.NAME_CHARS],
-            record=row.id[: limits.ID_CHARS],
+            in_collection=_tame(row.collection, limits.NAME_CHARS),
+            record=_tame(row.id, limits.ID_CHARS),
             code=why.code,
-            message=why.message,
+            message=_tame(why.message, MESSAGE_CHARS),
             at=self._host.now(),
-            row={"fields": row.fields, "partition": row.partition, "stamp": list(row.stamp)},
+            row=_whole(row),
         )
         id = self._host.wall.new_id()
         return self._host.stamped(declared, id, "tenant", declared.encode(record))
@@ -392,3 +395,20 @@ class Conversation:
 
     def _now_ms(self) -> int:
         return self._host.clock.now_ms(self._host.wall.now_ms())
+
+
+def _tame(text: str, most: int) -> str:
+    """Text that came from anybody, as any store can hold it."""
+    return text[:most].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _whole(row: Row) -> dict[str, Any]:
+    """A row as it came, or as JSON text where no record could hold it: a row that cannot even be put
+    into quarantine would stop all that its node sends."""
+    whole = {"fields": row.fields, "partition": row.partition, "stamp": list(row.stamp)}
+    try:
+        collection_of(Quarantined).check({"row": whole}, whole=False)
+    except BeiraError:
+        text = json.dumps(whole)
+        return {"json": text[:UNTAMED_CHARS], "cut": len(text) > UNTAMED_CHARS}
+    return whole
