@@ -157,34 +157,33 @@ async def test_a_command_that_comes_too_late_is_not_obeyed_and_says_so(
     tenant = await company.tenant("angeloni")
     data = await company.enrol(tenant)
     cloud = await company.host(tenant)
-    async with company.plug() as plug:
-        async with company.node(data, plug, http_only=http_only) as node:
-            await connected(node)
-            plug.pull()
-            await until(lambda: not node.agent.state.connected)
-            late = Call(
-                id="late",
-                command="log_request",
-                params={"text": "tarde demais"},
-                by="dona",
-                role="owner",
-                expires_at=cloud.now() - timedelta(seconds=1),
-            )
-            timely = Call(
-                id="timely",
-                command="log_request",
-                params={"text": "a tempo"},
-                by="dona",
-                role="owner",
-                expires_at=cloud.now() + timedelta(hours=1),
-            )
-            await put(cloud, late, timely, partition=f"node:{node.host.place.node}")
-            plug.put_back()
-            refused = await row_of(cloud.store, "receipts", "late", ok=False)
-            assert refused.fields["code"] == "call.expired" and refused.fields["hint"]
-            await row_of(cloud.store, "receipts", "timely", ok=True)
-            assert await count(node.store, "customer_requests", text="tarde demais") == 0
-            assert await count(node.store, "customer_requests", text="a tempo") == 1
+    async with company.plug() as plug, company.node(data, plug, http_only=http_only) as node:
+        await connected(node)
+        plug.pull()
+        await until(lambda: not node.agent.state.connected)
+        late = Call(
+            id="late",
+            command="log_request",
+            params={"text": "tarde demais"},
+            by="dona",
+            role="owner",
+            expires_at=cloud.now() - timedelta(seconds=1),
+        )
+        timely = Call(
+            id="timely",
+            command="log_request",
+            params={"text": "a tempo"},
+            by="dona",
+            role="owner",
+            expires_at=cloud.now() + timedelta(hours=1),
+        )
+        await put(cloud, late, timely, partition=f"node:{node.host.place.node}")
+        plug.put_back()
+        refused = await row_of(cloud.store, "receipts", "late", ok=False)
+        assert refused.fields["code"] == "call.expired" and refused.fields["hint"]
+        await row_of(cloud.store, "receipts", "timely", ok=True)
+        assert await count(node.store, "customer_requests", text="tarde demais") == 0
+        assert await count(node.store, "customer_requests", text="a tempo") == 1
 
 
 async def test_a_command_no_role_of_the_caller_allows_is_refused_at_the_node(
