@@ -163,8 +163,18 @@ async def test_a_sale_by_weight_is_priced_to_the_cent(shop: Shop) -> None:
     turn = await shop.say("vendi 2,5 kg de pão francês")
     assert turn.receipt is not None and turn.receipt.result["total_cents"] == 3_975
     assert (await shop.say("vendi dois quilos de coca")).outcome == "refused"
-    assert (await shop.say("vendi um leite")).outcome == "refused"
     assert len(await shop.rows("sales")) == 1
+
+
+async def test_a_sale_without_a_price_asks_for_it(shop: Shop) -> None:
+    turn = await shop.say("vendi dois leites")
+    assert (turn.show, turn.expects) == (
+        "Leite integral está sem preço. Por quanto foi vendido?",
+        "slot",
+    )
+    assert await shop.rows("sales") == []
+    turn = await shop.say("onze reais")
+    assert turn.show == "Venda registrada: 2 un de Leite integral, R$ 11,00."
 
 
 async def test_no_it_was_a_clock_out(shop: Shop) -> None:

@@ -24,6 +24,7 @@ from beira.apps.voice.dialogue import (
     Say,
     Talk,
     World,
+    asked_after,
     carried_out,
 )
 from beira.apps.voice.dialogue import heard as decide
@@ -47,6 +48,8 @@ from beira.sdk import (
 
 SAY_CHARS = 400
 TALKS = 256
+LACKING = {"sale.no_price": "total"}
+"""Refusals that only lack something: the answer asks for it."""
 VOICE_DOORS = frozenset({"voice", "wyoming", "microphone", "satellite", "browser"})
 
 
@@ -193,6 +196,8 @@ class _Note:
             return _Answered(wording.answer(str(values.get("told", "")), values, self.now), "done")
         key = f"error.{result.code}"
         answer = wording.answer(key, {**values, "message": result.message}, self.now)
+        if result.code in LACKING:
+            return _Answered(answer, "asked", "slot")
         by_caller = wording.has(key)
         return _Answered(answer, "refused" if by_caller else "failed")
 
@@ -241,6 +246,8 @@ def _decided(
 def _remembered(talk: Talk, act: Run, result: _Result, now_s: float) -> Talk:
     if result.ok and act.command in ("register_punch", "correct_punch"):
         return carried_out(talk, result.result["punch"], result.result["person"], now_s)
+    if result.code in LACKING:
+        return asked_after(talk, act, LACKING[result.code], now_s)
     return talk
 
 

@@ -177,6 +177,13 @@ def _unmeasured(bars: Bars) -> float:
     return min(max(bars.words, bars.alert), bars.books * 0.999)
 
 
+def asked_after(talk: Talk, run: Run, wants: str, now_s: float) -> Talk:
+    """Wait for what a command turned out to lack; nothing was written."""
+    question = Ask(f"ask.{wants}", run.slots, intent=run.command)
+    pending = Pending(run.command, run.slots, wants, question, run.confidence, now_s)
+    return replace(talk, pending=pending)
+
+
 def carried_out(talk: Talk, punch: str, person: str, now_s: float) -> Talk:
     """Remember a punch that was just registered or corrected."""
     return replace(talk, recent=Recent(punch, person, now_s))
@@ -324,7 +331,7 @@ def _answer(pending: Pending, given: Mapping[str, Any], world: World) -> Any:
         if "period" in given and isinstance(said, SaidTime):
             return said.within(given["period"])
         return given.get("time")
-    if wants == "price":
+    if wants in ("price", "total"):
         return given.get("money")
     return given.get(wants)
 
