@@ -346,6 +346,6 @@ def command(*arguments: str, **popen: Any) -> tuple[int, str]:
 
 __all__ = [
     "PASSWORD", "PATIENCE_S", "Company", "Program", "Web", "command", "company", "company_on",
-    "connected", "deaf", "drained", "free_port", "postgres_directory", "postgres_server", "program",
+    "connected", "deaf", "drained", "free_port", "fresh_database", "postgres_directory", "postgres_server", "program",
     "put", "roomy_folder", "row_of", "until",
 ]  # fmt: skip
