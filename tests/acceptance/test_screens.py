@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, async_playwright
-
-from beira.store.postgres import EmbeddedPostgres
 from tests.acceptance.test_portal_browser import ARGUMENTS, CHROMIUM, sign_in
 from tests.contract.postgres_fixture import postgres_place
 from tests.unit.portal.world import alert, fill, world
+
+from beira.store.postgres import EmbeddedPostgres
 
 pytestmark = [pytest.mark.screens, pytest.mark.browser]
 FOLDER = Path(os.environ.get("BEIRA_SCREENS", "docs/pictures"))
@@ -37,7 +37,11 @@ async def test_take_the_pictures() -> None:
         await fill(made)
         host = await made.host()
         await made.write(host, [(alert("warning"), "site:angeloni-2")])
-        browser = await play.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = await play.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[*ARGUMENTS, "--lang=pt-BR"],
+            env={"LANGUAGE": "pt_BR"},
+        )
         for theme in ("light", "dark"):
             context = await browser.new_context(
                 locale="pt-BR", timezone_id="America/Sao_Paulo", color_scheme=theme,

@@ -1,4 +1,4 @@
-"""The same portal on a node, over its own store: what it has is shown, the rest is said to be elsewhere."""
+"""The same portal on a node: what it has is shown, the rest is said to be elsewhere."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest_asyncio
 from litestar import Litestar
 from litestar.datastructures import State
+from tests.unit.portal.world import Browser, local_place
 
 from beira.api import Door
 from beira.api.ports import Person as Known
@@ -21,7 +22,6 @@ from beira.kernel.app import Catalogue
 from beira.kernel.errors import Denied, Unauthenticated
 from beira.portal import Portal
 from beira.store.memory import MemoryStore
-from tests.unit.portal.world import Browser, local_place
 
 OWNER = Principal(kind=Kind.PERSON, id="p1", tenant="angeloni", name="Dona", role="owner")
 
@@ -44,7 +44,9 @@ class Accounts:
         if password != "right":
             raise Unauthenticated("E-mail or password is wrong.", code="auth.wrong")
         who = Known(id="p1", email=email, name="Dona", tenant="angeloni", role="owner")
-        return Tokens(access_token="access", refresh_token="r", expires_in_s=900, expires_at=1, person=who)
+        return Tokens(
+            access_token="access", refresh_token="r", expires_in_s=900, expires_at=1, person=who
+        )
 
     async def refresh(self, refresh_token: str, *, address: str) -> Tokens:
         raise Unauthenticated("No.")

@@ -16,6 +16,7 @@ from beira.portal import formats
 from beira.portal.desk import local_path
 from beira.portal.forms import as_text, given, settings_inputs
 from beira.portal.kept import BYTES, PAGES_PER_SESSION, Kept, Whose
+from beira.portal.pages.entry import browser_name
 
 
 def test_numbers_as_brazilians_write_them() -> None:
@@ -122,6 +123,19 @@ def test_what_is_kept_is_each_sessions_own_and_bounded() -> None:
     kept.keep(mine, "/", "mine", 0)
     kept.forget("s1")
     assert kept.last(mine, "/", 1) is None
+
+
+@pytest.mark.parametrize(
+    ("agent", "name"),
+    [
+        ("Mozilla/5.0 (Linux; Android 14) Chrome/156 Mobile Safari/537", "Chrome · Android"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 17 like Mac OS X) Version/17 Safari/604", "Safari · iPhone"),
+        ("Mozilla/5.0 (Windows NT 10.0) Chrome/156 Safari/537 Edg/156", "Edge · Windows"),
+        ("curl/8", ""),
+    ],
+)
+def test_a_session_is_called_by_its_browser(agent: str, name: str) -> None:
+    assert browser_name(agent) == name
 
 
 def test_text_for_an_input() -> None:

@@ -12,6 +12,23 @@ from beira.portal.desk import LANGUAGES, THEMES, YEAR_S, local_path
 from beira.portal.pages.own import ANYBODY, own
 from beira.portal.visit import Visit
 
+_BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR/", "Opera"),
+    ("SamsungBrowser", "Samsung Internet"),
+    ("Firefox", "Firefox"),
+    ("Chrome", "Chrome"),
+    ("CriOS", "Chrome"),
+    ("Safari", "Safari"),
+)
+_SYSTEMS = (
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Windows", "Windows"),
+    ("Mac OS", "macOS"),
+    ("Linux", "Linux"),
+)
 TOTP_CODES = ("auth.totp_needed", "auth.totp_wrong")
 
 
@@ -31,7 +48,7 @@ async def sign_in(visit: Visit) -> Reply:
             code=form.get("code", "").replace(" ", "")[:40],
             tenant="",
             address=visit.request.address,
-            label=visit.request.agent[:120],
+            label=browser_name(visit.request.agent),
         )
     except BeiraError as error:
         status = error.status if isinstance(error, Unauthenticated | Unavailable) else 400
@@ -111,6 +128,13 @@ def _welcome(visit: Visit, tokens: Tokens) -> None:
         tokens.access_token, tokens.expires_in_s, tokens.refresh_token, limits.REFRESH_TOKEN_S
     )
     visit.cookies["form"] = (secrets.token_hex(16), YEAR_S)
+
+
+def browser_name(agent: str) -> str:
+    """What people would call the browser that says this of itself: Chrome · Android."""
+    program = next((name for mark, name in _BROWSERS if mark in agent), "")
+    system = next((name for mark, name in _SYSTEMS if mark in agent), "")
+    return " · ".join(part for part in (program, system) if part)
 
 
 PAGES = (sign_in_page, sign_in, sign_out, switch, join_page, join, enrol_page, look)
