@@ -18,7 +18,7 @@ from training.synth import Synth
 from beira.apps.voice.recogniser.phones import phones_of_ipa
 from beira.apps.voice.records import Person, Product
 from beira.apps.voice.sentences import grammar_source
-from beira.apps.voice.understand import Directory, Understanding
+from beira.apps.voice.understand import Directory, Named, Understanding
 from benchmarks import voice_festival
 
 EMPLOYEES = (
@@ -102,7 +102,13 @@ class Domain:
     def meaning(self, words: Sequence[str]) -> object:
         """What the app understands by these words: equal where it would do the same."""
         found = self.understanding.understand(" ".join(words))
-        return found[0] if found else None
+        if not found:
+            return None
+        slots = {
+            name: (value.ids or value.said) if isinstance(value, Named) else value
+            for name, value in found[0].slots.items()
+        }
+        return found[0].intent, slots
 
 
 def shop(people: Sequence[str] = EMPLOYEES, products: Sequence[str] = PRODUCTS) -> Domain:

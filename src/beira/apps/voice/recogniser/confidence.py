@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -26,14 +26,16 @@ class Evidence:
     disagreement: float
     trailing: float
     pace: float
+    worst_spot: float
 
     @classmethod
     def of(
         cls, *, margin: float, ratios: list[float], words: list[str], spoken_s: float, second: str,
-        trailing: float, phones: int,
+        trailing: float, phones: int, worst_spot: float,
     ) -> Evidence:  # fmt: skip
-        """Margin over the best sentence that means something else, log likelihood ratios a frame by
-        word, the other recogniser's words, how complete the sentence is, phones a second."""
+        """Margin over the best sentence that means something else; log likelihood ratios a frame by
+        word; the other recogniser's words; how complete the sentence is; phones said in how long;
+        and how badly the worst stretch fits."""
         shared = overlap(sense(words), sense(second.split()))
         return cls(
             margin=float(np.log1p(max(0.0, min(margin, 60.0)))),
@@ -44,6 +46,7 @@ class Evidence:
             disagreement=1.0 - shared if second else 1.0,
             trailing=max(-20.0, trailing) / 10.0,
             pace=abs(phones / max(0.1, spoken_s) - 13.0) / 10.0,
+            worst_spot=worst_spot,
         )
 
 
@@ -82,7 +85,7 @@ class Calibration:
     From `act` on, at most one in 400 was wrong on held-out data; below `ask` lies outside speech.
     """
 
-    weights: tuple[float, ...] = (1.2, 2.0, 1.0, -1.0, 1.5, -1.0, 0.5, -0.5)
+    weights: tuple[float, ...] = (1.2, 2.0, 1.0, -1.0, 1.5, -1.0, 0.5, -0.5, 1.0)
     bias: float = 1.0
     sharpness: float = 0.5
     act: float = 0.95
@@ -90,8 +93,8 @@ class Calibration:
 
     @classmethod
     def of(cls, stored: dict[str, Any] | None) -> Calibration:
-        """From the model's description; the defaults where it has none."""
-        if not stored:
+        """From the model's description; the defaults where it has none for this evidence."""
+        if not stored or len(stored["weights"]) != len(fields(Evidence)):
             return cls()
         return cls(**{**stored, "weights": tuple(stored["weights"])})
 

@@ -24,6 +24,7 @@ GRAMMAR_WEIGHT = 0.4  # a word among hundreds that may follow must fit better th
 BEAM = 50.0
 _TIDY_FRAMES = 8
 MOST_ALTERNATIVES = 12
+SPOT_FRAMES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,12 @@ class _Frame:
     active: _Active
     entered: npt.NDArray[np.uint8]
     ends: Floats
+    values: Floats
+
+    def was_entered(self, state: int) -> bool:
+        """Whether the best way to be in `state` came into it at this frame."""
+        place = self.active.place(state)
+        return bool(self.entered[place >> 3] >> (7 - (place & 7)) & 1)
 
 
 class Decoder:
@@ -144,7 +151,7 @@ class Decoder:
         nodes[0] = self._nodes[0] + blank
         np.maximum.at(nodes, active.target, ends)
         self._nodes = nodes
-        self._frames.append(_Frame(active, np.packbits(entered), ends))
+        self._frames.append(_Frame(active, np.packbits(entered), ends, values))
         self._most = now.max(initial=nodes[0])
         self._narrow(now)
 
@@ -208,9 +215,7 @@ class Decoder:
         """The frame at which the arc that ends at `frame` was entered."""
         state, first = int(self._graph.last[arc]), int(self._graph.first[arc])
         while True:
-            there = self._frames[frame]
-            place = there.active.place(state)
-            if there.entered[place >> 3] >> (7 - (place & 7)) & 1:
+            if self._frames[frame].was_entered(state):
                 if state == first:
                     return frame
                 state -= 1
@@ -252,6 +257,31 @@ class Decoder:
             found.append((score - before - free) / (word.end - word.start))
             before = score
         return found
+
+    def worst_spot(self, path: Path) -> float:
+        """Where the path fits worst: mean log ratio to the best phones over SPOT_FRAMES frames.
+
+        One wrong sound in a long word hardly moves the word's ratio, and shows here.
+        """
+        gaps: list[float] = []
+        for word in path.words:
+            gaps += self._gaps(word)
+        if len(gaps) < SPOT_FRAMES:
+            return min(gaps, default=0.0)
+        spots = np.convolve(gaps, np.full(SPOT_FRAMES, 1 / SPOT_FRAMES), "valid")
+        return float(spots.min())
+
+    def _gaps(self, word: Heard) -> list[float]:
+        """Per frame of a word, what its phones score less than the best phones."""
+        state, gaps = int(self._graph.last[word.arc]), []
+        for frame in range(word.end - 1, word.start - 1, -1):
+            there = self._frames[frame]
+            entered = there.was_entered(state)
+            score = float(there.values[self._graph.emit[state]])
+            best = score if entered else max(score, self.leading[frame])
+            gaps.append(best - self.free[frame])
+            state -= entered
+        return gaps[::-1]
 
     def can_go_on(self, path: Path) -> bool:
         """Whether the grammar lets more words follow this sentence."""

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
-from hassil.errors import HassilError
 from hassil.expression import (
     Alternative,
     Expression,
@@ -24,6 +23,7 @@ from hassil.expression import (
     TextChunk,
 )
 from hassil.parse_expression import parse_sentence
+from hassil.parser import ParseError
 
 from beira.sdk import Invalid
 
@@ -165,7 +165,7 @@ class _Builder:
         if text not in self._parsed:
             try:
                 self._parsed[text] = parse_sentence(text).expression
-            except (HassilError, ValueError) as error:
+            except (ParseError, ValueError) as error:
                 raise Invalid(
                     f"The template {text!r} cannot be read: {error}", code="voice.bad_template",
                     hint="Check that every (, [, < and { is closed.",

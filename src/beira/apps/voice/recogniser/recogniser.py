@@ -90,7 +90,7 @@ class Recogniser:
     """A model, a grammar, and streams that listen for it."""
 
     def __init__(
-        self, model_dir: Path, grammar: Grammar, *, second_opinion: bool = True,
+        self, model_dir: Path, grammar: Grammar, *, second_opinion: bool = False,
         cache: Path | None = None, adaptation: Adaptation | None = None,
         endpoint: EndpointSettings | None = None,
     ) -> None:  # fmt: skip
@@ -106,11 +106,15 @@ class Recogniser:
 
     def set_grammar(self, grammar: Grammar) -> Graph:
         """Listen for this grammar from the next stream on; gives the graph made of it."""
-        sounds = self._pronouncer.sounds(grammar.words)
+        sounds = self.sounds(grammar)
         self.graph = build_graph(grammar, sounds)
         if self.second is not None:
             self.second.set_grammar(self.graph, sounds)
         return self.graph
+
+    def sounds(self, grammar: Grammar) -> dict[str, tuple[int, ...]]:
+        """How the grammar's words are pronounced."""
+        return self._pronouncer.sounds(grammar.words)
 
     def stream(self) -> Stream:
         """Listen to one utterance."""
@@ -119,8 +123,7 @@ class Recogniser:
     def recognise(self, pcm: Pcm) -> Recognition:
         """A whole recording at 16 kHz (int16, mono)."""
         stream = self.stream()
-        for at in range(0, len(pcm), _POLL):
-            stream.feed(pcm[at : at + _POLL])
+        stream.feed(pcm)
         return stream.finish()
 
 
@@ -285,7 +288,7 @@ class Stream:
         spoken_s = (ways[0].words[-1].end - ways[0].words[0].start) * 0.03
         return Evidence.of(
             margin=min(margins, default=40.0), ratios=ratios, words=words, spoken_s=spoken_s,
-            second=second, trailing=self._fork.completeness(),
+            second=second, worst_spot=self._fork.worst_spot(ways[0]), trailing=self._fork.completeness(),
             phones=sum(int(self.graph.last[w.arc] - self.graph.first[w.arc]) + 1 for w in ways[0].words),
         )  # fmt: skip
 

@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 DEADLINE_S = 0.12
 _PIPE_BYTES = 524_288  # 16 s of audio may wait
 _CHUNK = 3_840  # under a pipe's atomic 4,096, so that a write is whole or not at all
-MOST_ARCS = 12_000
+MOST_ARCS = 40_000
 MOST_STARTS = 3
 _ARPABET = {
     "a": "AA", "ã": "AH N", "e": "EH", "i": "IY", "o": "OW", "u": "UW", "N": "N", "m": "M",
