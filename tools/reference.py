@@ -136,7 +136,7 @@ def command_line() -> str:
             shown = (
                 ", ".join(param.opts)
                 if param.param_type_name == "option"
-                else param.human_readable_name
+                else str(param.name).upper()
             )
             default = "" if param.default in (None, "", False) else f"`{param.default}`"
             lines.append(f"| `{shown}` | {text} | {default} |")

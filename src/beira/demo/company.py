@@ -90,11 +90,12 @@ async def make(folder: Path, cloud: Cloud) -> Company:
 async def _fill(cloud: Cloud, tenant: str, name: str) -> None:
     """The sample records of each app that has some (`demo:records`)."""
     host = await cloud.host_of_tenant(tenant)
+    sites = [site for its_tenant, site, _ in SHOPS if its_tenant == tenant]
     for app in cloud.catalogue.apps:
         if app.demo:
             async with host.writing() as ctx:
-                for record in load(app.demo)(name):
-                    ctx.put(record)
+                for record, partition in load(app.demo)(name, sites, host.now()):
+                    ctx.put(record, partition=partition)
 
 
 def _password() -> str:

@@ -30,7 +30,8 @@ class App:
     pages: a list of Litestar route handlers, mounted on nodes
     portal_pages: a `Pages`, mounted by the portal of either host
     menu:  (path, name in pt-BR, name in English) of the pages people should find
-    demo:  a function of a tenant's name that gives sample records for the demonstration
+    demo:  a function of (tenant's name, ids of its sites, now) that gives sample records for the
+           demonstration, each with its partition (None: where it belongs)
     doctor: an async function of a node's folder that gives findings for `beira node doctor`
     """
 

@@ -51,6 +51,6 @@ app = App(
     edge="beira.apps.voice.edge:edge",
     pages="beira.apps.voice.pages:pages",
     portal_pages="beira.apps.voice.portal_pages:PAGES",
-    demo="beira.apps.voice.demo:records",
+    demo="beira.apps.voice.demo:sample",
     doctor="beira.apps.voice.doctor:diagnose",
 )  # fmt: skip

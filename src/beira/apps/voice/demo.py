@@ -5,8 +5,11 @@ The names are invented; prices and places are such as a Brazilian supermarket ha
 
 from __future__ import annotations
 
-from beira.apps.voice.records import Person, Product
-from beira.sdk import State
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from beira.apps.voice.records import Person, Product, StockMovement
+from beira.sdk import Fact, State, site_partition
 
 _PEOPLE = {
     "Angeloni": (
@@ -74,3 +77,24 @@ def records(tenant: str) -> list[State]:
         for n, (what, cents, unit, place, also) in enumerate(_SOLD, 1)
     ]
     return people + products
+
+
+def sample(
+    tenant: str, sites: Iterable[str], now: datetime
+) -> Iterator[tuple[State | Fact, str | None]]:
+    """All of a company's sample records, each with its partition: its people and products, and what
+    each of its shops has in stock to begin with."""
+    made = records(tenant)
+    for record in made:
+        yield record, None
+    for site in sites:
+        for number, product in enumerate(p for p in made if isinstance(p, Product)):
+            movement = StockMovement(
+                product=product.id,
+                name=product.name,
+                quantity_milli=(12 + 7 * number % 41) * 1_000,
+                unit=product.unit,
+                reason="in",
+                at=now,
+            )
+            yield movement, site_partition(site)
