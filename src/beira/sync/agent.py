@@ -20,7 +20,7 @@ from beira.kernel import limits
 from beira.kernel.batch import pack, unpack
 from beira.kernel.clock import hlc_at, ms_of
 from beira.kernel.collection import Lane
-from beira.kernel.errors import BeiraError, Denied, Unauthenticated
+from beira.kernel.errors import BeiraError, Denied, Full, Unauthenticated
 from beira.kernel.node_session import (
     Action,
     Apply,
@@ -38,7 +38,7 @@ from beira.kernel.policy import Link as LinkState
 from beira.kernel.policy import retry_after_s
 from beira.kernel.record import Row
 from beira.kernel.system import Quarantined
-from beira.kernel.wire import Push, Refused, Wire
+from beira.kernel.wire import Feed, Push, Refused, Wire
 from beira.store.port import News, NodeStore, Pending
 from beira.sync.link import Connector, Link
 from beira.sync.streams import lane_stream
@@ -50,6 +50,7 @@ CLOUD_MARK = "sync.cloud"
 SCHEMA_MARK = "sync.collections"
 TICK_S = 1.0
 STATUS_EVERY_S = 15.0
+ROOM_AGAIN_S = 30.0
 
 
 class SyncState(msgspec.Struct, kw_only=True):
@@ -174,6 +175,7 @@ class _Conversation:
         self._news = asyncio.Event()
         self._closed: Close | None = None
         self._told_s = 0.0
+        self._full_since_s: float | None = None
 
     def heard_news(self, news: News) -> None:
         self._news.set()
@@ -190,7 +192,7 @@ class _Conversation:
                 )
                 if receiving.done():
                     for message in receiving.result():
-                        await self._perform(self._session.received(message, self._now()))
+                        await self._received(message)
                     receiving = asyncio.ensure_future(self._link.receive())
                 if wake.done():
                     self._news.clear()
@@ -198,6 +200,7 @@ class _Conversation:
                     await self._look_at_log()
                 await self._perform(self._session.tick(self._now()))
                 await self._tell_status()
+                self._look_for_room()
         finally:
             receiving.cancel()
             wake.cancel()
@@ -227,8 +230,7 @@ class _Conversation:
             case Trim(lane, upto, refused):
                 await self._trim(lane, upto, refused)
             case Apply(feed):
-                await self._merge(feed.partition, unpack(feed.groups), feed.upto)
-                return self._session.applied(feed.partition, feed.upto)
+                return await self._apply(feed)
             case SaveTicket(ticket, cloud):
                 await self._store.commit([], marks={TICKET_MARK: ticket, CLOUD_MARK: cloud})
                 return self._session.ticket_saved(ticket)
@@ -280,6 +282,29 @@ class _Conversation:
                         at=host.now(),
                     )
                 )
+
+    async def _received(self, message: Wire) -> None:
+        if isinstance(message, Feed) and self._full_since_s is not None:
+            await asyncio.sleep(TICK_S)  # over plain HTTP the cloud tells it at each exchange
+            return
+        await self._perform(self._session.received(message, self._now()))
+
+    async def _apply(self, feed: Feed) -> Sequence[Action]:
+        """Merge a feed. With the disk full it is left aside, and so are those behind it: what the node
+        has to send goes on, and makes room."""
+        try:
+            await self._merge(feed.partition, unpack(feed.groups), feed.upto)
+        except Full as error:
+            self._full_since_s = self._agent.host.wall.monotonic_s()
+            self._agent._note(error)
+            return ()
+        return self._session.applied(feed.partition, feed.upto)
+
+    def _look_for_room(self) -> None:
+        """Begin anew, from the cursors on disk, some time after feeds had to be left aside."""
+        since_s = self._full_since_s
+        if since_s is not None and self._agent.host.wall.monotonic_s() - since_s > ROOM_AGAIN_S:
+            self._closed = Close("disk.full", "The feeds left aside are asked for again.", "", True)
 
     async def _merge(self, partition: str, rows: Sequence[Row], upto: int) -> None:
         registry = self._store.registry
