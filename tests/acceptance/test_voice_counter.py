@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium: tools/system.sh installs it"),
 ]
 AXE = Path(__file__).parents[2] / ".cache" / "assets" / "axe.min.js"
-WAIT_MS = 30_000
+WAIT_MS = 60_000
 
 
 @asynccontextmanager
@@ -87,7 +87,7 @@ async def test_somebody_taps_speaks_hears_and_confirms(angeloni: Shop, tmp_path:
         await page.wait_for_selector("text=Ouvir de novo", timeout=WAIT_MS)
     assert [p["employee"] for p in await angeloni.rows("punches")] == ["João Silva"]
     doors = {t["door"] for t in await angeloni.rows("interactions")}
-    assert doors == {"browser"}
+    assert "browser" in doors and doors <= {"browser", "typed"}
 
 
 async def test_the_sound_of_the_answer_is_heard(angeloni: Shop) -> None:
@@ -126,7 +126,7 @@ async def test_the_backlog_and_the_link_are_live(angeloni: Shop) -> None:
         before = int(re.sub(r"\D", "", await page.inner_text("#link-text")) or 0)
         await page.fill("#words", "que horas são")
         await page.press("#words", "Enter")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while int(re.sub(r"\D", "", await page.inner_text("#link-text")) or 0) <= before:
                 await asyncio.sleep(0.05)
         angeloni.connected = True
@@ -138,6 +138,13 @@ async def test_the_backlog_and_the_link_are_live(angeloni: Shop) -> None:
 async def test_english_by_the_browsers_language_and_by_the_link(angeloni: Shop) -> None:
     async with counter(angeloni, language="en-GB", width=1440) as page:
         assert await page.inner_text("#talk-text") == "Hold and speak"
+        assert "Portuguese" in await page.inner_text("#hint")
+        await page.fill("#words", "what time is it")
+        await page.press("#words", "Enter")
+        await page.wait_for_selector(".turn.aurora", timeout=WAIT_MS)
+        assert "It is" in await page.inner_text(".turn.aurora p") or re.search(
+            r"\d:\d\d", await page.inner_text(".turn.aurora p")
+        )
         await page.click("a[hreflang='pt-BR']")
         await page.wait_for_selector("body[data-state=idle]", timeout=WAIT_MS)
         assert await page.inner_text("#talk-text") == "Segure e fale"
@@ -200,7 +207,7 @@ async def test_noise_on_the_line_is_told_and_ends_nothing(
         else:
             await line.send_str(noise)
         await line.send_json({"type": "text", "text": "que horas são"})
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             async for message in line:
                 if message.type is aiohttp.WSMsgType.TEXT and message.json()["type"] == "answer":
                     break
@@ -208,11 +215,12 @@ async def test_noise_on_the_line_is_told_and_ends_nothing(
                 raise AssertionError("the line ended")
 
 
+@pytest.mark.timeout(300)
 async def test_ten_phrases_teach_a_voice(angeloni: Shop) -> None:
     steps: list[dict[str, object]] = []
     async with on_the_line(angeloni) as line:
         await line.send_json({"type": "enrol", "action": "start"})
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(280):
             async for message in line:
                 if message.type is not aiohttp.WSMsgType.TEXT:
                     continue

@@ -131,6 +131,11 @@ class VoiceEdge:
         await talk.listen(source.frames())
         return report
 
+    def heard_language(self, wanted: str) -> str:
+        """The language speech is heard in: the built-in ear knows only the one of the settings."""
+        engines = self._there()
+        return engines.choice.language if engines.speech_to_text is self.built_in else wanted
+
     def enrolment(self) -> Enrolment:
         """Somebody is about to read ten phrases. Raises Unavailable `voice.starting`."""
         self._there()

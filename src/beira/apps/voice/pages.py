@@ -86,6 +86,7 @@ async def counter(request: Request[Any, Any, State], lang: Lang = "") -> Respons
             place=place.name or place.site or place.node,
             examples=await examples(_host(request.app.state), language),
             enrolment=True,
+            heard_language=_heard_language(request.app.state, language),
         )
     )
     headers = {
@@ -195,6 +196,14 @@ def _host(state: State) -> Host:
 
 def _edge(state: State) -> VoiceEdge:
     return edge_of(_host(state))
+
+
+def _heard_language(state: State, language: str) -> str:
+    """The language of speech here, or the page's own while that is not known yet."""
+    try:
+        return _edge(state).heard_language(language)
+    except BeiraError:
+        return language
 
 
 async def sync_view(state: State) -> dict[str, Any]:

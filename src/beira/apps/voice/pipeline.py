@@ -88,7 +88,10 @@ class Hearing:
 
 
 class Conversation:
-    """One person at one door. Turns come one after the other; a new one ends the answer before."""
+    """One person at one door. Turns come one after the other; a new one ends the answer before.
+
+    `awaits`: the last answer was a question.
+    """
 
     def __init__(
         self,
@@ -104,7 +107,8 @@ class Conversation:
     ) -> None:
         self.hearing, self.speaking, self.mind = hearing, speaking, mind
         self._out, self._tell, self._new_id = out, tell, new_id
-        self._door, self._language = door, language
+        self._door, self.language = door, language
+        self.awaits = False
 
     async def listen(
         self,
@@ -150,7 +154,7 @@ class Conversation:
         """Speak a text and return once it has been heard."""
         turn = turn or Turn(self._new_id())
         try:
-            async with aclosing(self.speaking.speak(text, self._language)) as sounds:
+            async with aclosing(self.speaking.speak(text, self.language)) as sounds:
                 async for sound in sounds:
                     if turn.mark("tts_first"):
                         await self._state("speaking")
@@ -210,7 +214,7 @@ class Conversation:
         listening: Listening | None = None
         try:
             try:
-                listening = await self.hearing.first.listen(self._language)
+                listening = await self.hearing.first.listen(self.language)
                 await self._take(frames, blocks, listening, end, tapped)
                 await self._decided(turn, blocks)
                 return blocks, await listening.finish()
@@ -233,7 +237,7 @@ class Conversation:
     ) -> tuple[list[Pcm], Recognised]:
         """The utterance from its beginning, by the engine that is always there."""
         assert self.hearing.spare is not None
-        listening = await self.hearing.spare.listen(self._language)
+        listening = await self.hearing.spare.listen(self.language)
         for block in blocks:
             await listening.feed(block)
         if not turn.has("decided"):
@@ -270,6 +274,7 @@ class Conversation:
 
     async def _answer(self, said: Said, turn: Turn) -> Reply:
         reply = await self.mind.answer(said)
+        self.awaits = reply.awaits
         turn.mark("answered")
         shown = {"type": "answer", "text": reply.show, "understood": reply.understood,
                  "ok": reply.ok, "choices": reply.choices}  # fmt: skip
@@ -284,7 +289,7 @@ class Conversation:
         return reply
 
     async def _trouble(self, error: BaseException, turn: Turn) -> None:
-        code, text = trouble(error, self._language)
+        code, text = trouble(error, self.language)
         if isinstance(error, BeiraError):
             log.info("voice.trouble", code=code, why=error.message)
         else:

@@ -1,8 +1,8 @@
 """One open page at the counter: what it says, in order, and what is told back.
 
 Messages from the page are JSON with a `type`: `start` {mode, rate}, `mode`, `stop`, `cancel`, `text`
-{text}, `sounding`, `silent`, `enrol` {action}; binary messages are sound. Whatever starts anew ends
-what was going on.
+{text}, `choice` {choice}, `sounding`, `silent`, `enrol` {action}; binary messages are sound. What
+starts anew ends what was going on.
 """
 
 from __future__ import annotations
@@ -28,15 +28,22 @@ MESSAGE_BYTES = 4_096
 TEXT_CHARS = 300
 START_WAIT_S = 20.0
 Send = Callable[[bytes], Awaitable[None]]
+_CHOICES = {
+    "pt-BR": {"yes": "sim", "no": "não", "cancel": "cancela"},
+    "en": {"yes": "yes", "no": "no", "cancel": "cancel"},
+}
 
 
 class Message(msgspec.Struct):
     """What a page may say."""
 
-    type: Literal["start", "mode", "stop", "cancel", "text", "sounding", "silent", "enrol"]
+    type: Literal[
+        "start", "mode", "stop", "cancel", "text", "choice", "sounding", "silent", "enrol"
+    ]
     mode: Literal["hold", "tap"] = "hold"
     rate: int = 16_000
     text: str = ""
+    choice: Literal["yes", "no", "cancel"] = "yes"
     action: Literal["start", "stop", "forget"] = "start"
 
 
@@ -52,7 +59,8 @@ class Visit:
     ) -> None:
         self._voice, self._language, self._tell = voice, language, tell
         self._out = BrowserOut(tell, send)
-        self._talk: Conversation | None = None
+        self._talks: dict[str, Conversation] = {}
+        self._last: Conversation | None = None
         self._made_for: Engines | None = None
         self._sound: BrowserIn | None = None
         self._tapped = False
@@ -95,6 +103,9 @@ class Visit:
                 await self._tell({"type": "state", "state": "idle"})
             case "text":
                 await self._type(message.text)
+            case "choice":
+                words = _CHOICES[self._last.language if self._last else self._language]
+                await self._type(words[message.choice])
             case "sounding":
                 self._out.sounding()
             case "silent":
@@ -106,7 +117,8 @@ class Visit:
         await self._interrupt()
         self._tapped = message.mode == "tap"
         self._sound = BrowserIn(message.rate)
-        frames, talk = self._sound.frames(), self._conversation()
+        language = self._voice.heard_language(self._language)
+        frames, talk = self._sound.frames(), self._conversation(language)
         if self._enrolment is not None:
             enrolment = self._enrolment
             self._do(lambda: enrolment.hear(talk, frames, lambda: self._tapped, self._tell))
@@ -117,13 +129,13 @@ class Visit:
         if not text.strip() or len(text) > TEXT_CHARS:
             raise Invalid(f"A sentence has 1 to {TEXT_CHARS} characters.", code="text.length")
         await self._interrupt()
-        talk = self._conversation()
+        asked = self._last if self._last is not None and self._last.awaits else None
+        talk = self._conversation(asked.language if asked else self._language)
         self._do(lambda: talk.typed(text.strip()))
 
     async def _enrol(self, action: str) -> None:
         await self._interrupt()
         if action == "start":
-            self._conversation()
             self._enrolment = self._voice.enrolment()
             await self._enrolment.ask(self._tell)
         elif action == "stop":
@@ -133,13 +145,18 @@ class Visit:
             await self._voice.forget_voice()
             await self._tell({"type": "enrol", "step": "forgotten"})
 
-    def _conversation(self) -> Conversation:
-        if self._talk is None or self._made_for is not self._voice.engines:
-            self._talk = self._voice.conversation(
-                out=self._out, tell=self._tell, door="browser", language=self._language
-            )
+    def _conversation(self, language: str) -> Conversation:
+        """The page's conversation in a language; the one spoken to last is remembered, because an
+        answer to its question belongs to it."""
+        if self._made_for is not self._voice.engines:
+            self._talks.clear()
             self._made_for = self._voice.engines
-        return self._talk
+        if language not in self._talks:
+            self._talks[language] = self._voice.conversation(
+                out=self._out, tell=self._tell, door="browser", language=language
+            )
+        self._last = self._talks[language]
+        return self._last
 
     def _do(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         self._doing = asyncio.create_task(self._done(work))

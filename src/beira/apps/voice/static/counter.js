@@ -38,6 +38,9 @@ byId("typing").addEventListener("submit", (event) => {
 for (const button of document.querySelectorAll("[data-say]")) {
   button.addEventListener("click", () => say(button.dataset.say));
 }
+for (const button of document.querySelectorAll("[data-choice]")) {
+  button.addEventListener("click", () => { player.unlock(); player.stop(); line.send("choice", { choice: button.dataset.choice }); });
+}
 byId("trouble-close").addEventListener("click", () => { byId("trouble").hidden = true; });
 if (matchMedia("(max-width: 52rem)").matches) byId("examples").open = false;
 followSync(text, fill);
