@@ -139,7 +139,7 @@ class Desk:
         except Unauthenticated:
             reply = _to_sign_in(visit)
         except Unavailable as error:
-            reply = await self._away(request, visit, error)
+            reply = self._away(request, visit, error)
         except BeiraError as error:
             reply = self._told(visit, error)
         except HTTPException as error:
@@ -153,16 +153,16 @@ class Desk:
     async def admit(self, request: AnyRequest, visit: Visit) -> None:
         """Find out who asks, with new tokens if the old ones ran out. Raises Unauthenticated."""
         token = _cookie(request, "access")
+        visit.refresh = _cookie(request, "refresh")
         try:
             if not token:
                 raise Unauthenticated("Nobody is signed in.")
             await self._take(visit, token)
         except Unauthenticated:
-            refresh = _cookie(request, "refresh")
-            if not refresh:
+            if not visit.refresh:
                 raise
             try:
-                tokens = await self.sign_in.refresh(refresh, address=visit.request.address)
+                tokens = await self.sign_in.refresh(visit.refresh, address=visit.request.address)
             except Unauthenticated:
                 visit.drop_cookies()
                 raise
@@ -172,6 +172,7 @@ class Desk:
                 tokens.refresh_token,
                 limits.REFRESH_TOKEN_S,
             )
+            visit.refresh = tokens.refresh_token
             await self._take(visit, tokens.access_token)
 
     async def _take(self, visit: Visit, token: str) -> None:
@@ -251,9 +252,10 @@ class Desk:
         good = reply.status == 200 and page.method == "GET" and isinstance(reply.body, str)
         if not good or page.public or not visit.session or not visit.keepable or not self.in_cloud:
             return
-        whose = Whose(visit.principal.id, visit.session, visit.principal.tenant, repr(visit.look))
+        whose = Whose(visit.principal.id, visit.session, visit.principal.tenant)
+        self.kept.know(visit.refresh, whose)
         body = reply.body if isinstance(reply.body, str) else ""
-        self.kept.keep(whose, visit.request.url, body, time.time())
+        self.kept.keep(whose, _address_shown(visit), body, time.time())
 
     def _told(self, visit: Visit, error: BeiraError) -> Reply:
         """An error as a page, or as the part of a page that was asked for."""
@@ -261,11 +263,11 @@ class Desk:
         values = {"error": visit.told(error), "status": error.status}
         return Reply(self.template(name, visit, values), error.status)
 
-    async def _away(self, request: AnyRequest, visit: Visit, error: Unavailable) -> Reply:
+    def _away(self, request: AnyRequest, visit: Visit, error: Unavailable) -> Reply:
         """What this very session was last shown here, with its age; else a page that explains."""
         if visit.request.fragment or request.method != "GET":
             return self._told(visit, error)
-        shown = await self._last(request, visit)
+        shown = self._last(request, visit)
         if shown is not None:
             at = datetime.fromtimestamp(shown.at_s, UTC)
             note = self.template("portal/outage_note.html", visit, {"at": at})
@@ -273,17 +275,9 @@ class Desk:
             return Reply(html.replace("<body", "<body data-stale", 1), 200)
         return self._told(visit, error)
 
-    async def _last(self, request: AnyRequest, visit: Visit) -> Shown | None:
-        """Whose session it is must be proven by the token's signature, which needs no database."""
-        token = _cookie(request, "access")
-        if self.identity is None or request.method != "GET" or not token:
-            return None
-        try:
-            claims = await self.identity.claims(token)
-        except BeiraError:
-            return None
-        whose = Whose(claims.sub, claims.sid, claims.tenant, repr(visit.look))
-        return self.kept.last(whose, visit.request.url, time.time())
+    def _last(self, request: AnyRequest, visit: Visit) -> Shown | None:
+        whose = self.kept.whose(_cookie(request, "refresh"))
+        return self.kept.last(whose, _address_shown(visit), time.time()) if whose else None
 
     def answer(self, request: AnyRequest, visit: Visit, reply: Reply) -> Response[Any]:
         """The response, with the page's policy and cookies."""
@@ -382,6 +376,11 @@ def _accepted(header: str) -> str:
         if start in ("pt", "en"):
             return "pt-BR" if start == "pt" else "en"
     return LANGUAGES[0]
+
+
+def _address_shown(visit: Visit) -> str:
+    """A page in one language and theme is not the page in another."""
+    return f"{visit.look.language}.{visit.look.theme} {visit.request.url}"
 
 
 def _to_sign_in(visit: Visit) -> Reply:

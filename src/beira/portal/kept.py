@@ -1,11 +1,14 @@
 """What was last shown, for when the database is away: each person's own pages, and nobody else's.
 
 A page is kept under the session it was made for, so that no other can be given it, and only for as
-long as somebody could still need it. It is bounded in pages and in bytes; the oldest go first.
+long as somebody could still need it. It is bounded in pages and in bytes; the oldest go first. With
+the database away nobody's token can be checked, nor renewed when it runs out: whose a request is, is
+known by its having exactly the secret that was last good, of which only a digest is kept.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -13,16 +16,16 @@ PAGES = 1_000
 PAGES_PER_SESSION = 40
 BYTES = 33_554_432
 KEPT_S = 43_200
+SECRETS = 4_000
 
 
 @dataclass(frozen=True, slots=True)
 class Whose:
-    """The session a page was made for, and how it was asked to look."""
+    """The session a page was made for."""
 
     account: str
     session: str
     tenant: str
-    look: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,19 @@ class Kept:
 
     def __init__(self) -> None:
         self._pages: OrderedDict[tuple[Whose, str], Shown] = OrderedDict()
+        self._known: OrderedDict[bytes, Whose] = OrderedDict()
         self._size_bytes = 0
+
+    def know(self, secret: str, whose: Whose) -> None:
+        """This refresh token was good, and `whose`."""
+        self._known[_digest(secret)] = whose
+        self._known.move_to_end(_digest(secret))
+        while len(self._known) > SECRETS:
+            self._known.popitem(last=False)
+
+    def whose(self, secret: str) -> Whose | None:
+        """Whose a refresh token was when it was last good here."""
+        return self._known.get(_digest(secret)) if secret else None
 
     def keep(self, whose: Whose, url: str, html: str, now_s: float) -> None:
         """Remember what `whose` was shown at `url`."""
@@ -59,12 +74,18 @@ class Kept:
             return None
         return shown
 
-    def forget(self, session: str) -> None:
-        """A session ended: nothing of it stays."""
-        for key in [key for key in self._pages if key[0].session == session]:
+    def forget(self, id: str) -> None:
+        """A session ended, or an account's rights changed: nothing of it stays."""
+        for key in [key for key in self._pages if id in (key[0].session, key[0].account)]:
             self._drop(key)
+        for digest in [d for d, w in self._known.items() if id in (w.session, w.account)]:
+            del self._known[digest]
 
     def _drop(self, key: tuple[Whose, str]) -> None:
         shown = self._pages.pop(key, None)
         if shown is not None:
             self._size_bytes -= len(shown.html)
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

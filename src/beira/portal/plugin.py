@@ -118,7 +118,7 @@ class Portal(InitPlugin):
     def _revoked(self, news: Revocation) -> None:
         """Rights changed somewhere: open pages look again whether they may still listen."""
         desk = self.desk
-        if news.kind == "session":
+        if news.kind in ("session", "account"):
             desk.kept.forget(news.id)
         desk.forget_standings()
 

@@ -63,6 +63,7 @@ class Visit:
     csrf: str = field(repr=False)
     who: Principal | None = None
     token: str = field(default="", repr=False)
+    refresh: str = field(default="", repr=False)
     session: str = ""
     expires_at: float = 0.0
     cookies: dict[str, tuple[str, int]] = field(default_factory=dict, repr=False)

@@ -81,7 +81,7 @@ async def test_a_node_shows_what_it_has(at_node: tuple[Browser, Host]) -> None:
         ctx.put(Product(name="Pão de queijo"), partition="tenant")
     assert "Pão de queijo" in await browser.get("/products")
     assert 'href="/balcao"' in browser.text
-    for path in ("/interactions", "/punches", "/alerts", "/nodes", "/people", "/sales"):
+    for path in ("/interactions", "/punches", "/alerts", "/people", "/sales"):
         await browser.get(path)
         assert browser.status == 200, path
 
@@ -91,7 +91,7 @@ async def test_a_node_says_what_is_only_in_the_cloud(at_node: tuple[Browser, Hos
     await browser.sign_in("dona@angeloni.example", "right")
     assert "As contas ficam na nuvem" in await browser.get("/account")
     assert "editadas no portal da nuvem" in await browser.get("/people")
-    for path in ("/team", "/sites", "/settings", "/admin", "/people/new", "/nodes/new"):
+    for path in ("/team", "/sites", "/settings", "/admin", "/people/new", "/nodes", "/nodes/new"):
         await browser.get(path)
         assert browser.status == 404, path
 

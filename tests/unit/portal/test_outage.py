@@ -56,10 +56,14 @@ async def test_an_outage_from_beginning_to_end(doomed: tuple[World, Path]) -> No
         assert late.status == 503
         assert "banco de dados não responde" in text
 
-        browser.give({name: "forged" for name in browser.cookies() if "access" in name})
+        held = browser.cookies()
+        browser.give({name: "expired" for name in held if "access" in name})
+        assert "Café torrado" in await browser.get("/products")
+        browser.give({name: "forged" for name in held if "refresh" in name})
         text = await browser.get("/products")
+        assert browser.at.startswith("/sign-in")
         assert "Café torrado" not in text
-        assert browser.cookie("refresh")
+        browser.give(held)
 
         made.server = await EmbeddedPostgres.start(directory)
         for _ in range(100):

@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_said_by_field() -> None:
 
 def test_what_is_kept_is_each_sessions_own_and_bounded() -> None:
     kept = Kept()
-    mine, other = Whose("a", "s1", "t", ""), Whose("b", "s2", "t", "")
+    mine, other = Whose("a", "s1", "t"), Whose("b", "s2", "t")
     kept.keep(mine, "/", "mine", 0)
     assert kept.last(other, "/", 1) is None
     assert kept.last(mine, "/", 1).html == "mine"  # type: ignore[union-attr]
@@ -121,8 +121,12 @@ def test_what_is_kept_is_each_sessions_own_and_bounded() -> None:
     kept.keep(mine, "/", "mine", 0)
     assert kept.last(mine, "/", 50_000) is None
     kept.keep(mine, "/", "mine", 0)
+    kept.know("secret", mine)
+    assert kept.whose("secret") == mine
+    assert kept.whose("other") is kept.whose("") is None
     kept.forget("s1")
     assert kept.last(mine, "/", 1) is None
+    assert kept.whose("secret") is None
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from tests.unit.portal.world import Browser, World, alert
+from tests.unit.portal.world import PASSWORD, Browser, World, alert
 
 from beira.apps.voice.settings import VoiceSettings
+from beira.identity.tenants import service
 from beira.kernel.command import Receipt
 from beira.kernel.query import Query, where
 
@@ -183,3 +184,21 @@ async def test_the_password_is_changed_only_by_who_knows_it(portal_world: World)
         await browser.post("/account/password", old=old + " ", new=old, again=old)
         await browser.post("/account/name", name="Clerk")
         assert browser.status == 200
+
+
+async def test_an_empty_company_is_shown_its_first_steps(portal_world: World) -> None:
+    made = portal_world.identity
+    await made.tenants.create(service(""), "Vazia", id="vazia")
+    invited = await made.tenants.invite(service("vazia"), "dona@vazia.example", "owner")
+    await made.tenants.accept(invited.code, PASSWORD, name="Dona")
+    async with portal_world.browser() as browser:
+        text = await browser.sign_in("dona@vazia.example")
+        assert "Primeiros passos" in text
+        assert "Crie a primeira loja" in text
+        for path in ("/products", "/people", "/punches", "/nodes", "/alerts", "/sales", "/interactions"):
+            text = await browser.get(path)
+            assert 'class="empty"' in text, path
+        assert "Primeiro, uma loja" in await browser.get("/nodes/new")
+        await browser.post("/sites/add", name="Primeira", zone="America/Recife")
+        text = await browser.get("/")
+        assert text.count('class="done"') == 1

@@ -265,7 +265,8 @@ def _day(site: str, now: datetime, marked: str, talks: int) -> list[tuple[Record
         )  # fmt: skip
         made.append((talk, home))
     morning = (now - timedelta(hours=5)).replace(second=0, microsecond=0)
-    for at, name in enumerate(("João da Silva", "Maria Souza", "Ana Lima")):
+    working = {0: "João da Silva", 1: "Maria Souza", 2: "Ana Lima"}
+    for at, name in (working if site.endswith("1") else {3: "Pedro Rocha"}).items():
         for kind, hours in (("in", 0), ("out", 4), ("in", 4.9))[: 3 if at else 2]:
             moment = morning + timedelta(hours=hours, minutes=at * 3)
             punch = Punch(id=f"{site}-{at}-{hours}", person=f"person-{at}", employee=name + marked,

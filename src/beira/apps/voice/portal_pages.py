@@ -200,6 +200,8 @@ async def _latencies(view: View) -> list[float]:
 def _tiles(view: View, sites: list[SiteDay], latency: list[float]) -> list[Tile]:
     newest = max((s.newest_ms for s in sites), default=0) / 1000 or None
     late = view.t("pode atrasar até 5 min", "may be up to 5 min late")
+    if not view.host.place.in_cloud:
+        late = view.t("deste nó, na hora", "of this node, at once")
     count = view.t
     tiles = []
     if view.principal.role in STAFF:

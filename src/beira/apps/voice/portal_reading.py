@@ -13,7 +13,7 @@ from beira.sdk import Column, NotFound, Order, View, timestamp, where
 
 STAFF = ("owner", "member")
 OWNER = ("owner",)
-NEWEST = (Order("_hlc", descending=True),)
+NEWEST = (Order("at", descending=True), Order("id"))
 QUERY_ROWS = 1_000
 ROWS_MOST = 20_000
 LIST_ROWS = 50

@@ -45,7 +45,7 @@ def own_pages() -> tuple[Pages, ...]:
         templates=HERE / "templates",
         menu=(
             MenuItem("/alerts", "Alertas", "Alerts", "bell", _ALL),
-            MenuItem("/nodes", "Nós", "Nodes", "node", _ALL),
+            MenuItem("/nodes", "Nós", "Nodes", "node", _ALL, "cloud"),
             MenuItem("/sites", "Lojas", "Sites", "store", _OWNER, "cloud"),
             MenuItem("/team", "Equipe", "Team", "key", _OWNER, "cloud"),
             MenuItem("/settings", "Ajustes", "Settings", "gear", _OWNER, "cloud"),

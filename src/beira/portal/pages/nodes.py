@@ -25,12 +25,12 @@ NODES_SHOWN = 1_000
 LANES = (Lane.CRITICAL, Lane.IMPORTANT, Lane.NORMAL)
 
 
-@own("/nodes")
+@own("/nodes", where="cloud")
 async def nodes(visit: Visit) -> Reply:
     return visit.render("portal/nodes.html", nodes=await all_nodes(visit))
 
 
-@own("/nodes/list")
+@own("/nodes/list", where="cloud")
 async def listed(visit: Visit) -> Reply:
     return visit.render("portal/nodes_list.html", nodes=await all_nodes(visit))
 
@@ -66,18 +66,18 @@ async def make_code(visit: Visit) -> Reply:
     )
 
 
-@own("/nodes/{node:str}")
+@own("/nodes/{node:str}", where="cloud")
 async def node(visit: Visit) -> Reply:
     return await _node_page(visit)
 
 
-@own("/nodes/{node:str}/status")
+@own("/nodes/{node:str}/status", where="cloud")
 async def status(visit: Visit) -> Reply:
     found = await _one(visit)
     return visit.render("portal/node_status.html", node=found)
 
 
-@own("/nodes/{node:str}/calls", roles=STAFF)
+@own("/nodes/{node:str}/calls", roles=STAFF, where="cloud")
 async def calls(visit: Visit) -> Reply:
     found = await _one(visit)
     return visit.render("portal/node_calls.html", node=found, calls=await _calls(visit))

@@ -100,7 +100,16 @@
   document.body.addEventListener("htmx:responseError", function (event) {
     if (event.detail.xhr.status === 503 && meta) outage(true);
   });
-  document.body.addEventListener("htmx:afterSwap", function () { tick(); plots(); });
+  /* What was unfolded stays so when a part is renewed. */
+  var unfolded = [];
+  document.body.addEventListener("htmx:beforeSwap", function (event) {
+    unfolded = Array.prototype.map.call(event.target.querySelectorAll("details[open][id]"), function (el) { return el.id; });
+  });
+  document.body.addEventListener("htmx:afterSwap", function () {
+    unfolded.forEach(function (id) { var el = document.getElementById(id); if (el) el.open = true; });
+    unfolded = [];
+    tick(); plots();
+  });
 
   /* Small conveniences. */
   document.addEventListener("change", function (event) {
