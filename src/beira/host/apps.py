@@ -33,6 +33,17 @@ def installed(only: tuple[str, ...] = ()) -> Catalogue:
     return catalogue(app for app in apps if app is not None)
 
 
+def left_out() -> dict[str, Misconfigured]:
+    """The apps that cannot be loaded here, each with what is missing and how to get it."""
+    wrong = {}
+    for point in entry_points(group=GROUP):
+        try:
+            load(point.value)
+        except Misconfigured as error:
+            wrong[point.name] = error
+    return wrong
+
+
 def load(reference: str) -> Any:
     """The object that `module:attribute` names. Raises Misconfigured with what is missing."""
     module, _, attribute = reference.partition(":")

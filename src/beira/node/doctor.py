@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from beira.host.apps import installed, load
+from beira.host.apps import installed, left_out, load
 from beira.kernel import limits
 from beira.kernel.errors import BeiraError
 from beira.node import settled
@@ -28,6 +28,8 @@ class Finding(msgspec.Struct, kw_only=True):
 async def diagnose(data: Path, apps: tuple[str, ...] = ()) -> list[Finding]:
     """Look at the node in `data`, and at each app's own parts. Changes nothing."""
     findings = [_folder(data), _enrolment(data), _disk(data), await _database(data)]
+    for name, error in left_out().items():
+        findings.append(Finding(name=name, ok=False, what=error.message, next_step=error.hint))
     for app in installed(apps).apps:
         if app.doctor:
             findings += [
