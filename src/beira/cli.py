@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import beira
@@ -94,8 +95,8 @@ def say(
     from beira.node import asking
 
     answer = _asked(asking.say(asking.address_of(node), text, wav))
-    console.print(f"[dim]{answer.heard}[/dim]")
-    console.print(f"[bold]{answer.show}[/bold]")
+    console.print(f"[dim]{escape(answer.heard)}[/dim]")
+    console.print(f"[bold]{escape(answer.show)}[/bold]")
     raise typer.Exit(0 if answer.understood else 1)
 
 
@@ -169,7 +170,7 @@ def node_status(node: Address = "") -> None:
     console.print(f"Link: {link}; round trip {report.rtt_ms or '–'} ms; skew {report.skew_ms} ms")
     console.print(f"Bytes: {report.bytes_raw} as written, {report.bytes_sent} sent")
     if report.last_error:
-        console.print(f"[red]{report.last_error}[/red] {report.next_step}")
+        console.print(f"[red]{escape(report.last_error)}[/red] {escape(report.next_step)}")
 
 
 @node_app.command("doctor")
@@ -180,9 +181,9 @@ def node_doctor(data: Data = Path("/var/lib/beira"), apps: Apps = None) -> None:
     findings = _asked(diagnose(data, tuple(apps or ())))
     for finding in findings:
         mark = "[green]ok[/green]  " if finding.ok else "[red]no[/red]  "
-        console.print(f"{mark}{finding.name}: {finding.what}")
+        console.print(f"{mark}{escape(finding.name)}: {escape(finding.what)}")
         if finding.next_step:
-            console.print(f"      [yellow]{finding.next_step}[/yellow]")
+            console.print(f"      [yellow]{escape(finding.next_step)}[/yellow]")
     raise typer.Exit(0 if all(f.ok for f in findings) else 1)
 
 
@@ -292,9 +293,11 @@ def main() -> None:
     try:
         app()
     except BeiraError as error:
-        problems.print(f"[red]{error.message}[/red] [dim]({error.code})[/dim]", highlight=False)
+        problems.print(
+            f"[red]{escape(error.message)}[/red] [dim]({error.code})[/dim]", highlight=False
+        )
         if error.hint:
-            problems.print(f"→ {error.hint}", highlight=False)
+            problems.print(f"→ {escape(error.hint)}", highlight=False)
         sys.exit(1)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").split(".")[0], "cloud,voice")
