@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -48,7 +49,6 @@ SETTLE_S = 0.15
 RETRY_S = 5.0
 SESSIONS = 64
 SESSION_S = 300.0
-RELEASE = "0.1"
 CHOICE_FILE = "engines.json"
 VOICE_FILE = "voice.npz"
 
@@ -282,7 +282,7 @@ class VoiceEdge:
             engines.speaking,
             wake=self._wake,
             languages=(engines.choice.language,),
-            release=RELEASE,
+            release=_release(),
         )
         trusted = engines.choice.wyoming_trusted_network
         async with serving(service, engines.choice.wyoming_serve, trusted_network=trusted) as used:
@@ -315,6 +315,13 @@ class VoiceEdge:
         if self.built_in is not None:
             self.built_in.close()
         await self._espeak.close()
+
+
+def _release() -> str:
+    try:
+        return version("beira")
+    except PackageNotFoundError:
+        return "0"
 
 
 def folder_of(host: Host) -> Path:
