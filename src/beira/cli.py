@@ -50,6 +50,10 @@ Address = Annotated[
 ]
 Apps = Annotated[list[str] | None, typer.Option("--app", help="Only these apps; all by default.")]
 CaFile = Annotated[Path | None, typer.Option("--ca", help="Trust this certificate for the cloud.")]
+ClientCert = Annotated[
+    Path | None, typer.Option("--client-cert", help="Show this certificate to a proxy that asks.")
+]
+ClientKey = Annotated[Path | None, typer.Option("--client-key", help="Its key in PEM form.")]
 
 
 @app.command()
@@ -113,6 +117,8 @@ def node_run(
     tls_key: Key = None,
     tls_self_signed: SelfSigned = False,
     ca: CaFile = None,
+    client_cert: ClientCert = None,
+    client_key: ClientKey = None,
     apps: Apps = None,
 ) -> None:
     """Run this node."""
@@ -127,7 +133,7 @@ def node_run(
         apps=tuple(apps or ()),
         cloud=cloud,
         http_only=http_only,
-        ssl=trusting(ca),
+        ssl=trusting(ca, client_cert, client_key),
     )
 
     async def main(stop: asyncio.Event) -> None:
@@ -144,12 +150,14 @@ def node_enrol(
     code: Annotated[str, typer.Argument(help="The one-time code from the portal.")],
     data: Data = Path("/var/lib/beira"),
     ca: CaFile = None,
+    client_cert: ClientCert = None,
+    client_key: ClientKey = None,
 ) -> None:
     """Make this machine a node, with a one-time code from the portal."""
     from beira.host.certificates import trusting
     from beira.node.program import enrol
 
-    me = _asked(enrol(data, url, code, ssl=trusting(ca))).enrolled
+    me = _asked(enrol(data, url, code, ssl=trusting(ca, client_cert, client_key))).enrolled
     console.print(f"This is now [bold]{me.name}[/bold] of {me.tenant_name}, at {me.site_name}.")
     console.print(f"Start it: beira node run --data {data}")
 

@@ -190,7 +190,7 @@ def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
                     metrics_from=(*ApiSettings().metrics_from, *config.metrics_from),
                 ),
             ),
-            Portal(door=door, identity=cloud.identity, cloud=cloud),
+            Portal(door=door, identity=cloud.identity, cloud=cloud, proxies=config.proxies),
         ],
         state=State({"stopping": cloud.stopping}),
         openapi_config=None,

@@ -42,18 +42,37 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
-def trusting(ca: Path | None) -> ssl.SSLContext | bool:
-    """What aiohttp takes for `ssl`: the system's authorities, or the one in `ca`, from TLS 1.3 on."""
-    if ca is None:
+def trusting(
+    ca: Path | None, certificate: Path | None = None, key: Path | None = None
+) -> ssl.SSLContext | bool:
+    """What aiohttp takes for `ssl`: the system's authorities, or the one in `ca`, from TLS 1.3 on.
+
+    `certificate` with its `key` (or both in one file) is shown to a proxy that asks for one.
+    Raises Misconfigured.
+    """
+    if ca is None and certificate is None:
         return True
     try:
-        context = ssl.create_default_context(cafile=str(ca))
+        context = ssl.create_default_context(cafile=str(ca) if ca else None)
     except (OSError, ssl.SSLError) as error:
         raise Misconfigured(
             f"{ca} is no certificate to trust: {error}.", hint="Give --ca a file in PEM form."
         ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    if certificate is not None:
+        _show(context, certificate, key)
     return context
+
+
+def _show(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise Misconfigured(
+            f"{certificate} cannot be shown as a certificate: {error}.",
+            code="tls.certificate",
+            hint="Give --client-cert and --client-key in PEM form, as this user may read them.",
+        ) from None
 
 
 def _signed(private: ec.EllipticCurvePrivateKey) -> x509.Certificate:

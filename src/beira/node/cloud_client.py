@@ -198,7 +198,11 @@ def _error(status: int, data: bytes) -> BeiraError:
     try:
         told = msgspec.json.decode(data, type=_Refusal)
     except msgspec.MsgspecError:
-        told = _Refusal(message=f"The cloud answered {status}.")
+        told = _Refusal(
+            message=f"Not the cloud, but something before it answered {status}.",
+            code="cloud.refused",
+            hint="Check the address; a proxy that wants a certificate gets it by --client-cert.",
+        )
     if status == 429:
         return TooMany(told.message, retry_after_s=60, code=told.code, hint=told.hint or "")
     kind = _BY_STATUS.get(status, Unavailable)
