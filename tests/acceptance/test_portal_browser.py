@@ -184,6 +184,8 @@ async def test_the_menu_on_a_telephone(page: Page, shown: World) -> None:
     await page.locator(".bottom").get_by_role("link", name="Ajustes").click()
     await page.get_by_role("heading", name="Ajustes de").wait_for()
     await page.locator("#me summary").click()
+    if AXE.exists():
+        assert await faults(page) == []
     await page.get_by_role("button", name="English").click()
     await page.get_by_role("heading", name="Settings of").wait_for()
 

@@ -285,6 +285,7 @@ class Desk:
             "Content-Security-Policy": POLICY,
             "Cache-Control": "no-store",
             "Vary": "Cookie, HX-Request",
+            "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
             **reply.headers,
         }
         if visit.request.fragment and reply.status == 303:

@@ -74,11 +74,12 @@ class Live:
         mine = sum(ear.principal.id == principal.id for ear in self._ears)
         if mine >= STREAMS_PER_PERSON or len(self._ears) >= limits.SUBSCRIBERS:
             raise TooMany("Too many pages are open.", retry_after_s=30, code="live.too_many")
-        ear = Ear(principal, host)
+        return Ear(principal, host)
+
+    def _listen(self, ear: Ear) -> None:
         self._ears.add(ear)
         if self._pulse is None or self._pulse.done():
             self._pulse = asyncio.create_task(self._beat())
-        return ear
 
     async def events(
         self,
@@ -93,6 +94,7 @@ class Live:
         `still` is awaited when rights may have changed, and raises BeiraError when they ended.
         """
         end = ear.host.store.subscribe(ear.heard)
+        self._listen(ear)
         try:
             yield f"retry: {RETRY_MS}\nevent: hello\ndata: {'up' if self.up else 'down'}\n\n".encode()
             while not self._closed and not (stopping and stopping.is_set()):

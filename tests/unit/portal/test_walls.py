@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
 
 import aiohttp
+import pytest
 from tests.unit.portal.test_pages import PAGES
 from tests.unit.portal.world import BAD, Browser, World, alert, fill, quarantined
+
+from beira.kernel.access import Kind, Principal
+from beira.kernel.errors import TooMany
+from beira.portal.live import STREAMS_PER_PERSON, Live
 
 
 async def test_no_page_shows_another_companys_data(portal_world: World) -> None:
@@ -146,6 +153,47 @@ async def test_a_stream_ends_when_its_session_is_ended(portal_world: World) -> N
         await asyncio.sleep(0.5)
         await elsewhere.post("/account/sessions/end")
         assert (await heard)[-1] == "-"
+
+
+async def test_streams_end_when_the_program_stops(portal_world: World) -> None:
+    host = await portal_world.host()
+    who = Principal(kind=Kind.PERSON, id="p", tenant="angeloni", role="owner")
+    live, stopping = Live(), asyncio.Event()
+    ear = live.open(who, host)
+
+    async def still() -> Principal:
+        return who
+
+    events = live.events(ear, expires_at=time.time() + 60, still=still, stopping=stopping)
+    assert b"event: hello" in await anext(events)
+    waiting = asyncio.ensure_future(anext(events, b"ended"))
+    await asyncio.sleep(0)
+    stopping.set()
+    await asyncio.wait_for(waiting, 10)
+    assert await asyncio.wait_for(anext(events, b"ended"), 10) == b"ended"
+    await live.close()
+
+
+async def test_nobody_opens_pages_without_end(portal_world: World) -> None:
+    host = await portal_world.host()
+    who = Principal(kind=Kind.PERSON, id="p", tenant="angeloni", role="owner")
+    live = Live()
+
+    async def still() -> Principal:
+        return who
+
+    def open_one() -> AsyncIterator[bytes]:
+        ear = live.open(who, host)
+        return live.events(ear, expires_at=time.time() + 60, still=still, stopping=None)
+
+    opened = [open_one() for _ in range(STREAMS_PER_PERSON)]
+    for events in opened:
+        await anext(events)
+    with pytest.raises(TooMany):
+        live.open(who, host)
+    await opened[0].aclose()
+    live.open(who, host)
+    await live.close()
 
 
 async def test_nobody_listens_unseen(portal_world: World) -> None:

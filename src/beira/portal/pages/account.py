@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from markupsafe import Markup
-
 from beira.host.page import Reply
 from beira.kernel import limits
 from beira.kernel.errors import BeiraError, Invalid, Unavailable
+from beira.portal.looks import drawing
 from beira.portal.pages.own import ANYBODY, own
 from beira.portal.visit import Visit
 
@@ -115,7 +114,7 @@ async def _page(visit: Visit, **errors: BeiraError) -> Reply:
 def _shown(setup: Any) -> dict[str, Any]:
     return {
         "secret": setup.secret,
-        "qr": Markup(setup.qr_svg),  # noqa: S704 - drawn by us
+        "qr": drawing(setup.qr_svg),
         "codes": setup.recovery_codes,
     }
 

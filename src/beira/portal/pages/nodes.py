@@ -6,8 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from markupsafe import Markup
-
 from beira.host.page import Reply
 from beira.kernel import limits
 from beira.kernel.access import node_partition, require
@@ -17,6 +15,7 @@ from beira.kernel.errors import BeiraError, Invalid, NotFound, Unavailable
 from beira.kernel.query import Order, where
 from beira.portal.formats import parsed
 from beira.portal.forms import command_inputs, given
+from beira.portal.looks import drawing
 from beira.portal.pages.own import OWNER, STAFF, own
 from beira.portal.visit import Visit
 
@@ -57,13 +56,12 @@ async def make_code(visit: Visit) -> Reply:
     shown = {
         "code": code.code,
         "link": code.link,
-        "qr": Markup(code.qr_svg),  # noqa: S704 - drawn by us
+        "qr": drawing(code.qr_svg),
         "expires_at": code.expires_at,
         "site": visit.site_names.get(code.site, code.site),
     }
-    return visit.render(
-        "portal/node_new.html", code=shown, error=None, address=visit.request.base
-    )
+    address = code.link.partition("/enrol#")[0]
+    return visit.render("portal/node_new.html", code=shown, error=None, address=address)
 
 
 @own("/nodes/{node:str}", where="cloud")

@@ -30,7 +30,18 @@
   var pulse = document.getElementById("pulse");
   var source = null, failures = 0, timer = 0, everOpen = false, down = false;
 
-  function fire(name) { document.body.dispatchEvent(new CustomEvent("live-" + name)); }
+  /* The first news at once, what follows at most every 0.7 s, and never without the last. */
+  var told = {}, coming = {};
+  function tell(name) {
+    told[name] = Date.now();
+    delete coming[name];
+    document.body.dispatchEvent(new CustomEvent("live-" + name));
+  }
+  function fire(name) {
+    var wait = (told[name] || 0) + 700 - Date.now();
+    if (wait <= 0) tell(name);
+    else if (!coming[name]) coming[name] = setTimeout(tell, wait, name);
+  }
   function show(id, on) { var el = document.getElementById(id); if (el) el.hidden = !on; }
   function state(name) {
     if (!pulse) return;
