@@ -61,7 +61,10 @@ async def test_an_open_question_is_answered_by_the_shops_own_model(tmp_path: Pat
 
 
 async def test_after_the_deadline_auroras_own_answer_is_given(tmp_path: Path) -> None:
-    async with language_model("tarde demais", 20) as (url, asked), asking(tmp_path, url, 0.5) as made:
+    async with (
+        language_model("tarde demais", 20) as (url, asked),
+        asking(tmp_path, url, 0.5) as made,
+    ):
         report = await made.voice.say("quantos estados tem o Brasil inteiro", door="text")
         assert asked
         assert report["show"] and "tarde" not in report["show"]
