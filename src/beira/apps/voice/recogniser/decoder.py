@@ -53,7 +53,7 @@ class _Active:
         self.arcs = _stretches(graph.arc_from, nodes)
         self.states = _stretches(graph.state_from, nodes)
         sizes = graph.state_from[nodes + 1] - graph.state_from[nodes]
-        self.starts = np.cumsum(sizes) - sizes
+        self.starts = (np.cumsum(sizes) - sizes).astype(np.int32)
         shift = np.repeat(self.starts - graph.state_from[nodes],
                           graph.arc_from[nodes + 1] - graph.arc_from[nodes])  # fmt: skip
         self.emit = graph.emit[self.states]
@@ -62,30 +62,30 @@ class _Active:
         self.source, self.target = graph.source[self.arcs], graph.target[self.arcs]
         self.weight = graph.weight[self.arcs] * np.float32(GRAMMAR_WEIGHT)
 
-    def place(self, state: int) -> int:
-        """Where in the pack a state is."""
-        return int(np.searchsorted(self.states, state))
 
-
-def _stretches(bounds: npt.NDArray[np.int32], nodes: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+def _stretches(bounds: npt.NDArray[np.int32], nodes: npt.NDArray[np.intp]) -> npt.NDArray[np.int32]:
     """All indices of the stretches that belong to `nodes`."""
     sizes = bounds[nodes + 1] - bounds[nodes]
     begins = np.repeat(bounds[nodes] - (np.cumsum(sizes) - sizes), sizes)
-    return np.asarray(begins + np.arange(int(sizes.sum())), np.int64)
+    return np.asarray(begins + np.arange(int(sizes.sum())), np.int32)
 
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """What tracing back needs of a frame: which states were entered, how arcs ended."""
+    """What tracing back needs of a frame, in little room: the nodes whose arcs were computed and
+    where their states were packed, which states were entered, and how arcs ended."""
 
-    active: _Active
+    nodes: npt.NDArray[np.intp]
+    starts: npt.NDArray[np.int32]
     entered: npt.NDArray[np.uint8]
     ends: Floats
     values: Floats
 
-    def was_entered(self, state: int) -> bool:
+    def was_entered(self, graph: Graph, state: int) -> bool:
         """Whether the best way to be in `state` came into it at this frame."""
-        place = self.active.place(state)
+        node = int(np.searchsorted(graph.state_from, state, "right")) - 1
+        start = self.starts[np.searchsorted(self.nodes, node)]
+        place = int(start) + state - int(graph.state_from[node])
         return bool(self.entered[place >> 3] >> (7 - (place & 7)) & 1)
 
 
@@ -151,7 +151,8 @@ class Decoder:
         nodes[0] = self._nodes[0] + blank
         np.maximum.at(nodes, active.target, ends)
         self._nodes = nodes
-        self._frames.append(_Frame(active, np.packbits(entered), ends, values))
+        packed = np.packbits(entered)
+        self._frames.append(_Frame(active.nodes, active.starts, packed, ends, values))
         self._most = now.max(initial=nodes[0])
         self._narrow(now)
 
@@ -206,16 +207,17 @@ class Decoder:
     def _into(self, node: int, frame: int, most: int = 1) -> list[tuple[float, int]]:
         """The best (score, arc) that end in `node` at `frame`."""
         there = self._frames[frame]
-        found = np.flatnonzero(there.active.target == node)
+        arcs = _stretches(self._graph.arc_from, there.nodes)
+        found = np.flatnonzero(self._graph.target[arcs] == node)
         scores = there.ends[found]
         order = [int(np.argmax(scores))] if most == 1 else np.argsort(-scores)[:most]
-        return [(float(scores[i]), int(there.active.arcs[found[i]])) for i in order]
+        return [(float(scores[i]), int(arcs[found[i]])) for i in order]
 
     def _start(self, arc: int, frame: int) -> int:
         """The frame at which the arc that ends at `frame` was entered."""
         state, first = int(self._graph.last[arc]), int(self._graph.first[arc])
         while True:
-            if self._frames[frame].was_entered(state):
+            if self._frames[frame].was_entered(self._graph, state):
                 if state == first:
                     return frame
                 state -= 1
@@ -276,7 +278,7 @@ class Decoder:
         state, gaps = int(self._graph.last[word.arc]), []
         for frame in range(word.end - 1, word.start - 1, -1):
             there = self._frames[frame]
-            entered = there.was_entered(state)
+            entered = there.was_entered(self._graph, state)
             score = float(there.values[self._graph.emit[state]])
             best = score if entered else max(score, self.leading[frame])
             gaps.append(best - self.free[frame])

@@ -1,0 +1,134 @@
+"""Figures of the voice app that need longer: wake word, enrolment, memory of a process by itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from beira.apps.voice.recogniser import Recogniser
+from beira.apps.voice.recogniser.adapt import Phrase, adapt
+from beira.apps.voice.recogniser.phones import phones_of_ipa
+from beira.apps.voice.recogniser.wake import WakeWord, confirmed
+from benchmarks import voice_festival
+from benchmarks.voice_data import Domain, Maker, Utterance
+
+PHRASES = (
+    "aurora registrar o ponto da maria às oito e meia", "quanto custa o quilo de feijão preto",
+    "o cliente perguntou por chocolate e guaraná", "chegaram vinte e cinco caixas de leite",
+    "qual o estoque de farinha de trigo", "venda de dois sabonetes por nove reais",
+    "a balança e a impressora pararam de funcionar", "onde fica o papel higiênico",
+    "resumo do dia e relatório do movimento", "não foi às quinze horas e quarenta minutos",
+)  # fmt: skip
+_ALONE = """
+import sys
+from pathlib import Path
+import numpy as np
+from beira.apps.voice.recogniser import Recogniser, compile_grammar
+from beira.apps.voice.sentences import grammar_source
+people, products = sys.argv[2].split(","), sys.argv[3].split(",")
+source = grammar_source("pt-BR", people, products)
+grammar = compile_grammar(source.sentences, source.lists, source.rules)
+made = Recogniser(Path(sys.argv[1]), grammar)
+made.recognise((np.random.default_rng(0).normal(0, 900, 64_000)).astype(np.int16))
+status = Path("/proc/self/status").read_text()
+print([line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")][0])
+"""
+
+
+def memory_mb(model: Path, what: Domain) -> float:
+    """Memory of a process that does nothing but recognise (its imports of the app included)."""
+    names = [",".join(what.lists[name]) for name in ("employee", "product")]
+    done = subprocess.run(
+        [sys.executable, "-c", _ALONE, str(model), *names], capture_output=True, text=True,
+        timeout=120, check=True, env={"PYTHONPATH": ":".join(sys.path)},
+    )  # fmt: skip
+    return int(done.stdout.split()[-1]) / 1024
+
+
+def wake_figures(
+    recogniser: Recogniser, what: Domain, maker: Maker, count: int
+) -> dict[str, float]:
+    """Missed calls (share), and false alarms an hour of other talk, after one stage and after two."""
+    made = maker.commands(what, count, 20.0)
+    calls = [one for one in made if "aurora" in one.words[:2] and len(one.words) > 2]
+    talk = [one for one in made if "aurora" not in one.words] + maker.outside(count, 20.0)
+    first = [_wakes(recogniser, one) for one in calls]
+    both = [woke and confirmed(recogniser.recognise(one.pcm), recogniser.calibration.ask)
+            for woke, one in zip(first, calls, strict=True)]  # fmt: skip
+    alarms = [one for one in talk if _wakes(recogniser, one)]
+    real = [one for one in alarms
+            if confirmed(recogniser.recognise(one.pcm), recogniser.calibration.ask)]  # fmt: skip
+    hours = sum(len(one.pcm) for one in talk) / 16_000 / 3600
+    return {
+        "wake.missed.one_stage": 1 - sum(first) / len(calls),
+        "wake.missed": 1 - sum(both) / len(calls),
+        "wake.false_alarms_per_h.one_stage": len(alarms) / hours,
+        "wake.false_alarms_per_h": len(real) / hours,
+    }
+
+
+def _wakes(recogniser: Recogniser, one: Utterance) -> bool:
+    wake = WakeWord(recogniser.model)
+    pcm = np.concatenate([one.pcm, np.zeros(8_000, np.int16)])
+    heard = [wake.feed(pcm[at : at + 1_920]) for at in range(0, len(pcm), 1_920)]
+    return any(heard)
+
+
+def enrolment(
+    recogniser: Recogniser, what: Domain, maker: Maker, count: int
+) -> list[tuple[str, float, float, float]]:
+    """For voices that are hard: (voice, right before, right after ten phrases, seconds to learn)."""
+    voices = ["Alicia", *(voice_festival.VOICES if voice_festival.available() else ())]
+    figures = []
+    for voice in voices:
+        made = _commands(what, maker, voice, count)
+        before = _right(recogniser, what, made)
+        phrases = _read(maker, voice)
+        began = time.perf_counter()
+        recogniser.adaptation = adapt(recogniser.model, phrases)
+        took = time.perf_counter() - began
+        figures.append((voice, before, _right(recogniser, what, made), took))
+        recogniser.adaptation = None
+    return figures
+
+
+def _commands(what: Domain, maker: Maker, voice: str, count: int) -> list[Utterance]:
+    if voice not in voice_festival.VOICES:
+        return Maker(maker.seed + 7, (voice,), maker.synth).commands(what, count, 20.0)
+    made = maker.festival(what, 2 * count, None)
+    return made[voice_festival.VOICES.index(voice) :: 2]
+
+
+def _right(recogniser: Recogniser, what: Domain, made: list[Utterance]) -> float:
+    right = 0
+    for one in made:
+        said, heard = what.meaning(one.words), recogniser.recognise(one.pcm)
+        right += list(heard.words) == one.words or (
+            said is not None and what.meaning(heard.words) == said
+        )
+    return right / max(1, len(made))
+
+
+def _read(maker: Maker, voice: str) -> list[Phrase]:
+    """The ten phrases read by this voice, with what espeak-ng says they sound like."""
+    rng = np.random.default_rng(5)
+    phrases = []
+    for number, said in enumerate(PHRASES):
+        spoken = maker.synth.say(said, "pt-br" if voice in voice_festival.VOICES else f"pt-br+{voice}",
+                                 150 + 3 * number)  # fmt: skip
+        phones = phones_of_ipa(spoken[1]) if spoken else None
+        if spoken is None or phones is None:
+            continue
+        speech: npt.NDArray[np.float32] | None = spoken[0]
+        if voice in voice_festival.VOICES:
+            at = voice_festival.VOICES.index(voice)
+            speech = voice_festival.say([phones] * 2, 100 + number)[at]
+        if speech is not None:
+            one = maker.placed(rng, speech, "", [], [], None, voice)
+            phrases.append(Phrase(one.pcm, phones))
+    return phrases
