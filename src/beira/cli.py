@@ -113,6 +113,9 @@ def node_run(
         str, typer.Option(help="The cloud's address, if not that of its enrolment.")
     ] = "",
     http_only: Annotated[bool, typer.Option(help="Use no WebSocket.")] = False,
+    name: Annotated[
+        list[str] | None, typer.Option(help="A further host name its pages may be called by.")
+    ] = None,
     tls_cert: Certificate = None,
     tls_key: Key = None,
     tls_self_signed: SelfSigned = False,
@@ -133,6 +136,7 @@ def node_run(
         apps=tuple(apps or ()),
         cloud=cloud,
         http_only=http_only,
+        names=tuple(name or ()),
         ssl=trusting(ca, client_cert, client_key),
     )
 
@@ -152,12 +156,17 @@ def node_enrol(
     ca: CaFile = None,
     client_cert: ClientCert = None,
     client_key: ClientKey = None,
+    again: Annotated[
+        bool, typer.Option(help="Let this node in anew, by a code made for it; its data stays.")
+    ] = False,
 ) -> None:
     """Make this machine a node, with a one-time code from the portal."""
     from beira.host.certificates import trusting
     from beira.node.program import enrol
 
-    me = _asked(enrol(data, url, code, ssl=trusting(ca, client_cert, client_key))).enrolled
+    me = _asked(
+        enrol(data, url, code, ssl=trusting(ca, client_cert, client_key), again=again)
+    ).enrolled
     console.print(f"This is now [bold]{me.name}[/bold] of {me.tenant_name}, at {me.site_name}.")
     console.print(f"Start it: beira node run --data {data}")
 

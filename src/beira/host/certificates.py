@@ -27,19 +27,30 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     Others must be told to trust the certificate's file (`--ca`), or accept it in the browser.
     """
     certificate, key = folder / CERTIFICATE_FILE, folder / KEY_FILE
-    if not (certificate.exists() and key.exists()):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        private = ec.generate_private_key(ec.SECP256R1())
-        key.touch(mode=0o600)
-        key.write_bytes(
-            private.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        certificate.write_bytes(_signed(private).public_bytes(serialization.Encoding.PEM))
+    try:
+        if not (certificate.exists() and key.exists()):
+            _make(folder, certificate, key)
+    except OSError as error:
+        raise Misconfigured(
+            f"A certificate cannot be made in {folder}: {error.strerror}.",
+            code="tls.certificate",
+            hint="Give this user the right to write there, or give --tls-cert and --tls-key.",
+        ) from None
     return certificate, key
+
+
+def _make(folder: Path, certificate: Path, key: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+    private = ec.generate_private_key(ec.SECP256R1())
+    key.touch(mode=0o600)
+    key.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    certificate.write_bytes(_signed(private).public_bytes(serialization.Encoding.PEM))
 
 
 def trusting(

@@ -39,6 +39,26 @@ class Listen:
         return self.host in ("127.0.0.1", "::1", "localhost")
 
 
+def own_names(listen: Listen, more: tuple[str, ...] = ()) -> list[str]:
+    """The host names by which a page here may be called. A site on the internet whose name was made
+    to point here (DNS rebinding) is none of them."""
+    name = socket.gethostname()
+    names = {"localhost", "127.0.0.1", "[::1]", listen.host, name, f"{name}.local", *more}
+    if not listen.is_loopback:
+        with contextlib.suppress(OSError):
+            names |= {str(info[4][0]).split("%")[0] for info in socket.getaddrinfo(name, None)}
+        names |= _addresses()
+    return sorted(f"[{n}]" if ":" in n and not n.startswith("[") else n for n in names if n)
+
+
+def _addresses() -> set[str]:
+    """The address this machine would speak from on its network; no packet is sent to learn it."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return {str(probe.getsockname()[0])}
+    return set()
+
+
 def bind(listen: Listen) -> socket.socket:
     """A listening socket. Raises Misconfigured for a port in use or an address that is not ours."""
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -21,14 +22,15 @@ from beira.api.accounts import NodeAccounts
 from beira.host import Host, Place, SystemWall
 from beira.host.apps import installed, load
 from beira.host.calls import answering_calls
-from beira.host.serve import Listen, serving
+from beira.host.serve import Listen, own_names, serving
 from beira.identity.local import LocalIdentity
 from beira.identity.node_key import NodeKey
+from beira.identity.vault import KEY_BYTES, replace_private_file
 from beira.kernel import limits
 from beira.kernel.access import Principal
 from beira.kernel.app import Catalogue
 from beira.kernel.clock import hlc_at
-from beira.kernel.errors import BeiraError, Misconfigured
+from beira.kernel.errors import BeiraError, Corrupt, Misconfigured
 from beira.node import settled
 from beira.node.cloud_client import CloudClient, RemoteAccounts, TokenSource
 from beira.node.memory import few_arenas, give_back
@@ -52,7 +54,8 @@ DAY_MS = 86_400_000
 class NodeConfig:
     """What the operator decides; who the node is lies in `data` since its enrolment.
 
-    `cloud` overrides the address it enrolled at. `ssl` is what aiohttp takes for it.
+    `cloud` overrides the address it enrolled at. `ssl` is what aiohttp takes for it. `names` are
+    further host names its pages may be called by, besides this machine's own.
     """
 
     data: Path
@@ -61,6 +64,7 @@ class NodeConfig:
     cloud: str = ""
     http_only: bool = False
     ssl: object = True
+    names: tuple[str, ...] = ()
 
 
 @dataclass
@@ -112,7 +116,8 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
             if app.edge:
                 await stack.enter_async_context(load(app.edge)(host))
         await stack.enter_async_context(answering_calls(host))
-        site = _app(node, NodeAccounts(identity, host.place, RemoteAccounts(cloud)))
+        accounts = NodeAccounts(identity, host.place, RemoteAccounts(cloud))
+        site = _app(node, accounts, own_names(config.listen, config.names))
         node.address = await stack.enter_async_context(serving(site, config.listen))
         stack.callback(node.stopping.set)
         for work in (agent.run(), _forget(host), _learn_keys(node, cloud), give_back()):
@@ -122,27 +127,53 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
         yield node
 
 
-async def enrol(data: Path, url: str, code: str, *, ssl: object = True) -> settled.Settled:
+async def enrol(
+    data: Path, url: str, code: str, *, ssl: object = True, again: bool = False
+) -> settled.Settled:
     """Make `data` a node of the cloud at `url`, with a one-time code.
 
-    Raises: Misconfigured if it is one already, and as `CloudClient.enrol`.
+    `again` lets a node that was revoked or replaced in anew, by a code made for it: it gets a new
+    key, and its data stays. So does that of a node whose file is damaged.
+    Raises: Misconfigured if it is a node already, or the code is another's; and as `CloudClient.enrol`.
     """
-    if (data / settled.FILE).exists():
-        there = settled.load(data).enrolled
-        raise Misconfigured(
-            f"{data} is already the node {there.name} of {there.tenant_name}.",
-            code="node.enrolled",
-            hint="Choose another folder with --data.",
-        )
+    former = _former(data, again)
+    anew = again or (data / settled.FILE).exists()
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise Misconfigured(
             f"{data} cannot be made: {error.strerror}.", hint="Choose another with --data."
         ) from None
-    me = await CloudClient(url, ssl=ssl).enrol(code, NodeKey.load(data / KEY_FILE))
+    fresh = secrets.token_bytes(KEY_BYTES)
+    key = NodeKey(fresh) if anew else NodeKey.load(data / KEY_FILE)
+    me = await CloudClient(url, ssl=ssl).enrol(code, key)
+    if former is not None and me.enrolled.node != former.enrolled.node:
+        raise Misconfigured(
+            f"The code makes a node {me.enrolled.name}; {data} is {former.enrolled.name}.",
+            code="node.other",
+            hint="Ask an owner for a code for this very node, or choose another folder with --data.",
+        )
+    if anew:
+        replace_private_file(data / KEY_FILE, fresh)
     settled.save(data, me)
     return me
+
+
+def _former(data: Path, again: bool) -> settled.Settled | None:
+    """The node that `data` is already, if it may be let in again; None if there is none to be read."""
+    if not (data / settled.FILE).exists():
+        return None
+    try:
+        there = settled.load(data)
+    except Corrupt:
+        return None
+    if not again:
+        raise Misconfigured(
+            f"{data} is already the node {there.enrolled.name} of {there.enrolled.tenant_name}.",
+            code="node.enrolled",
+            hint="Choose another folder with --data; or --again, with a code made for this node.",
+        )
+    return there
 
 
 async def _host(me: settled.Settled, store: SqliteStore, catalogue: Catalogue) -> Host:
@@ -182,7 +213,7 @@ async def _identity(me: settled.Settled, key: NodeKey, host: Host) -> LocalIdent
     return identity
 
 
-def _app(node: Node, accounts: NodeAccounts) -> Litestar:
+def _app(node: Node, accounts: NodeAccounts, names: list[str]) -> Litestar:
     door = Door(accounts, node)
     return Litestar(
         route_handlers=node_routes(node.host, node.agent, beira.__version__),
@@ -195,6 +226,7 @@ def _app(node: Node, accounts: NodeAccounts) -> Litestar:
                 "stopping": node.stopping,
             }
         ),
+        allowed_hosts=names,
         openapi_config=None,
         logging_config=None,
         request_max_body_size=limits.BODY_BYTES,

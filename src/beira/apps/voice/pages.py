@@ -31,7 +31,7 @@ from beira.apps.voice.engines.sound import WAV_BYTES
 from beira.apps.voice.engines.visit import MESSAGE_BYTES, Visit
 from beira.apps.voice.engines.vocabulary import examples
 from beira.apps.voice.pipeline import Tell
-from beira.sdk import BeiraError, Denied, Host, Invalid, Lane
+from beira.sdk import BeiraError, Denied, Host, Invalid, Lane, ms_of
 
 HERE = Path(__file__).parent
 LANGUAGES = ("pt-BR", "en")
@@ -39,7 +39,6 @@ TEXT_CHARS = 300
 VISITS = 16
 STREAMS = 32
 SYNC_EVERY_S = 2.0
-HLC_COUNTER_BITS = 11
 TYPES = {
     ".css": "text/css",
     ".js": "text/javascript",
@@ -214,7 +213,7 @@ async def sync_view(state: State) -> dict[str, Any]:
     for lane, waiting in (await pending() if pending else {}).items():
         name = Lane(lane).name.lower()
         oldest = waiting.oldest_hlc
-        age_s = max(0.0, now_ms - (oldest >> HLC_COUNTER_BITS)) / 1000 if oldest else 0.0
+        age_s = max(0.0, now_ms - ms_of(oldest)) / 1000 if oldest else 0.0
         lanes[name] = {"count": waiting.count, "oldest_s": round(age_s)}
     link: Literal["on", "off", "unknown"] = "unknown"
     if told is not None:
