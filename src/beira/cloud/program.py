@@ -27,7 +27,7 @@ from beira.identity.shapes import FirstOwner, Revocation
 from beira.kernel import limits
 from beira.kernel.access import Principal
 from beira.kernel.app import Catalogue
-from beira.kernel.errors import BeiraError, Conflict, Denied
+from beira.kernel.errors import BeiraError, Conflict, Denied, Misconfigured
 from beira.portal import Portal
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
 from beira.sync.gate import Gate, Still
@@ -121,7 +121,7 @@ class Cloud:
 @contextlib.asynccontextmanager
 async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
     """Run a replica while the context lasts; gives its parts and its address."""
-    config.data.mkdir(parents=True, exist_ok=True, mode=0o711)
+    _make_folder(config.data)
     catalogue = installed(config.apps)
     async with contextlib.AsyncExitStack() as stack:
         database = await _database(config, catalogue, stack)
@@ -151,13 +151,24 @@ async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
 
 async def first_owner(config: CloudConfig, tenant: str, email: str) -> FirstOwner:
     """Make the first tenant and its owner. Raises Conflict `identity.not_first` if there is one."""
-    config.data.mkdir(parents=True, exist_ok=True, mode=0o711)
+    _make_folder(config.data)
     async with contextlib.AsyncExitStack() as stack:
         database = await _database(config, installed(config.apps), stack)
         identity = Identity(database, server_key(config.data), public_url="http://localhost")
         await identity.start()
         stack.push_async_callback(identity.close)
         return await identity.people.create_first_owner(tenant, email)
+
+
+def _make_folder(data: Path) -> None:
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o711)
+    except OSError as error:
+        raise Misconfigured(
+            f"{data} cannot be made: {error.strerror}.",
+            code="store.denied",
+            hint="Choose another with --data, or give this user the right to write there.",
+        ) from None
 
 
 class _Accounts(CloudAccounts):

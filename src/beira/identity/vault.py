@@ -164,7 +164,14 @@ def _read_private(path: Path, size_bytes: int) -> bytes:
             code="identity.key_exposed",
             hint=f"If nobody else has it: chmod 600 {path}. Otherwise make a new key.",
         )
-    secret = path.read_bytes()
+    try:
+        secret = path.read_bytes()
+    except OSError as error:
+        raise Misconfigured(
+            f"The key file {path} cannot be read: {error.strerror}.",
+            code="identity.key_file",
+            hint="Run as the user who owns it.",
+        ) from error
     if len(secret) != size_bytes:
         raise Misconfigured(
             f"The key file {path} has {len(secret)} bytes, not {size_bytes}.",
