@@ -50,6 +50,12 @@ PASSWORD = "correct horse battery"
 PATIENCE_S = 45.0
 """How long a thing may take before it counts as broken, on a machine that is busy with others."""
 BEIRA = (sys.executable, "-m", "beira.cli")
+_AS_NOBODY = """
+import os, beira.cli, beira.cloud.program, beira.host.apps, beira.node.program
+beira.host.apps.installed()
+os.setgroups([]), os.setgid(65534), os.setuid(65534), os.chdir("/")
+beira.cli.main()
+"""
 _numbers = itertools.count(1)
 
 
@@ -328,11 +334,13 @@ async def program(log: Path, *arguments: str, **popen: Any) -> AsyncIterator[Pro
         await running.stop()
 
 
-def command(*arguments: str, **popen: Any) -> tuple[int, str]:
-    """Run a short command of `beira` to its end: the exit code and all it said."""
+def command(*arguments: str, nobody: bool = False, **popen: Any) -> tuple[int, str]:
+    """Run a short command of `beira` to its end: the exit code and all it said. `nobody`: with that
+    account's rights, taken on once all is imported (it may not be able to read our Python)."""
     env = {**os.environ, "COLUMNS": "200"}
+    program = (sys.executable, "-c", _AS_NOBODY) if nobody else BEIRA
     done = subprocess.run(
-        [*BEIRA, *arguments],
+        [*program, *arguments],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S * 2,
@@ -346,6 +354,6 @@ def command(*arguments: str, **popen: Any) -> tuple[int, str]:
 
 __all__ = [
     "PASSWORD", "PATIENCE_S", "Company", "Program", "Web", "command", "company", "company_on",
-    "connected", "deaf", "drained", "free_port", "fresh_database", "postgres_directory", "postgres_server", "program",
-    "put", "roomy_folder", "row_of", "until",
+    "connected", "deaf", "drained", "free_port", "fresh_database", "postgres_directory",
+    "postgres_server", "program", "put", "roomy_folder", "row_of", "until",
 ]  # fmt: skip

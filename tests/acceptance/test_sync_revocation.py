@@ -17,8 +17,8 @@ from tests.acceptance.support import (  # noqa: F401 (fixtures)
 
 from beira.apps.voice.records import CustomerRequest
 from beira.identity.tenants import service
+from beira.kernel.errors import Misconfigured
 from beira.node import program as node_program
-from beira.node import settled
 
 
 @pytest.mark.parametrize("http_only", [False, True])
@@ -45,10 +45,16 @@ async def test_revocation_holds_at_once_for_a_live_node_and_a_new_code_lets_it_i
         assert not node.agent.state.connected
     assert await cloud.store.get("customer_requests", "stolen") is None
 
-    code = await nodes.make_code(service(tenant), f"{tenant}-1", node=me)
-    (data / settled.FILE).unlink()
-    again = await node_program.enrol(data, company.address, code.code)
-    assert again.enrolled.node == me
+    other = await nodes.make_code(service(tenant), f"{tenant}-1")
+    with pytest.raises(Misconfigured):
+        await node_program.enrol(data, company.address, other.code)
+    with pytest.raises(Misconfigured) as refused:
+        await node_program.enrol(data, company.address, other.code, again=True)
+    assert refused.value.code == "node.other" and refused.value.hint
+    for _ in range(2):
+        code = await nodes.make_code(service(tenant), f"{tenant}-1", node=me)
+        again = await node_program.enrol(data, company.address, code.code, again=True)
+        assert again.enrolled.node == me
     async with company.node(data, http_only=http_only) as node:
         await row_of(cloud.store, "customer_requests", "stolen")
 
