@@ -98,6 +98,7 @@ __all__ = [
     "command",
     "command_of",
     "group_partition",
+    "ms_of",
     "node_partition",
     "page",
     "site_partition",
