@@ -34,6 +34,7 @@ from beira.sdk import Column, Measure, MenuItem, Pages, Reply, View, page
 
 HLC_COUNTER_BITS = 11
 FRESH_S = 60
+OPENS = 7
 STAGES = {
     "speech_end_detect": ("fim da fala", "end of speech"),
     "stt": ("ouvir", "hearing"),
@@ -91,9 +92,6 @@ async def today(view: View) -> Reply:
 @page("/voice/plots", panel=20, roles=STAFF)
 async def plots(view: View) -> Reply:
     """Use and latency by hour of today."""
-    now = view.host.now().astimezone(view.zone)
-    last = max(now.hour, 7)
-    hours = list(range(min(7, last), last + 1))
     use: dict[int, int] = defaultdict(int)
     slow: dict[int, list[float]] = defaultdict(list)
     for row in await _talks_today(view):
@@ -101,31 +99,31 @@ async def plots(view: View) -> Reply:
         use[hour] += 1
         if row["latency_ms"] is not None:
             slow[hour].append(float(row["latency_ms"]))
-    hours = sorted(set(hours) | set(use))
+    now = view.host.now().astimezone(view.zone).hour
+    hours = sorted({*range(min(OPENS, now), now + 1), *use})
+    return view.render("voice/plots.html", plots=_drawn(view, hours, use, slow))
+
+
+def _drawn(
+    view: View, hours: list[int], use: Mapping[int, int], slow: Mapping[int, list[float]]
+) -> list[dict[str, Any]]:
+    """Both plots as the page's script draws them, and its tables tell them."""
     labels = {hour: f"{hour}h" if view.language == "pt-BR" else f"{hour}:00" for hour in hours}
     shared = {"x": hours, "labels": labels}
-    counts = [use.get(hour, 0) for hour in hours]
-    medians = [round(median(slow[h]), 1) if slow.get(h) else None for h in hours]
-    worst = [round(p95(slow[h]), 1) if slow.get(h) else None for h in hours]
-    drawn = [
+    counts = _line(view.t("conversas", "count"), [use.get(hour, 0) for hour in hours])
+    times = [slow.get(hour) for hour in hours]
+    middle = _line(view.t("mediana", "median"), [round(median(t), 1) if t else None for t in times])
+    worst = _line("p95", [round(p95(t), 1) if t else None for t in times])
+    return [
         {
             "title": view.t("Conversas por hora", "Conversations by hour"),
-            "plot": {
-                **shared,
-                "bars": True,
-                "series": [_line(view.t("conversas", "count"), counts)],
-            },
+            "plot": {**shared, "bars": True, "series": [counts]},
         },
         {
             "title": view.t("Latência por hora", "Latency by hour"),
-            "plot": {
-                **shared,
-                "unit": " ms",
-                "series": [_line(view.t("mediana", "median"), medians), _line("p95", worst)],
-            },
+            "plot": {**shared, "unit": " ms", "series": [middle, worst]},
         },
     ]
-    return view.render("voice/plots.html", plots=drawn, any=bool(use))
 
 
 @page("/interactions", roles=STAFF)

@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 from markupsafe import Markup
 
 from beira.host.page import Page, Reply, View
-from beira.kernel.errors import Unavailable
 from beira.portal.pages.own import ANYBODY, own
 from beira.portal.visit import Visit
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One of the first steps."""
+
+    done: bool
+    path: str
+    title: str
+    text: str
+
+
+_STEPS = (
+    (
+        "/sites",
+        ("Crie a primeira loja", "Make your first site"),
+        ("Um lugar onde um nó vai trabalhar.", "A place where a node is going to work."),
+    ),
+    (
+        "/nodes/new",
+        ("Traga um nó", "Bring in a node"),
+        (
+            "Gere um código e digite-o na máquina da loja.",
+            "Make a code and type it on the shop's machine.",
+        ),
+    ),
+    (
+        "/nodes",
+        ("Veja o nó se ligar", "See the node connect"),
+        ("Ele aparece aqui assim que sincronizar.", "It shows up here once it syncs."),
+    ),
+)
 
 
 @own("/", roles=ANYBODY)
@@ -23,50 +55,23 @@ async def overview(visit: Visit) -> Reply:
 
 
 async def _panel(visit: Visit, page: Page) -> Markup:
-    """A panel that fails must not take the page with it; but an absent database is told whole."""
-    try:
-        reply = await page.handler(cast(View, visit))
-    except Unavailable:
-        raise
+    reply = await page.handler(cast(View, visit))
     return Markup(reply.body)  # noqa: S704 - made by a template that escapes
 
 
-async def _first_steps(visit: Visit) -> list[dict[str, object]]:
+async def _first_steps(visit: Visit) -> list[Step]:
     """What an empty company does first: done ones are ticked, and all done is no list."""
     if not visit.in_cloud:
         return []
-    sites = bool(visit.site_names)
     nodes = bool((await visit.rows("node_info", limit=1)).rows)
     heard = bool((await visit.rows("node_status", limit=1)).rows)
-    t = visit.t
-    steps: list[dict[str, object]] = [
-        {
-            "done": sites,
-            "path": "/sites",
-            "title": t("Crie a primeira loja", "Make your first site"),
-            "text": t(
-                "Um lugar onde um nó vai trabalhar.", "A place where a node is going to work."
-            ),
-        },
-        {
-            "done": nodes,
-            "path": "/nodes/new",
-            "title": t("Traga um nó", "Bring in a node"),
-            "text": t(
-                "Gere um código e digite-o na máquina da loja.",
-                "Make a code and type it on the shop's machine.",
-            ),
-        },
-        {
-            "done": heard,
-            "path": "/nodes",
-            "title": t("Veja o nó se ligar", "See the node connect"),
-            "text": t(
-                "Ele aparece aqui assim que sincronizar.", "It shows up here once it syncs."
-            ),
-        },
+    done = (bool(visit.site_names), nodes, heard)
+    if all(done):
+        return []
+    return [
+        Step(d, path, visit.t(*title), visit.t(*text))
+        for d, (path, title, text) in zip(done, _STEPS, strict=True)
     ]
-    return [] if all(step["done"] for step in steps) else steps
 
 
 PAGES = (overview,)
