@@ -4,6 +4,7 @@ from beira.host import Host, News, Place
 from beira.host.page import MenuItem, Page, Pages, Reply, View, page
 from beira.kernel.access import Kind, Principal, group_partition, node_partition, site_partition
 from beira.kernel.app import App
+from beira.kernel.clock import ms_of
 from beira.kernel.collection import (
     BOTH,
     CRITICAL,
