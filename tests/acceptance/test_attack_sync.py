@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
 import msgspec
 import pytest
 import pytest_asyncio
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
+    PATIENCE_S,
     Company,
     company,
     postgres_directory,
@@ -324,6 +326,23 @@ async def test_forged_expired_and_borrowed_tokens_open_nothing(
             assert (await web.ask(method, path, [], token))[0] == 401, (path, token[:20])
     for path in ("/sync/v1/exchange", "/sync/v1/wait"):
         assert (await web.ask("POST", path, [], owner))[0] in (401, 403), "people do not sync"
+
+
+async def test_forged_tokens_open_no_live_door_either(company: Company, intruder: Intruder) -> None:
+    session, owner = company.web.session, await company.owner(intruder.tenant)
+    for token in (*forged(intruder.token, tenant="bistek"), "x.y.z", owner):
+        headers = {"Authorization": f"Bearer {token}"}
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await session.ws_connect(company.address + "/sync/v1/ws", headers=headers)
+    change = {"event": "*", "schema": "public", "table": "people"}
+    for token in (*forged(owner, tenant="bistek"), *forged(owner, exp=2**40), "x.y.z", ""):
+        url = company.address + "/realtime/v1/websocket?vsn=1.0.0"
+        payload = {"config": {"postgres_changes": [change]}, "access_token": token}
+        join = {"topic": "realtime:any", "event": "phx_join", "ref": "1", "payload": payload}
+        async with session.ws_connect(url) as live:
+            await live.send_json(join)
+            told = await live.receive_json(timeout=PATIENCE_S)
+            assert told["event"] == "phx_reply" and told["payload"]["status"] == "error", told
 
 
 async def test_a_nodes_token_is_not_an_owners(company: Company, intruder: Intruder) -> None:

@@ -5,16 +5,20 @@ that is no text but SQL, HTML or worse stays what was typed."""
 from __future__ import annotations
 
 import asyncio
+import html
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import asyncpg
 import msgspec
 import pytest
 import pytest_asyncio
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
+    PASSWORD,
     PATIENCE_S,
     Company,
     company_on,
@@ -299,3 +303,36 @@ async def test_nasty_text_travels_to_a_node_and_back_unchanged(two: Two) -> None
         for n, nasty in enumerate(NASTY):
             await row_of(node.store, "people", f"down-{n}", name=nasty)
             await row_of(cloud.store, "customer_requests", f"up-{n}", text=nasty, product=nasty)
+
+
+async def test_nasty_text_is_shown_and_not_run_on_the_portals_pages(two: Two) -> None:
+    company = two.company
+    tenant = await company.tenant("loja")
+    host = await company.host(tenant)
+    for n, nasty in enumerate(NASTY):
+        await put(host, Person(id=f"p{n}", name=nasty), Product(id=f"g{n}", name=nasty))
+        alert = Alert(kind=nasty, level="critical", title=nasty, text=nasty, at=host.now())
+        await put(host, alert, partition=f"site:{tenant}-1")
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(cookie_jar=jar) as browser:
+        async with browser.get(company.address + "/sign-in") as page:
+            assert page.status == 200
+        form = {"email": f"owner@{tenant}.example", "password": PASSWORD}
+        form["csrf"] = next(c.value for c in jar if "beira_form" in c.key)
+        shown, waiting, seen = 0, ["/"], {"/"}
+        async with browser.post(company.address + "/sign-in", data=form) as page:
+            assert page.status == 200 and page.url.path != "/sign-in"
+        while waiting:
+            async with browser.get(company.address + waiting.pop()) as page:
+                text = await page.text() if "html" in page.headers["Content-Type"] else ""
+            assert page.status < 500, page.url
+            for raw in ("<script>alert(1)", "<img src=x", "49{%", "49</"):
+                assert raw not in text, (page.url, raw)
+            shown += "&lt;script&gt;alert(1)" in text
+            for found in re.findall(r'href="(/[^"#]*)"', text):
+                path = html.unescape(found)
+                place = path.partition("?")[0]
+                if place not in seen and not place.startswith(("/static", "/sign-out")):
+                    seen.add(place)
+                    waiting.append(path)
+        assert shown >= 3, f"people, products and alerts were shown somewhere: {seen}"
