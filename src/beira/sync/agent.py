@@ -40,6 +40,7 @@ from beira.kernel.record import Row
 from beira.kernel.system import Quarantined
 from beira.kernel.wire import Feed, Push, Refused, Wire
 from beira.store.port import News, NodeStore, Pending
+from beira.sync import metrics
 from beira.sync.link import Connector, Link
 from beira.sync.streams import lane_stream
 
@@ -136,6 +137,7 @@ class Agent:
         finally:
             unsubscribe()
             self.state.connected = False
+            metrics.CONNECTED.set(0)
             self._link_state = session.link
             await link.close()
 
@@ -218,6 +220,7 @@ class _Conversation:
         while queue and self._closed is None:
             queue = [*await self._act(queue[0]), *queue[1:]]
         state = self._agent.state
+        metrics.CONNECTED.set(self._session.live)
         state.connected, state.skew_ms = self._session.live, self._session.skew_ms
         state.rtt_ms = self._session.link.rtt_ms
 
@@ -241,7 +244,9 @@ class _Conversation:
         return ()
 
     async def _send(self, message: Wire) -> None:
-        self._agent.state.bytes_sent += await self._link.send([message])
+        size_bytes = await self._link.send([message])
+        self._agent.state.bytes_sent += size_bytes
+        metrics.SENT_BYTES.inc(size_bytes)
 
     async def _read_lane(self, lane: Lane, after: int, most_bytes: int) -> Sequence[Action]:
         read = await self._store.since(
@@ -343,6 +348,7 @@ class _Conversation:
         agent = self._agent
         held = await agent.pending()
         now_ms = self._now_ms()
+        _measure(held, now_ms)
         fields: dict[str, Any] = {
             "release": agent._release,
             "pending": {lane.name.lower(): p.count for lane, p in held.items()},
@@ -367,9 +373,18 @@ class _Conversation:
         return Now(int(host.wall.monotonic_s() * 1000), self._now_ms(), ms_of(host.clock.last))
 
 
+def _measure(held: dict[Lane, Pending], now_ms: int) -> None:
+    for lane, pending in held.items():
+        age_s = (now_ms - ms_of(pending.oldest_hlc)) / 1000 if pending.oldest_hlc else 0
+        metrics.PENDING.labels(lane.name.lower()).set(pending.count)
+        metrics.OLDEST_S.labels(lane.name.lower()).set(max(0, age_s))
+
+
 def _sum(total: dict[Lane, Delivery], fresh: dict[Lane, Delivery]) -> dict[Lane, Delivery]:
     """Move what a session counted into the node's total."""
     for lane, delivery in fresh.items():
+        metrics.BATCHES.labels(lane.name.lower(), "yes").inc(delivery.met)
+        metrics.BATCHES.labels(lane.name.lower(), "no").inc(delivery.late)
         total[lane].met += delivery.met
         total[lane].late += delivery.late
         delivery.met = delivery.late = 0

@@ -34,6 +34,7 @@ from beira.kernel.record import DELETED, Row
 from beira.kernel.system import NodeStatus, Quarantined
 from beira.kernel.wire import Refused, Wire
 from beira.store.port import News
+from beira.sync import metrics
 from beira.sync.streams import feed_route, feed_stream
 
 log = structlog.get_logger(__name__)
@@ -89,6 +90,7 @@ class Gate:
         )
         conversation = Conversation(host, session, self._tickets, send, still)
         self._live.setdefault((node.tenant, node.id), set()).add(conversation)
+        metrics.CONNECTIONS.set(len(self._live))
         await conversation.recheck()
         return conversation
 
@@ -104,6 +106,7 @@ class Gate:
         held.discard(conversation)
         if not held:
             self._live.pop(key, None)
+        metrics.CONNECTIONS.set(len(self._live))
         return not held
 
     async def wait_for_news(
@@ -320,6 +323,9 @@ class Conversation:
             rows, conflicting = await self._isolated(action.admitted.rows)
             refused += conflicting
             await self._write(action, rows, refused)
+        lane = action.lane.name.lower()
+        metrics.COMMITTED.labels(lane).inc(len(action.admitted.rows))
+        metrics.REFUSED.labels(lane).inc(len(refused))
         return self.session.committed(action.lane, action.upto, [why for _, why in refused])
 
     async def _write(
@@ -378,6 +384,7 @@ class Conversation:
             most=limits.BATCH_CHANGES,
             most_bytes=limits.BATCH_BYTES,
         )
+        metrics.FED.inc(len(read.rows))
         return self.session.feed_read(partition, after, read.upto, read.rows, read.more)
 
     async def _save_status(self, fields: dict[str, object]) -> None:
