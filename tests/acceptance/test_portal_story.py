@@ -130,7 +130,7 @@ async def test_a_command_is_sent_and_its_receipt_seen(shop: Shop) -> None:
 async def test_the_nodes_own_portal_lets_in_who_the_cloud_knows(shop: Shop) -> None:
     async with Browser(shop.node.address, "pt-BR") as there:
         await there.sign_in(EMAIL, "not the password")
-        assert there.status == 401
+        assert there.status == 401, there.text
         await there.sign_in(EMAIL)
         assert (there.status, there.at) == (200, "/")
         await until(shop, "/products/list", "Café coado")

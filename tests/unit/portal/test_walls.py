@@ -98,7 +98,7 @@ async def test_a_spreadsheet_gets_no_formulas(portal_world: World) -> None:
     from beira.apps.voice.records import Punch
 
     now = host.now()
-    punch = Punch(person="p", employee='=HYPERLINK("http://x")', kind="in", at=now, said_at=now)
+    punch = Punch(person="sheet", employee='=HYPERLINK("http://x")', kind="in", at=now, said_at=now)
     await portal_world.write(host, [(punch, "site:bistek-1")])
     async with portal_world.browser() as other:
         await other.sign_in(portal_world.emails["other"])
@@ -197,7 +197,10 @@ async def test_nobody_opens_pages_without_end(portal_world: World) -> None:
 
 
 async def test_nobody_listens_unseen(portal_world: World) -> None:
-    async with aiohttp.ClientSession() as session, session.get(portal_world.url + "/live") as answer:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(portal_world.url + "/live") as answer,
+    ):
         assert answer.status == 204
 
 
