@@ -1,4 +1,4 @@
-"""Fit the confidence on speech kept apart: `python -m training.calibrate [--count 300]`.
+"""Fit the confidence on speech kept apart: `python -m training.calibrate [--count 150]`.
 
 Voices, names, products and outside speech here are neither training's nor the benchmark's. What is
 learnt: the weights of the evidence, how fast rivals fade, and the two thresholds (act, ask).
@@ -11,6 +11,7 @@ import json
 import sys
 from dataclasses import astuple, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from benchmarks.voice_data import Domain, Maker, Utterance, shop
 from beira.apps.voice.recogniser import Recogniser, compile_grammar
 from training import augment, text, voices
 from training.export import MODEL
-from training.make_data import WORK, noise
+from training.make_data import noise
 
 NAMES = (
     "Aline", "Bruno", "Carlos Eduardo", "Daniela", "Emerson", "Fabiana", "Geraldo", "Helena", "Igor",
@@ -54,6 +55,7 @@ UNKNOWN_THINGS = (
     "tinta azul",
     "pneu",
 )
+UNKNOWN_SHARE = 0.05
 Rows = npt.NDArray[np.float64]
 
 
@@ -94,59 +96,71 @@ def fit(rows: Rows, right: Rows, steps: int = 4000) -> tuple[Rows, float]:
     return plain, float(weights[-1] - plain @ centre)
 
 
-def threshold(confidence: Rows, right: Rows, most_wrong: float) -> float:
-    """The lowest threshold at which at most `most_wrong` of what passes is wrong."""
+def threshold(confidence: Rows, right: Rows, weight: Rows, most_wrong: float) -> float:
+    """The lowest threshold at which at most `most_wrong` of what passes is wrong, by weight."""
     order = np.argsort(-confidence)
-    wrong = np.cumsum(1 - right[order]) / np.arange(1, len(order) + 1)
-    fine = np.flatnonzero(wrong <= most_wrong)
+    passed = np.cumsum(weight[order])
+    wrong = np.cumsum((weight * (1 - right))[order])
+    fine = np.flatnonzero(wrong <= most_wrong * passed)
     return float(confidence[order[fine[-1]]]) if len(fine) else 1.0
+
+
+def calibration(x: Rows, y: Rows, possible: Rows, outside: Rows) -> dict[str, Any]:
+    """What goes into the model's description.
+
+    `act`: at most 1 in 400 wrong, where one command in twenty names somebody unknown. `ask`: 1.5 %
+    of outside speech passes.
+    """
+    weights, bias = fit(x, y)
+    confidence = 1 / (1 + np.exp(-(x @ weights + bias)))
+    strange = (possible == 0) & (outside == 0)
+    weight = np.where(possible == 1, 1.0, 0.0)
+    weight[strange] = UNKNOWN_SHARE * possible.sum() / max(1, strange.sum())
+    return {
+        "weights": [round(float(w), 5) for w in weights], "bias": round(bias, 5), "sharpness": 0.5,
+        "act": round(threshold(confidence, y, weight, 1 / 400), 4),
+        "ask": round(float(np.quantile(confidence[outside == 1], 0.985)), 4),
+    }  # fmt: skip
+
+
+def listen(model: Path, count: int, second: bool) -> tuple[Rows, Rows, Rows, Rows, list[str]]:
+    """Evidence, whether right, possible, outside; and the texts, of every recording."""
+    known = shop(NAMES, THINGS)
+    grammar = compile_grammar(known.sentences, known.lists, known.rules)
+    recogniser = Recogniser(model, grammar, second_opinion=second)
+    recogniser.second_wait_s = 5.0
+    rows, marks, told = [], [], []
+    for one, possible in track(utterances(known, count), "listening"):
+        heard = recogniser.recognise(one.pcm)
+        if heard.evidence is None:
+            continue
+        meant = known.meaning(one.words)
+        same = list(heard.words) == one.words
+        right = same or (meant is not None and known.meaning(heard.words) == meant)
+        rows.append(astuple(heard.evidence))
+        marks.append((right, possible, not one.intent))
+        told.append(f"{' '.join(one.words)} | {heard.text}")
+    y, inside, outside = np.array(marks, float).T
+    return np.array(rows, float), y, inside, outside, told
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--count", type=int, default=150)
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--second", action="store_true", help="with pocketsphinx too")
     args = parser.parse_args()
-    known = shop(NAMES, THINGS)
-    grammar = compile_grammar(known.sentences, known.lists, known.rules)
-    recogniser = Recogniser(args.model, grammar, second_opinion=args.second)
-    recogniser.second_wait_s = 5.0
-    rows, right, inside, outside, told = [], [], [], [], []
-    for one, possible in track(utterances(known, args.count), "listening"):
-        heard = recogniser.recognise(one.pcm)
-        if heard.evidence is None:
-            continue
-        rows.append(astuple(heard.evidence))
-        meant = known.meaning(one.words)
-        same = list(heard.words) == one.words
-        right.append(same or (meant is not None and known.meaning(heard.words) == meant))
-        inside.append(possible)
-        outside.append(not one.intent)
-        told.append((" ".join(one.words), heard.text))
-    x, y = np.array(rows, float), np.array(right, float)
-    weights, bias = fit(x, y)
-    confidence = 1 / (1 + np.exp(-(x @ weights + bias)))
-    stored = json.loads((args.model / "model.json").read_text())
-    stored["calibration"] = {
-        "weights": [round(float(w), 5) for w in weights], "bias": round(bias, 5), "sharpness": 0.5,
-        "act": round(threshold(confidence, y, 1 / 400), 4),
-        "ask": round(float(np.quantile(confidence[np.array(outside)], 0.985)), 4),
-    }  # fmt: skip
-    (args.model / "model.json").write_text(json.dumps(stored, ensure_ascii=False) + "\n")
-    np.savez(
-        WORK / "calibration.npz",
-        x=x,
-        y=y,
-        inside=np.array(inside),
-        outside=np.array(outside),
-    )
-    print(stored["calibration"], f"{len(y)} utterances, {y.mean():.3f} right")
+    x, y, inside, outside, told = listen(args.model, args.count, args.second)
+    fitted = calibration(x, y, inside, outside)
+    described = args.model / "model.json"
+    stored = json.loads(described.read_text(encoding="utf-8"))
+    stored["calibration"] = fitted
+    described.write_text(json.dumps(stored, ensure_ascii=False) + "\n", encoding="utf-8")
+    confidence = 1 / (1 + np.exp(-(x @ np.array(fitted["weights"]) + fitted["bias"])))
     for at in np.argsort(-confidence * (1 - y))[:12]:
         print(f"  surest wrong: {confidence[at]:.3f} {told[at]}")
-    passed = confidence >= stored["calibration"]["act"]
-    kept = np.array(inside)
-    print(f"acted on {passed[kept].mean():.3f} of commands; wrong {(passed & (y == 0)).sum()}")
+    acted = (confidence >= fitted["act"])[inside == 1].mean()
+    print(fitted, f"{len(y)} utterances, acted on {acted:.3f} of commands")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import hashlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,14 +31,32 @@ def lexicon() -> dict[str, str]:
     return {word: " ".join(PHONES[p] for p in said) for word, said in ask_espeak(words).items()}
 
 
+def mean_weights(paths: list[Path]) -> dict[str, torch.Tensor]:
+    """The mean of checkpoints of one run: it does better on voices never heard than its parts."""
+    nets = [torch.load(path)["net"] for path in paths]
+    return {
+        name: torch.stack([net[name] for net in nets]).mean(0)
+        if value.is_floating_point()
+        else value
+        for name, value in nets[-1].items()
+    }
+
+
+def rounded(values: torch.Tensor) -> list[Any]:
+    """As plain numbers, no longer than they need be."""
+    numbers: list[Any] = torch.round(values.double(), decimals=6).tolist()
+    return numbers
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--net", type=Path, default=WORK / "net.pt")
+    parser.add_argument(
+        "--net", type=Path, nargs="+", default=[WORK / "net.pt"], help="several are averaged"
+    )
     parser.add_argument("--out", type=Path, default=MODEL)
     args = parser.parse_args()
-    checkpoint = torch.load(args.net)
     net = Net(len(PHONES))
-    net.load_state_dict(checkpoint["net"])
+    net.load_state_dict(mean_weights(args.net))
     net.eval()
     args.out.mkdir(parents=True, exist_ok=True)
     target = args.out / "acoustic.onnx"
@@ -50,8 +69,7 @@ def main() -> None:
     meta = json.loads(described.read_text()) if described.exists() else {}
     meta.update(
         phones=PHONES, sha256=hashlib.sha256(target.read_bytes()).hexdigest(), lexicon=lexicon(),
-        phone_errors=round(checkpoint["errors"], 4), epochs=checkpoint["epoch"],
-        head={"weight": net.out.weight[:, :, 0].T.tolist(), "bias": net.out.bias.tolist()},
+        head={"weight": rounded(net.out.weight[:, :, 0].T), "bias": rounded(net.out.bias)},
     )  # fmt: skip
     described.write_text(json.dumps(meta, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")

@@ -131,7 +131,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
     data = Data(args.data)
-    shuffled = rng.permutation(data.usable)
+    shuffled = np.random.default_rng(0).permutation(data.usable)
     held, chosen = shuffled[:HELD_BACK], shuffled[HELD_BACK:]
     net = Net(len(PHONES))
     if args.start:
@@ -160,7 +160,9 @@ def main() -> None:
         errors = phone_errors(net, data, held)
         print(f"epoch {epoch + 1}: loss {np.mean(losses):.3f}, phone errors {errors:.3f}, "
               f"{time.monotonic() - began:.0f} s", flush=True)  # fmt: skip
-        torch.save({"net": net.state_dict(), "epoch": epoch + 1, "errors": errors}, args.out)
+        kept = {"net": net.state_dict(), "epoch": epoch + 1, "errors": errors}
+        torch.save(kept, args.out)
+        torch.save(kept, args.out.with_stem(f"{args.out.stem}-{epoch + 1}"))
 
 
 if __name__ == "__main__":
