@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 from litestar import Litestar
+from litestar.exceptions import PermissionDeniedException
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from beira.kernel import limits
 from beira.kernel.errors import Misconfigured
@@ -19,6 +22,7 @@ from beira.kernel.errors import Misconfigured
 BACKLOG = 1_024
 CONNECTIONS = 20_000
 STOP_TIMEOUT_S = 5
+_PORT = re.compile(r":\d+$")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,25 @@ def own_names(listen: Listen, more: tuple[str, ...] = ()) -> list[str]:
             names |= {str(info[4][0]).split("%")[0] for info in socket.getaddrinfo(name, None)}
         names |= _addresses()
     return sorted(f"[{n}]" if ":" in n and not n.startswith("[") else n for n in names if n)
+
+
+def answering_to(names: Collection[str]) -> Callable[[ASGIApp], ASGIApp]:
+    """A middleware that refuses requests for any other name. The port is left out of account: behind
+    a proxy, or of a container, it is not ours."""
+    known = frozenset(name.lower() for name in names)
+
+    def around(app: ASGIApp) -> ASGIApp:
+        async def checked(scope: Scope, receive: Receive, send: Send) -> None:
+            called = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
+            if _PORT.sub("", called) not in known:
+                raise PermissionDeniedException(
+                    "This node has another name. Use one of its own, or start it with --name."
+                )
+            await app(scope, receive, send)
+
+        return checked
+
+    return around
 
 
 def _addresses() -> set[str]:

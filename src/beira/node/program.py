@@ -22,7 +22,7 @@ from beira.api.accounts import NodeAccounts
 from beira.host import Host, Place, SystemWall
 from beira.host.apps import installed, load
 from beira.host.calls import answering_calls
-from beira.host.serve import Listen, own_names, serving
+from beira.host.serve import Listen, answering_to, own_names, serving
 from beira.identity.local import LocalIdentity
 from beira.identity.node_key import NodeKey
 from beira.identity.vault import KEY_BYTES, replace_private_file
@@ -226,7 +226,7 @@ def _app(node: Node, accounts: NodeAccounts, names: list[str]) -> Litestar:
                 "stopping": node.stopping,
             }
         ),
-        allowed_hosts=names,
+        middleware=[answering_to(names)],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=limits.BODY_BYTES,
