@@ -10,7 +10,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -37,6 +37,7 @@ from beira.cloud import program as cloud_program
 from beira.cloud.program import CloudConfig
 from beira.host import Host
 from beira.host.serve import Listen
+from beira.kernel import limits
 from beira.kernel.collection import CRITICAL, IMPORTANT, NORMAL
 from beira.kernel.query import Query
 from beira.node.program import Node
@@ -132,6 +133,7 @@ async def a_cloud_killed_over_and_over(rounds: int, seed: int) -> None:
         arguments = ("cloud", "run", "--data", str(config.data), "--port", str(port))
         url, written = f"http://127.0.0.1:{port}", 0
         async with (
+            _impatient(),
             aiohttp.ClientSession() as web,
             program(folder / "cloud.log", *arguments) as cloud,
             Company(None, url, folder, Web(web, url)).node(data) as node,  # type: ignore[arg-type]
@@ -177,6 +179,14 @@ async def a_database_killed_over_and_over(rounds: int, seed: int) -> None:
         finally:
             await server.stop()
     assert there == Counter(f"pedido {n}" for n in range(written))
+
+
+@contextlib.asynccontextmanager
+async def _impatient() -> AsyncIterator[None]:
+    """A node that was without its cloud for some seconds comes back within one, not within a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "RECONNECT_MOST_S", 1)
+        yield
 
 
 async def _write(node: Node, written: int, chance: random.Random) -> int:
