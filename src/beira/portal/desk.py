@@ -294,7 +294,7 @@ class Desk:
         response: Response[Any] = Response(
             reply.body, status_code=reply.status, media_type=reply.media_type, headers=headers
         )
-        secure = _secure(request, self.proxies)
+        secure = is_secure(request, self.proxies)
         for name, (value, age_s) in visit.cookies.items():
             response.set_cookie(
                 key=cookie_name(request, name),
@@ -326,13 +326,14 @@ def _cookie(request: AnyRequest, name: str) -> str:
     return str(request.cookies.get(cookie_name(request, name), ""))[:8_192]
 
 
-def _secure(request: AnyRequest, proxies: tuple[str, ...]) -> bool:
+def is_secure(request: AnyRequest, proxies: tuple[str, ...]) -> bool:
+    """Whether the browser came by HTTPS, as we see it or a proxy we know tells."""
     near = request.client.host if request.client else ""
     told = request.headers.get("x-forwarded-proto", "") if near in proxies else ""
     return request.url.scheme == "https" or told.lower() == "https"
 
 
-def _address(request: AnyRequest, proxies: tuple[str, ...]) -> str:
+def address_of(request: AnyRequest, proxies: tuple[str, ...]) -> str:
     """Where a request comes from: the last address that a proxy we know has seen."""
     near = request.client.host if request.client else ""
     if near not in proxies:
@@ -348,7 +349,7 @@ def _asked(request: AnyRequest, proxies: tuple[str, ...]) -> Asked:
         path={name: str(value) for name, value in request.path_params.items()},
         query={name: str(value)[:500] for name, value in request.query_params.multi_items()},
         form={},
-        address=_address(request, proxies),
+        address=address_of(request, proxies),
         base=f"{request.url.scheme}://{request.headers.get('host', '')}",
         agent=request.headers.get("user-agent", "")[:200],
         fragment=request.headers.get("hx-request") == "true",

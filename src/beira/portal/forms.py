@@ -19,7 +19,9 @@ import msgspec
 from beira.kernel.command import Command
 
 Words: TypeAlias = Mapping[str, tuple[str, str]]
-Widget: TypeAlias = Literal["text", "number", "select", "check", "lines", "json", "datetime", "date"]
+Widget: TypeAlias = Literal[
+    "text", "number", "select", "check", "lines", "json", "datetime", "date"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,9 @@ def icon(name: str) -> Markup:
 
 def drawing(svg: str) -> Markup:
     """A QR code drawn by us, made to fill the room it is given."""
-    scaled = re.sub(r'width="(\d+)" height="(\d+)"', r'viewBox="0 0 \1 \2" role="img"', svg, count=1)
+    scaled = re.sub(
+        r'width="(\d+)" height="(\d+)"', r'viewBox="0 0 \1 \2" role="img"', svg, count=1
+    )
     return Markup(scaled)  # noqa: S704
 
 

@@ -123,7 +123,9 @@ class Portal(InitPlugin):
         desk.forget_standings()
 
         def touched(who: Principal) -> bool:
-            return news.kind in ("lost", "session") or news.id == who.id or news.tenant == who.tenant
+            return (
+                news.kind in ("lost", "session") or news.id == who.id or news.tenant == who.tenant
+            )
 
         desk.live.recheck(touched)
 
@@ -144,7 +146,9 @@ def _handler(desk: Desk, page: Page) -> BaseRouteHandler:
         return await desk.serve(request, page)
 
     name = f"{page.method.lower()} {page.path}"
-    made: BaseRouteHandler = route(page.path, http_method=[page.method], name=f"portal {name}")(show)
+    made: BaseRouteHandler = route(page.path, http_method=[page.method], name=f"portal {name}")(
+        show
+    )
     return made
 
 
@@ -182,4 +186,3 @@ def _live(desk: Desk) -> BaseRouteHandler:
 async def _keep_static(response: Response[Any]) -> Response[Any]:
     response.headers.setdefault("Cache-Control", f"public, max-age={STATIC_AGE_S}, immutable")
     return response
-

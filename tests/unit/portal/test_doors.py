@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pyotp
 import pytest
+from litestar.testing import RequestFactory
 from tests.unit.portal.world import PASSWORD, Browser, World
 
 from beira.identity.tenants import service
+from beira.portal.desk import address_of, is_secure
 
 
 async def test_without_a_session_every_page_leads_to_the_sign_in(portal_world: World) -> None:
@@ -195,3 +197,31 @@ async def test_the_admin_sees_companies_and_none_of_their_data(portal_world: Wor
         assert (browser.status, browser.at) == (200, "/")
         await browser.post("/tenant", tenant="bistek")
         assert browser.status in (401, 403, 404)
+
+
+async def test_guessing_is_slowed_down_and_the_wait_is_told(portal_world: World) -> None:
+    async with portal_world.browser(**{"X-Forwarded-For": "203.0.113.50"}) as browser:
+        statuses = []
+        for _ in range(7):
+            await browser.sign_in("dona@comper.example", "a wrong password")
+            statuses.append(browser.status)
+        assert statuses[0] == 401
+        assert statuses[-1] == 429
+        assert "Tente de novo em" in browser.text
+
+
+@pytest.mark.parametrize(
+    ("near", "told", "scheme", "found"),
+    [
+        ("10.0.0.1", "1.1.1.1, 203.0.113.9", "https", ("203.0.113.9", True)),
+        ("198.51.100.7", "203.0.113.9", "https", ("198.51.100.7", False)),
+        ("10.0.0.1", "", "http", ("", False)),
+    ],
+)
+def test_only_known_proxies_are_believed(
+    near: str, told: str, scheme: str, found: tuple[str, bool]
+) -> None:
+    headers = {"X-Forwarded-For": told, "X-Forwarded-Proto": scheme}
+    request = RequestFactory().get("/", headers=headers)
+    request.scope["client"] = (near, 1)
+    assert (address_of(request, ("10.0.0.1",)), is_secure(request, ("10.0.0.1",))) == found

@@ -133,7 +133,10 @@ def test_what_is_kept_is_each_sessions_own_and_bounded() -> None:
     ("agent", "name"),
     [
         ("Mozilla/5.0 (Linux; Android 14) Chrome/156 Mobile Safari/537", "Chrome · Android"),
-        ("Mozilla/5.0 (iPhone; CPU iPhone OS 17 like Mac OS X) Version/17 Safari/604", "Safari · iPhone"),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 17 like Mac OS X) Version/17 Safari/604",
+            "Safari · iPhone",
+        ),
         ("Mozilla/5.0 (Windows NT 10.0) Chrome/156 Safari/537 Edg/156", "Edge · Windows"),
         ("curl/8", ""),
     ],

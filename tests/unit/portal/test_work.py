@@ -195,7 +195,15 @@ async def test_an_empty_company_is_shown_its_first_steps(portal_world: World) ->
         text = await browser.sign_in("dona@vazia.example")
         assert "Primeiros passos" in text
         assert "Crie a primeira loja" in text
-        for path in ("/products", "/people", "/punches", "/nodes", "/alerts", "/sales", "/interactions"):
+        for path in (
+            "/products",
+            "/people",
+            "/punches",
+            "/nodes",
+            "/alerts",
+            "/sales",
+            "/interactions",
+        ):
             text = await browser.get(path)
             assert 'class="empty"' in text, path
         assert "Primeiro, uma loja" in await browser.get("/nodes/new")

@@ -73,16 +73,16 @@ class World:
             rows.append(host.stamped(declared, record.id, partition, fields))
         await host.write(rows)
 
-    def browser(self, language: str = "pt-BR") -> Browser:
-        return Browser(self.url, language)
+    def browser(self, language: str = "pt-BR", **headers: str) -> Browser:
+        return Browser(self.url, language, **headers)
 
 
 class Browser:
     """A browser without scripts: cookies, forms and redirects."""
 
-    def __init__(self, url: str, language: str) -> None:
+    def __init__(self, url: str, language: str, **more: str) -> None:
         jar = aiohttp.CookieJar(unsafe=True)
-        headers = {"Accept-Language": language}
+        headers = {"Accept-Language": language, **more}
         self.url, self.status, self.text, self.at = url, 0, "", ""
         self.headers: dict[str, str] = {}
         self.session = aiohttp.ClientSession(cookie_jar=jar, headers=headers)
@@ -132,7 +132,8 @@ async def world(server: EmbeddedPostgres, dsn: str, owner_dsn: str) -> AsyncIter
     identity = Identity(database, ServerKey(os.urandom(32)), public_url="http://cloud.example")
     await identity.start()
     cloud = Cloud(database, identity, catalogue, SystemWall())
-    portal = Portal(door=Door(identity, cloud), identity=identity, cloud=cloud)
+    door = Door(identity, cloud)
+    portal = Portal(door=door, identity=identity, cloud=cloud, proxies=("127.0.0.1",))
     app = Litestar(plugins=[_api(cloud), portal], openapi_config=None, logging_config=None)
     try:
         async with serving(app, Listen()) as url:

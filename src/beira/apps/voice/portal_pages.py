@@ -30,9 +30,8 @@ from beira.apps.voice.portal_reading import (
     whole_of,
 )
 from beira.apps.voice.portal_words import WORDS
-from beira.sdk import Column, Measure, MenuItem, Pages, Reply, View, page
+from beira.sdk import Column, Measure, MenuItem, Pages, Reply, View, ms_of, page
 
-HLC_COUNTER_BITS = 11
 FRESH_S = 60
 OPENS = 7
 STAGES = {
@@ -46,7 +45,6 @@ STAGES = {
     "tts": ("voz", "voice"),
     "audio": ("som", "sound"),
 }
-TOTALS = frozenset({"total", "end_to_first_sound", "decision_to_first_sound", "latency", "wall"})
 
 
 @dataclass
@@ -147,7 +145,7 @@ async def _site_days(view: View) -> list[SiteDay]:
             if found is not None:
                 setattr(found, figure, int(row["count"]))
                 found.cents += int(row.get("cents") or 0)
-                found.newest_ms = max(found.newest_ms, int(row["newest"]) >> HLC_COUNTER_BITS)
+                found.newest_ms = max(found.newest_ms, ms_of(int(row["newest"])))
     await _take_links(view, days)
     return list(days.values())
 

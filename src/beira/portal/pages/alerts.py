@@ -50,9 +50,7 @@ async def seen(visit: Visit) -> Reply:
 @own("/quarantine", roles=OWNER, where="cloud")
 async def quarantine(visit: Visit) -> Reply:
     offset = _offset(visit)
-    page = await visit.rows(
-        "quarantine", order=NEWEST, limit=PAGE_ROWS, offset=offset, count=True
-    )
+    page = await visit.rows("quarantine", order=NEWEST, limit=PAGE_ROWS, offset=offset, count=True)
     return visit.render(
         "portal/quarantine.html", rows=page.rows, total=page.total or 0, offset=offset
     )

@@ -7,7 +7,7 @@ import secrets
 from beira.api.ports import Tokens
 from beira.host.page import Reply
 from beira.kernel import limits
-from beira.kernel.errors import BeiraError, Unauthenticated, Unavailable
+from beira.kernel.errors import BeiraError, TooMany, Unauthenticated, Unavailable
 from beira.portal.desk import LANGUAGES, THEMES, YEAR_S, local_path
 from beira.portal.pages.own import ANYBODY, own
 from beira.portal.visit import Visit
@@ -51,7 +51,8 @@ async def sign_in(visit: Visit) -> Reply:
             label=browser_name(visit.request.agent),
         )
     except BeiraError as error:
-        status = error.status if isinstance(error, Unauthenticated | Unavailable) else 400
+        told = (Unauthenticated, Unavailable, TooMany)
+        status = error.status if isinstance(error, told) else 400
         return visit.render(
             "portal/sign_in.html",
             status=status,

@@ -55,9 +55,7 @@ async def _page(visit: Visit, partition: str, errors: dict[str, str] | None = No
     await _check_place(visit, partition)
     inputs, own_values, above = await _inputs(visit, app, partition)
     if errors:
-        inputs = [
-            replace(item, value=visit.form.get(f"p.{item.name}", "")) for item in inputs
-        ]
+        inputs = [replace(item, value=visit.form.get(f"p.{item.name}", "")) for item in inputs]
     return visit.render(
         "portal/app_settings.html",
         status=400 if errors else 200,
@@ -101,7 +99,9 @@ async def _places(visit: Visit) -> list[tuple[str, str]]:
     found = [(TENANT_PARTITION, visit.t("Toda a empresa", "The whole company"))]
     found += [(site_partition(id), name) for id, name in visit.site_names.items()]
     nodes = (await visit.rows("node_info", limit=500)).rows
-    found += [(node_partition(str(r["id"])), f"{r['name']} ({visit.t('nó', 'node')})") for r in nodes]
+    found += [
+        (node_partition(str(r["id"])), f"{r['name']} ({visit.t('nó', 'node')})") for r in nodes
+    ]
     return found
 
 
