@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -47,7 +48,16 @@ def spoken(
     return None if not phones else (said[0], phones)
 
 
-def scene(rng: np.random.Generator, speech: Floats, others: list[Floats]) -> Floats:
+@dataclass(frozen=True)
+class Loud:
+    """How much of the speech has noise, and how far under the speech it is."""
+
+    share: float = 0.7
+    least_db: float = 4.0
+    most_db: float = 35.0
+
+
+def scene(rng: np.random.Generator, speech: Floats, others: list[Floats], loud: Loud) -> Floats:
     """The sentence as a node's microphone might hear it."""
     before, after = rng.uniform(0.05, 0.5), rng.uniform(0.0, 0.5)
     speech = np.pad(speech, (int(before * augment.RATE_HZ), int(after * augment.RATE_HZ)))
@@ -55,8 +65,9 @@ def scene(rng: np.random.Generator, speech: Floats, others: list[Floats]) -> Flo
         speech = augment.room(rng, speech, float(rng.uniform(0.1, 0.6)))
     if rng.random() < 0.7:
         speech = augment.microphone(rng, speech)
-    if rng.random() < 0.7:
-        speech = augment.add_noise(speech, noise(rng, len(speech), others), rng.uniform(4, 35))
+    if rng.random() < loud.share:
+        snr_db = float(rng.uniform(loud.least_db, loud.most_db))
+        speech = augment.add_noise(speech, noise(rng, len(speech), others), snr_db)
     return augment.at_level(speech, float(rng.uniform(-30, 1.5)))
 
 
@@ -73,7 +84,7 @@ def noise(rng: np.random.Generator, count: int, others: list[Floats]) -> Floats:
 
 
 def make_part(
-    seed: int, data: Path, part: int
+    seed: int, data: Path, loud: Loud, part: int
 ) -> tuple[list[npt.NDArray[np.float16]], list[bytes]]:
     """PART sentences: features and phone labels."""
     rng = np.random.default_rng([seed, part])
@@ -87,7 +98,7 @@ def make_part(
     others = [samples for samples, _ in clean]
     features, labels = [], []
     for samples, phones in clean:
-        pcm = (scene(rng, samples, others) * 32767).astype(np.int16)
+        pcm = (scene(rng, samples, others, loud) * 32767).astype(np.int16)
         mel = mel_matrix(float(rng.uniform(0.88, 1.14)))
         features.append(features_of(to_float(pcm), mel).astype(np.float16))
         labels.append(bytes(phones))
@@ -100,6 +111,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=WORK / "train")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument(
+        "--noise", type=float, nargs=3, default=(0.7, 4.0, 35.0), help="share, least and most dB"
+    )
     args = parser.parse_args()
     data = voices.make_data_folder(WORK / "espeak")
     args.out.mkdir(parents=True, exist_ok=True)
@@ -107,7 +121,7 @@ def main() -> None:
     features: list[npt.NDArray[np.float16]] = []
     labels: list[bytes] = []
     with ProcessPoolExecutor(args.jobs) as pool:
-        made = pool.map(partial(make_part, args.seed, data), range(parts))
+        made = pool.map(partial(make_part, args.seed, data, Loud(*args.noise)), range(parts))
         for one, names in track(made, "speaking", total=parts):
             features += one
             labels += names

@@ -55,18 +55,26 @@ class Pronouncer:
                 log.warning("voice.pronunciations_unreadable", path=str(cache), error=str(error))
 
     def sounds(self, words: Iterable[str]) -> dict[str, Sounds]:
-        """Phones of each word; a word that cannot be pronounced is left out.
-
-        Raises `Unavailable` when new words need espeak-ng and it does not answer.
-        """
+        """Phones of each word; a word that cannot be pronounced, or not now, is left out."""
         wanted = {word for word in words if 0 < len(word) <= MOST_WORD_CHARS}
         with self._lock:
             new = sorted(wanted - self._known.keys())
-            for at in range(0, len(new), _BATCH):
-                self._known.update(ask_espeak(new[at : at + _BATCH]))
             if new:
+                self._learn(new)
                 self._save()
             return {word: self._known[word] for word in wanted if self._known.get(word)}
+
+    def _learn(self, new: list[str]) -> None:
+        """Ask espeak-ng; where it fails twice the words wait, and everything else can be said."""
+        for at in range(0, len(new), _BATCH):
+            for again in (True, False):
+                try:
+                    self._known.update(ask_espeak(new[at : at + _BATCH]))
+                    break
+                except Unavailable as error:
+                    if not again:
+                        log.warning("voice.words_unpronounced", count=len(new), hint=error.hint)
+                        return
 
     def _save(self) -> None:
         if self._cache is None:
