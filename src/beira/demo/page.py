@@ -9,6 +9,7 @@ import aiohttp
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from litestar import Litestar, Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 from litestar.static_files import create_static_files_router
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def demo_app(demo: Demo) -> Litestar:
         return [await _state(node) for node in demo.nodes]
 
     @post("/plug/{site:str}", status_code=200)
-    async def plug(site: str, request: Request[Any, Any, Any]) -> Response[Any]:
+    async def plug(site: FromPath[str], request: Request[Any, Any, Any]) -> Response[Any]:
         if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
             return Response({"message": "Use the switch on the page."}, status_code=403)
         for node in demo.nodes:

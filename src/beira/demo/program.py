@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import aiohttp
 import msgspec
 import structlog
 
@@ -21,9 +20,9 @@ from beira.demo.page import demo_app
 from beira.demo.plug import Plug
 from beira.host.serve import Listen, serving
 from beira.identity.tenants import service
-from beira.kernel.errors import Misconfigured
+from beira.kernel.errors import Misconfigured, Unavailable
+from beira.node import asking, settled
 from beira.node import program as node_program
-from beira.node import settled
 
 log = structlog.get_logger(__name__)
 NODES_FILE = "nodes.json"
@@ -124,17 +123,16 @@ def _stop(node: DemoNode) -> None:
 
 
 async def _answers(node: DemoNode) -> None:
-    """Wait until the node serves its page. Raises Misconfigured with the end of its log."""
+    """Wait until the node serves its page and has heard of the tenant's people and products.
+    Raises Misconfigured with the end of its log."""
     deadline_s = asyncio.get_running_loop().time() + START_TIMEOUT_S
-    async with aiohttp.ClientSession() as session:
-        while asyncio.get_running_loop().time() < deadline_s:
-            with contextlib.suppress(aiohttp.ClientError, OSError):
-                async with session.get(node.address + "/healthz") as response:
-                    if response.status == 200:
-                        return
-            if node.process is not None and node.process.poll() is not None:
-                break
-            await asyncio.sleep(0.1)
+    while asyncio.get_running_loop().time() < deadline_s:
+        with contextlib.suppress(Unavailable):
+            if (await asking.status(node.address)).cursors.get("tenant"):
+                return
+        if node.process is not None and node.process.poll() is not None:
+            break
+        await asyncio.sleep(0.1)
     tail = (node.folder / "node.log").read_text(errors="replace")[-1_500:]
     raise Misconfigured(
         f"The node {node.shop.name} did not start:\n{tail}",

@@ -20,6 +20,7 @@ from beira.kernel import limits
 from beira.kernel.errors import Misconfigured
 
 BACKLOG = 1_024
+_PORT = re.compile(r":\d*\Z")
 CONNECTIONS = 20_000
 STOP_TIMEOUT_S = 5
 _PORT = re.compile(r":\d+$")

@@ -23,7 +23,8 @@ class LaneStatus(msgspec.Struct, kw_only=True):
 
 
 class NodeStatusReport(msgspec.Struct, kw_only=True):
-    """A node by its own account; times in ms since 1970, by its corrected clock."""
+    """A node by its own account; times in ms since 1970, by its corrected clock. `cursors` say how
+    far it has each partition's feed: nothing from the cloud has come yet where there is none."""
 
     node: str
     name: str
@@ -39,6 +40,7 @@ class NodeStatusReport(msgspec.Struct, kw_only=True):
     next_step: str
     stopped: bool
     lanes: dict[str, LaneStatus]
+    cursors: dict[str, int]
     bytes_raw: int
     bytes_sent: int
 
@@ -72,6 +74,7 @@ async def report(host: Host, agent: Agent, release: str) -> NodeStatusReport:
         next_step=state.next_step,
         stopped=state.stopped,
         lanes=lanes,
+        cursors=await agent.cursors(),
         bytes_raw=state.bytes_raw,
         bytes_sent=state.bytes_sent,
     )

@@ -116,6 +116,11 @@ class Agent:
         """What each lane's log holds."""
         return {lane: await self.store.pending(lane_stream(lane)) for lane in Lane}
 
+    async def cursors(self) -> dict[str, int]:
+        """How far each partition's feed is on disk."""
+        marks = await self.store.marks("cursor:")
+        return {name.removeprefix("cursor:"): int(value) for name, value in marks.items()}
+
     async def _prepare(self) -> None:
         """Take up the measured skew; read feeds anew if other collections are declared than before."""
         marks = await self.store.marks()
@@ -147,9 +152,7 @@ class Agent:
             release=self._release,
             ticket=int(marks.get(TICKET_MARK, 0)),
             cloud=str(marks.get(CLOUD_MARK, "")),
-            cursors={
-                n.removeprefix("cursor:"): v for n, v in marks.items() if n.startswith("cursor:")
-            },
+            cursors=await self.cursors(),
             acked={lane: int(marks.get(f"acked:{int(lane)}", 0)) for lane in Lane},
             written={lane: await self.store.end(lane_stream(lane)) for lane in Lane},
             link=self._link_state,

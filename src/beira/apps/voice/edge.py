@@ -47,6 +47,7 @@ log = structlog.get_logger(__name__)
 FOLLOWED = frozenset({"people", "products", "settings", "sentences"})
 SETTLE_S = 0.15
 RETRY_S = 5.0
+START_WAIT_S = 15.0
 SESSIONS = 64
 SESSION_S = 300.0
 CHOICE_FILE = "engines.json"
@@ -105,6 +106,7 @@ class VoiceEdge:
         self, text: str, *, door: str, language: str = "", session: str = ""
     ) -> dict[str, Any]:
         """Answer what was written; see `report`."""
+        await self._started()
         report, tell = _report()
         talk = self.conversation(
             out=Mute(), tell=tell, door=door, language=language, session=session
@@ -119,6 +121,7 @@ class VoiceEdge:
 
         The report has `heard`, `show` (the answer), `understood`, `ok`, `choices` (a yes or no is
         waited for), `code`, `timings`, `trace`."""
+        await self._started()
         report, tell = _report()
         talk = self.conversation(
             out=Mute(), tell=tell, door=door, language=language, session=session
@@ -175,6 +178,12 @@ class VoiceEdge:
         finally:
             stop()
             await self._close()
+
+    async def _started(self) -> None:
+        """Wait for a voice that is still starting, but not for ever."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_WAIT_S):
+                await self.ready.wait()
 
     def _there(self) -> Engines:
         if self.engines is None:
