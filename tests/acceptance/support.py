@@ -25,12 +25,6 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from tests.contract.postgres_fixture import (
-    fresh_database,
-    postgres_directory,
-    postgres_place,
-    postgres_server,
-)
 
 from beira.apps.voice import app as voice
 from beira.cloud import program as cloud_program
@@ -45,6 +39,12 @@ from beira.node import program as node_program
 from beira.node.program import Node, NodeConfig
 from beira.store.port import Store
 from beira.store.postgres import EmbeddedPostgres
+from tests.contract.postgres_fixture import (
+    fresh_database,
+    postgres_directory,
+    postgres_place,
+    postgres_server,
+)
 
 PASSWORD = "correct horse battery"
 PATIENCE_S = 45.0

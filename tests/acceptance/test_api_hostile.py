@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from tests.unit.api.conftest import Client
 from tests.unit.api.serving import (  # noqa: F401 (fixtures)
     Served,

@@ -15,15 +15,6 @@ import pyotp
 import pytest
 import pytest_asyncio
 from litestar import Litestar
-from tests.unit.api.shop import host_over, listening, shop
-from tests.unit.identity.conftest import (  # noqa: F401 (fixtures)
-    PASSWORD,
-    World,
-    postgres_directory,
-    postgres_server,
-    world,
-    world_parts,
-)
 
 from beira.api import Api, Door
 from beira.api.accounts import CloudAccounts, NodeAccounts
@@ -34,6 +25,15 @@ from beira.kernel.access import Principal
 from beira.kernel.collection import Registry
 from beira.kernel.errors import Unavailable
 from beira.store.memory import MemoryStore
+from tests.unit.api.shop import host_over, listening, shop
+from tests.unit.identity.conftest import (  # noqa: F401 (fixtures)
+    PASSWORD,
+    World,
+    postgres_directory,
+    postgres_server,
+    world,
+    world_parts,
+)
 
 
 @pytest.fixture(scope="session")

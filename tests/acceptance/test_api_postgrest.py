@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from postgrest import APIError, AsyncPostgrestClient, CountMethod
+
 from tests.unit.api.serving import (  # noqa: F401 (fixtures)
     Served,
     cloud,

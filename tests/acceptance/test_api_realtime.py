@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from realtime import AsyncRealtimeClient, RealtimePostgresChangesListenEvent
+
 from tests.unit.api.serving import (  # noqa: F401 (fixtures)
     Served,
     cloud,

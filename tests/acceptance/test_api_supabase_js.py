@@ -16,6 +16,13 @@ from pathlib import Path
 
 import pyotp
 import pytest
+
+from beira.cloud import program as cloud_program
+from beira.host.serve import Listen
+from beira.identity import Identity
+from beira.identity.tenants import service
+from beira.node import program as node_program
+from beira.store.postgres import EmbeddedPostgres
 from tests.contract.postgres_fixture import fresh_database
 from tests.unit.api.serving import (  # noqa: F401 (fixtures)
     Served,
@@ -28,13 +35,6 @@ from tests.unit.api.serving import (  # noqa: F401 (fixtures)
     served,
 )
 from tests.unit.api.shop import shop
-
-from beira.cloud import program as cloud_program
-from beira.host.serve import Listen
-from beira.identity import Identity
-from beira.identity.tenants import service
-from beira.node import program as node_program
-from beira.store.postgres import EmbeddedPostgres
 
 HERE = Path(__file__).parent / "js"
 ROOT = Path(__file__).parents[2]

@@ -14,15 +14,6 @@ import aiohttp
 import msgspec
 import pytest
 import pytest_asyncio
-from tests.acceptance.support import (  # noqa: F401 (fixtures)
-    PATIENCE_S,
-    Company,
-    company,
-    postgres_directory,
-    postgres_server,
-    put,
-)
-from tests.acceptance.test_attacks_identity import forged
 
 from beira.apps.voice.records import CustomerRequest, Person
 from beira.identity.node_key import NodeKey
@@ -32,6 +23,15 @@ from beira.kernel.batch import pack
 from beira.kernel.clock import Stamp, hlc_at
 from beira.kernel.query import Query
 from beira.kernel.record import Row
+from tests.acceptance.support import (  # noqa: F401 (fixtures)
+    PATIENCE_S,
+    Company,
+    company,
+    postgres_directory,
+    postgres_server,
+    put,
+)
+from tests.acceptance.test_attacks_identity import forged
 
 AT = "2026-11-20T12:00:00Z"
 

@@ -17,6 +17,11 @@ import asyncpg
 import msgspec
 import pytest
 import pytest_asyncio
+
+from beira.apps.voice.records import CustomerRequest, Person, Product, Punch
+from beira.kernel.query import Query
+from beira.kernel.system import Alert, Setting
+from beira.store.postgres import EmbeddedPostgres
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
     PASSWORD,
     PATIENCE_S,
@@ -29,11 +34,6 @@ from tests.acceptance.support import (  # noqa: F401 (fixtures)
     put,
     row_of,
 )
-
-from beira.apps.voice.records import CustomerRequest, Person, Product, Punch
-from beira.kernel.query import Query
-from beira.kernel.system import Alert, Setting
-from beira.store.postgres import EmbeddedPostgres
 
 SECRET = "segredo-do-angeloni"
 NASTY = (

@@ -11,11 +11,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.contract.postgres_fixture import postgres_place
 
 from beira.demo.program import Demo, running
 from beira.kernel.errors import Misconfigured
 from beira.node import asking
+from tests.contract.postgres_fixture import postgres_place
 
 WAIT_S = 60
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
-from tests.contract.postgres_fixture import postgres_place
-from tests.unit.portal.world import BAD, PASSWORD, World, alert, fill, quarantined, world
 
 from beira.apps.voice.records import Interaction, Person
 from beira.store.postgres import EmbeddedPostgres
+from tests.contract.postgres_fixture import postgres_place
+from tests.unit.portal.world import BAD, PASSWORD, World, alert, fill, quarantined, world
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]

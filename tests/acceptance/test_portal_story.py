@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest_asyncio
-from tests.contract.postgres_fixture import postgres_place
-from tests.unit.portal.world import PASSWORD, Browser
 
 from beira.apps.voice.records import Interaction, Product
 from beira.cloud.program import Cloud, CloudConfig
@@ -19,6 +17,8 @@ from beira.host.serve import Listen
 from beira.kernel.query import Query, where
 from beira.node.program import Node, NodeConfig, enrol
 from beira.node.program import running as node_running
+from tests.contract.postgres_fixture import postgres_place
+from tests.unit.portal.world import PASSWORD, Browser
 
 EMAIL = "dona@loja.example"
 WAIT_S = 45.0

@@ -6,6 +6,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
+from beira.apps.voice.records import CustomerRequest, Person
+from beira.host.wall import SystemWall
+from beira.identity.tenants import service
+from beira.node import program as node_program
+from beira.store.postgres import EmbeddedPostgres
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
     PASSWORD,
     PATIENCE_S,
@@ -20,16 +26,19 @@ from tests.acceptance.support import (  # noqa: F401 (fixtures)
     put,
     roomy_folder,
     row_of,
+    until,
 )
 
-from beira.apps.voice.records import CustomerRequest, Person
-from beira.identity.tenants import service
-from beira.store.postgres import EmbeddedPostgres
 
-
+@pytest.mark.parametrize("years_off", [0, -6, 7])
 async def test_a_node_whose_cloud_is_gone_starts_works_and_lets_its_people_in(
-    company: Company,
+    company: Company, monkeypatch: pytest.MonkeyPatch, years_off: int
 ) -> None:
+    class Wrong(SystemWall):
+        def now_ms(self) -> int:
+            return super().now_ms() + years_off * 365 * 86_400_000
+
+    monkeypatch.setattr(node_program, "SystemWall", Wrong)
     tenant = await company.tenant("angeloni")
     cloud = await company.host(tenant)
     data = await company.enrol(tenant)
@@ -60,16 +69,9 @@ async def test_a_node_whose_cloud_is_gone_starts_works_and_lets_its_people_in(
             assert (await web.ask("GET", "/node/status"))[1]["connected"] is False
             plug.put_back()
             await drained(node)
-            page = await row_of(
-                cloud.store,
-                "punches",
-                told_id(await web.ask("GET", "/rest/v1/punches", None, token)),
-            )
-            assert page.fields["employee"] == "João Silva"
-
-
-def told_id(answer: tuple[int, list[dict[str, str]]]) -> str:
-    return answer[1][0]["id"]
+            (_, (punch,)) = await web.ask("GET", "/rest/v1/punches", None, token)
+            there = await row_of(cloud.store, "punches", punch["id"])
+            assert there.fields["employee"] == "João Silva"
 
 
 @pytest.mark.parametrize("http_only", [False, True])
@@ -108,11 +110,4 @@ async def test_what_a_node_sends_to_one_replica_is_live_at_the_other_and_the_oth
                 await put(await two.host(tenant), Person(id="joao", name="João"))
                 await row_of(node.store, "people", "joao", name="João")
                 await two.cloud.identity.nodes.revoke(service(tenant), node.host.place.node)
-                await row_gone(node)
-
-
-async def row_gone(node: object) -> None:
-    """Revoked at the other replica, the node is cut off from this one."""
-    from tests.acceptance.support import until
-
-    await until(lambda: not node.agent.state.connected)  # type: ignore[attr-defined]
+                await until(lambda: not node.agent.state.connected, "revoked at the other replica")

@@ -13,6 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from beira.apps.voice.records import CustomerRequest
+from beira.identity.tenants import service
+from beira.store.postgres import EmbeddedPostgres
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
     Company,
     command,
@@ -25,10 +29,6 @@ from tests.acceptance.support import (  # noqa: F401 (fixtures)
     put,
     roomy_folder,
 )
-
-from beira.apps.voice.records import CustomerRequest
-from beira.identity.tenants import service
-from beira.store.postgres import EmbeddedPostgres
 
 NOBODY = 65_534
 

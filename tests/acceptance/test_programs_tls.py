@@ -1,4 +1,3 @@
-
 """A LAN without a certificate authority: the cloud makes a certificate, the node is told to trust it."""
 
 from __future__ import annotations
@@ -8,6 +7,10 @@ import ssl
 
 import aiohttp
 import pytest
+
+from beira.apps.voice.records import CustomerRequest
+from beira.host.certificates import CERTIFICATE_FILE, trusting
+from beira.identity.tenants import service
 from tests.acceptance.certificates import client
 from tests.acceptance.support import (
     Company,
@@ -21,10 +24,6 @@ from tests.acceptance.support import (
     roomy_folder,
     until,
 )
-
-from beira.apps.voice.records import CustomerRequest
-from beira.host.certificates import CERTIFICATE_FILE, trusting
-from beira.identity.tenants import service
 
 
 @pytest.mark.timeout(240)

@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
+
+from beira.apps.voice.records import CustomerRequest, Person
+from beira.kernel.command import Call
+from beira.kernel.query import Query, where
+from beira.store.port import Store
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
     Company,
     company,
@@ -21,11 +26,6 @@ from tests.acceptance.support import (  # noqa: F401 (fixtures)
     row_of,
     until,
 )
-
-from beira.apps.voice.records import CustomerRequest, Person
-from beira.kernel.command import Call
-from beira.kernel.query import Query, where
-from beira.store.port import Store
 
 REFUSALS = ("403 Forbidden", "400 Bad Request", "502 Bad Gateway", "cut", "200 OK")
 """How proxies treat what they do not know. `cut` says nothing and closes."""

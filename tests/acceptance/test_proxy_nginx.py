@@ -14,6 +14,15 @@ from pathlib import Path
 import aiohttp
 import pytest
 import pytest_asyncio
+
+from beira.apps.voice.records import CustomerRequest, Person
+from beira.host.certificates import trusting
+from beira.host.serve import Listen
+from beira.identity.tenants import service
+from beira.kernel.errors import BeiraError
+from beira.kernel.system import Alert
+from beira.node import program as node_program
+from beira.store.postgres import EmbeddedPostgres
 from tests.acceptance.certificates import Authority, Pair, client
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
     PASSWORD,
@@ -29,15 +38,6 @@ from tests.acceptance.support import (  # noqa: F401 (fixtures)
     row_of,
     until,
 )
-
-from beira.apps.voice.records import CustomerRequest, Person
-from beira.host.certificates import trusting
-from beira.host.serve import Listen
-from beira.identity.tenants import service
-from beira.kernel.errors import BeiraError
-from beira.kernel.system import Alert
-from beira.node import program as node_program
-from beira.store.postgres import EmbeddedPostgres
 
 SHIPPED = Path(__file__).parents[2] / "packaging/nginx/beira-cloud.conf"
 NGINX = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, async_playwright
+
+from beira.store.postgres import EmbeddedPostgres
 from tests.acceptance.test_portal_browser import ARGUMENTS, CHROMIUM, sign_in
 from tests.contract.postgres_fixture import postgres_place
 from tests.unit.portal.world import alert, fill, world
-
-from beira.store.postgres import EmbeddedPostgres
 
 pytestmark = [pytest.mark.screens, pytest.mark.browser]
 FOLDER = Path(os.environ.get("BEIRA_SCREENS", "docs/pictures"))

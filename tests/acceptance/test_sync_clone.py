@@ -6,6 +6,10 @@ from __future__ import annotations
 import shutil
 
 import aiohttp
+
+from beira.apps.voice.records import CustomerRequest
+from beira.identity.tenants import service
+from beira.node.program import Node
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
     Company,
     company,
@@ -17,10 +21,6 @@ from tests.acceptance.support import (  # noqa: F401 (fixtures)
     row_of,
     until,
 )
-
-from beira.apps.voice.records import CustomerRequest
-from beira.identity.tenants import service
-from beira.node.program import Node
 
 
 async def request(node: Node, id: str) -> None:

@@ -11,6 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from beira.apps.voice.records import CustomerRequest, Person
+from beira.kernel import limits
+from beira.kernel.collection import CRITICAL, IMPORTANT, Lane
+from beira.kernel.errors import Full
+from beira.node.program import Node
+from beira.sync import agent
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
     Company,
     company,
@@ -22,13 +29,6 @@ from tests.acceptance.support import (  # noqa: F401 (fixtures)
     row_of,
     until,
 )
-
-from beira.apps.voice.records import CustomerRequest, Person
-from beira.kernel import limits
-from beira.kernel.collection import CRITICAL, IMPORTANT, Lane
-from beira.kernel.errors import Full
-from beira.node.program import Node
-from beira.sync import agent
 
 DISK_BYTES = limits.DISK_RESERVE_BYTES + 24_000_000
 

@@ -15,6 +15,17 @@ from dataclasses import dataclass, field
 
 import aiohttp
 import pytest
+
+from beira.apps.voice.records import CustomerRequest
+from beira.cloud import program as cloud_program
+from beira.cloud.program import CloudConfig
+from beira.host import Host
+from beira.host.serve import Listen
+from beira.kernel import limits
+from beira.kernel.collection import CRITICAL, IMPORTANT, NORMAL
+from beira.kernel.query import Query
+from beira.node.program import Node
+from beira.store.postgres import EmbeddedPostgres
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
     Company,
     Program,
@@ -31,17 +42,6 @@ from tests.acceptance.support import (  # noqa: F401 (fixtures)
     roomy_folder,
     until,
 )
-
-from beira.apps.voice.records import CustomerRequest
-from beira.cloud import program as cloud_program
-from beira.cloud.program import CloudConfig
-from beira.host import Host
-from beira.host.serve import Listen
-from beira.kernel import limits
-from beira.kernel.collection import CRITICAL, IMPORTANT, NORMAL
-from beira.kernel.query import Query
-from beira.node.program import Node
-from beira.store.postgres import EmbeddedPostgres
 
 ROUNDS = 2
 WRITERS = 4

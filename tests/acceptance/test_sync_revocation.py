@@ -4,6 +4,11 @@
 from __future__ import annotations
 
 import pytest
+
+from beira.apps.voice.records import CustomerRequest
+from beira.identity.tenants import service
+from beira.kernel.errors import Misconfigured
+from beira.node import program as node_program
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
     Company,
     company,
@@ -14,11 +19,6 @@ from tests.acceptance.support import (  # noqa: F401 (fixtures)
     row_of,
     until,
 )
-
-from beira.apps.voice.records import CustomerRequest
-from beira.identity.tenants import service
-from beira.kernel.errors import Misconfigured
-from beira.node import program as node_program
 
 
 @pytest.mark.parametrize("http_only", [False, True])

@@ -6,6 +6,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+
+from beira.apps.voice.records import CustomerRequest, Person
+from beira.apps.voice.settings import VoiceSettings
+from beira.host.wall import SystemWall
+from beira.node import program as node_program
+from beira.node.program import Node
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
     Company,
     company,
@@ -17,12 +23,6 @@ from tests.acceptance.support import (  # noqa: F401 (fixtures)
     row_of,
     until,
 )
-
-from beira.apps.voice.records import CustomerRequest, Person
-from beira.apps.voice.settings import VoiceSettings
-from beira.host.wall import SystemWall
-from beira.node import program as node_program
-from beira.node.program import Node
 
 
 async def wake_word(node: Node, wanted: str) -> None:

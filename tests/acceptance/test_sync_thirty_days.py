@@ -11,14 +11,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from tests.acceptance.support import (  # noqa: F401 (fixtures)
-    company_on,
-    drained,
-    postgres_directory,
-    postgres_server,
-    row_of,
-)
-from tests.contract.postgres_fixture import fresh_database
 
 from beira.apps.voice.records import Interaction, Product
 from beira.host.wall import SystemWall
@@ -29,6 +21,14 @@ from beira.node.program import Node
 from beira.store.port import Store
 from beira.store.postgres import EmbeddedPostgres
 from beira.store.postgres.schema import SCHEMA
+from tests.acceptance.support import (  # noqa: F401 (fixtures)
+    company_on,
+    drained,
+    postgres_directory,
+    postgres_server,
+    row_of,
+)
+from tests.contract.postgres_fixture import fresh_database
 
 SEED = 20_261_120
 SHOPS = 20

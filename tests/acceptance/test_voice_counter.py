@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+
 from tests.unit.voice_engines.shop import BROWSER_ARGS, CHROMIUM, Shop, as_wav, said, shop
 
 playwright = pytest.importorskip("playwright.async_api")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from tests.unit.voice_engines.shop import Shop, as_wav, said, shop
 from wyoming.asr import Transcribe, Transcript
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncClient
@@ -18,6 +17,7 @@ from wyoming.pipeline import PipelineStage, RunPipeline
 
 from beira.apps.voice.doctor import diagnose
 from beira.apps.voice.settings import VoiceSettings
+from tests.unit.voice_engines.shop import Shop, as_wav, said, shop
 
 WAIT_S = 60
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.unit.voice_engines.shop import Shop, as_wav, said, shop
 
 from beira.apps.voice.records import Person
 from beira.kernel.system import Setting
+from tests.unit.voice_engines.shop import Shop, as_wav, said, shop
 
 DONE_WITHIN_S = 60
 

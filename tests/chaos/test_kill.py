@@ -10,6 +10,7 @@ import os
 import secrets
 
 import pytest
+
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
     Company,
     company,
