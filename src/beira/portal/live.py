@@ -20,7 +20,7 @@ from beira.kernel.access import Principal, may_read, partitions
 from beira.kernel.errors import BeiraError, TooMany
 
 log = structlog.get_logger(__name__)
-GATHER_S = 0.15
+GATHER_S = 0.05
 HEARTBEAT_S = 15.0
 PULSE_S = 2.0
 PULSE_TIMEOUT_S = 3.0

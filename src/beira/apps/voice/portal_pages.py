@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from statistics import median
@@ -49,7 +49,7 @@ STAGES = {
 
 @dataclass
 class SiteDay:
-    """One site's day so far. `fresh_ms`: when the newest of it was written."""
+    """One site's day so far. `newest_ms`: when the newest of each figure was written."""
 
     id: str
     name: str
@@ -57,7 +57,7 @@ class SiteDay:
     punches: int = 0
     sales: int = 0
     cents: int = 0
-    newest_ms: int = 0
+    newest_ms: dict[str, int] = field(default_factory=dict)
     online: bool = False
     synced_at: str | None = None
     waiting: int = 0
@@ -145,7 +145,7 @@ async def _site_days(view: View) -> list[SiteDay]:
             if found is not None:
                 setattr(found, figure, int(row["count"]))
                 found.cents += int(row.get("cents") or 0)
-                found.newest_ms = max(found.newest_ms, ms_of(int(row["newest"])))
+                found.newest_ms[figure] = ms_of(int(row["newest"]))
     await _take_links(view, days)
     return list(days.values())
 
@@ -194,31 +194,33 @@ async def _latencies(view: View) -> list[float]:
 
 
 def _tiles(view: View, sites: list[SiteDay], latency: list[float]) -> list[Tile]:
-    newest = max((s.newest_ms for s in sites), default=0) / 1000 or None
     late = view.t("pode atrasar até 5 min", "may be up to 5 min late")
     if not view.host.place.in_cloud:
         late = view.t("deste nó, na hora", "of this node, at once")
-    count = view.t
-    tiles = []
-    if view.principal.role in STAFF:
-        talks = str(sum(s.talks for s in sites))
-        name = count("Conversas", "Conversations")
-        tiles.append(Tile(name, "talk", "/interactions", talks, newest=newest, late=late))
-    punched = str(sum(s.punches for s in sites))
-    path = "/punches" if view.principal.role in STAFF else ""
-    tiles.append(Tile(count("Pontos", "Punches"), "clock", path, punched, newest=newest, late=late))
-    cents = sum(s.cents for s in sites)
-    number = sum(s.sales for s in sites)
-    more = (
-        count(f"{number} vendas", f"{number} sales") if number != 1 else count("1 venda", "1 sale")
-    )
-    name = count("Vendas", "Sales")
-    tiles.append(Tile(name, "cart", "/sales", money_text(view, cents), "R$", newest, late, more))
+
+    def tile(
+        name: tuple[str, str], icon: str, path: str, of: str, figure: str, **more: str
+    ) -> Tile:
+        newest = max((s.newest_ms.get(of, 0) for s in sites), default=0) / 1000 or None
+        return Tile(view.t(*name), icon, path, figure, newest=newest, late=late, **more)
+
+    staff = view.principal.role in STAFF
+    talks, punched = str(sum(s.talks for s in sites)), str(sum(s.punches for s in sites))
+    sold, number = money_text(view, sum(s.cents for s in sites)), sum(s.sales for s in sites)
+    count = view.t(f"{number} vendas", f"{number} sales")
+    more = count if number != 1 else view.t("1 venda", "1 sale")
+    hours = "/punches" if staff else ""
+    tiles = [
+        tile(("Pontos", "Punches"), "clock", hours, "punches", punched),
+        tile(("Vendas", "Sales"), "cart", "/sales", "sales", sold, unit="R$", more=more),
+    ]
+    if staff:
+        said = tile(("Conversas", "Conversations"), "talk", "/interactions", "talks", talks)
+        tiles.insert(0, said)
     if latency:
-        more = f"p95 {p95(latency):.0f} ms"
-        name = count("Latência", "Latency")
-        figure = f"{median(latency):.0f}"
-        tiles.append(Tile(name, "mic", "/interactions", figure, "ms", newest, late, more))
+        told = {"unit": "ms", "more": f"p95 {p95(latency):.0f} ms"}
+        middle = f"{median(latency):.0f}"
+        tiles.append(tile(("Latência", "Latency"), "mic", "/interactions", "talks", middle, **told))
     return tiles
 
 
