@@ -263,6 +263,8 @@ class _Conversation:
 
     def _own(self, row: Row) -> Row | None:
         me = self._agent.host.place.node
+        if not row.stamps:
+            return row if row.stamp.node == me else None
         return row.only({name for name in row.fields if row.stamp_of(name).node == me})
 
     async def _trim(self, lane: Lane, upto: int, refused: Sequence[Refused]) -> None:
