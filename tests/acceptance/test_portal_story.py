@@ -89,7 +89,9 @@ async def test_the_node_is_seen_with_its_state(shop: Shop) -> None:
 async def test_what_is_said_at_the_counter_shows(shop: Shop) -> None:
     host = shop.node.host
     async with host.writing() as ctx:
-        ctx.put(Interaction(text="e as horas, Aurora", outcome="done", at=host.now(), latency_ms=410.0))
+        ctx.put(
+            Interaction(text="e as horas, Aurora", outcome="done", at=host.now(), latency_ms=410.0)
+        )
     await until(shop, "/interactions/list", "e as horas, Aurora")
     text = await shop.owner.get("/")
     assert "data-stale" not in text
@@ -140,7 +142,9 @@ async def test_the_nodes_own_portal_lets_in_who_the_cloud_knows(shop: Shop) -> N
 async def test_an_alert_at_the_shop_breaks_in(shop: Shop) -> None:
     params = {"text": "fogo no depósito"}
     host = shop.node.host
-    receipt = await host.run("raise_emergency", params, principal=host.place.principal, door="voice")
+    receipt = await host.run(
+        "raise_emergency", params, principal=host.place.principal, door="voice"
+    )
     assert receipt.ok, receipt
     await until(shop, "/alerts/banner", 'role="alert"')
     alert = re.search(r"/alerts/([^/]+)/seen", shop.owner.text)
