@@ -50,11 +50,25 @@ PASSWORD = "correct horse battery"
 PATIENCE_S = 45.0
 """How long a thing may take before it counts as broken, on a machine that is busy with others."""
 BEIRA = (sys.executable, "-m", "beira.cli")
-_AS_NOBODY = """
-import os, beira.cli, beira.cloud.program, beira.host.apps, beira.node.program
-beira.host.apps.installed()
-os.setgroups([]), os.setgid(65534), os.setuid(65534), os.chdir("/")
-beira.cli.main()
+_END = "-- that was one command --"
+_ONE_BY_ONE = f"""
+import json, os, sys, traceback
+import beira.cli, beira.cloud.program, beira.host.apps, beira.node.program
+if sys.argv[2]:
+    beira.host.apps.installed()
+    os.setgroups([]), os.setgid(65534), os.setuid(65534), os.chdir("/")
+for arguments in json.loads(sys.argv[1]):
+    sys.argv, code = ["beira", *arguments], 0
+    try:
+        beira.cli.main()
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        code = 2
+    sys.stderr.flush()
+    print()
+    print(code, "{_END}", sep="", flush=True)
 """
 _numbers = itertools.count(1)
 
@@ -334,26 +348,37 @@ async def program(log: Path, *arguments: str, **popen: Any) -> AsyncIterator[Pro
         await running.stop()
 
 
-def command(*arguments: str, nobody: bool = False, **popen: Any) -> tuple[int, str]:
-    """Run a short command of `beira` to its end: the exit code and all it said. `nobody`: with that
-    account's rights, taken on once all is imported (it may not be able to read our Python)."""
+def commands(*asked: tuple[str, ...], nobody: bool = False) -> list[tuple[int, str]]:
+    """Run short commands of `beira`, one after the other: the exit code and all each said. They share
+    one process, since loading is most of their time. `nobody`: with that account's rights, taken on
+    once all is loaded (it may not be able to read our Python)."""
     env = {**os.environ, "COLUMNS": "200"}
-    program = (sys.executable, "-c", _AS_NOBODY) if nobody else BEIRA
     done = subprocess.run(
-        [*program, *arguments],
-        capture_output=True,
+        [sys.executable, "-c", _ONE_BY_ONE, json.dumps(asked), "nobody" if nobody else ""],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         timeout=PATIENCE_S * 2,
         env=env,
         stdin=subprocess.DEVNULL,
         check=False,
-        **popen,
     )
-    return done.returncode, " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 0, done.stdout
+    told = []
+    for part in done.stdout.split(_END)[:-1]:
+        said, _, code = part.rpartition("\n")
+        told.append((int(code), " ".join(said.split())))
+    assert len(told) == len(asked), done.stdout
+    return told
+
+
+def command(*arguments: str) -> tuple[int, str]:
+    """Run one short command."""
+    return commands(arguments)[0]
 
 
 __all__ = [
-    "PASSWORD", "PATIENCE_S", "Company", "Program", "Web", "command", "company", "company_on",
-    "connected", "deaf", "drained", "free_port", "fresh_database", "postgres_directory",
+    "PASSWORD", "PATIENCE_S", "Company", "Program", "Web", "command", "commands", "company",
+    "company_on", "connected", "deaf", "drained", "free_port", "fresh_database", "postgres_directory",
     "postgres_server", "program", "put", "roomy_folder", "row_of", "until",
 ]  # fmt: skip
