@@ -115,6 +115,9 @@ def good(i: int) -> Good:
 class OpenDoor:
     """Tickets for a benchmark in which nobody clones anybody."""
 
+    async def starts_anew(self, tenant: str, node: str, ticket: int) -> bool:
+        return False
+
     async def present_ticket(self, tenant: str, node: str, ticket: int) -> int:
         return ticket + 1
 

@@ -101,6 +101,56 @@ def test_a_cloned_node_is_found_out_and_told() -> None:
     run_virtual(story())
 
 
+def test_a_restored_copy_sends_all_it_has_once_its_owner_cleared_it() -> None:
+    """The cloud knows numbers of the log as it was before the restore; they say nothing of the copy."""
+
+    async def story() -> None:
+        world = World(5, nodes=1)
+        node = world.nodes[0]
+        await world.boot()
+        for i in range(3):
+            await node.write(Note(id=f"before-{i}", text="kept in the copy"))
+        await world.quiet()
+        copy = node.store.copy()
+        for i in range(30):
+            await node.write(Note(id=f"lost-{i}", text="after the copy"))
+        await world.quiet()
+        await node.crash()
+        node.store = copy
+        await node.boot()
+        for i in range(5):
+            await node.write(Note(id=f"restored-{i}", text="written by the copy"))
+        await asyncio.sleep(120)
+        assert node.agent.state.stopped and await node.waiting() == 5
+        await node.crash()
+        world.tickets.clear("n0")
+        await node.boot()
+        await world.quiet()
+        assert set(await world.rows(world.store, "notes")) == {id for _, id in node.confirmed}
+
+    run_virtual(story())
+
+
+def test_a_machine_replaced_under_its_name_sends_all_it_has() -> None:
+    async def story() -> None:
+        world = World(6, nodes=1)
+        node = world.nodes[0]
+        await world.boot()
+        for i in range(30):
+            await node.write(Note(id=f"old-{i}", text="of the old machine"))
+        await world.quiet()
+        await node.crash()
+        node.store = type(node.store)(world.catalogue.collections, tenant="acme")
+        world.tickets.clear("n0")
+        await node.boot()
+        for i in range(5):
+            await node.write(Note(id=f"new-{i}", text="of the new machine"))
+        await world.quiet()
+        assert set(await world.rows(world.store, "notes")) == {id for _, id in node.confirmed}
+
+    run_virtual(story())
+
+
 async def _live_through(seed: int) -> None:
     world = World(seed, nodes=1 + seed % 4)
     await world.boot()
@@ -152,5 +202,7 @@ async def _check_laws(world: World) -> None:
     for name in ("goods", "rules"):
         cloud = await world.rows(world.store, name)
         for node in world.nodes:
-            assert await world.rows(node.store, name) == cloud, f"{name} differ at {node.place.node}"
+            assert await world.rows(node.store, name) == cloud, (
+                f"{name} differ at {node.place.node}"
+            )
     assert not await world.rows(world.store, "quarantine")

@@ -19,7 +19,9 @@ class _Jumping(selectors.SelectSelector):
         ready = super().select(0)
         if not ready:
             if timeout is None:
-                raise RuntimeError("the simulated world stands still: everything waits for everything")
+                raise RuntimeError(
+                    "the simulated world stands still: everything waits for everything"
+                )
             self.loop.now_s += max(timeout, 0)
         return ready
 

@@ -109,8 +109,15 @@ class SimTickets:
     def __init__(self) -> None:
         self._held: dict[str, tuple[int, int]] = {}
 
+    def clear(self, node: str) -> None:
+        """The owner says: whichever comes next is the node."""
+        self._held.pop(node, None)
+
+    async def starts_anew(self, tenant: str, node: str, ticket: int) -> bool:
+        return node not in self._held
+
     async def present_ticket(self, tenant: str, node: str, ticket: int) -> int:
-        confirmed, pending = self._held.get(node, (0, 0))
+        confirmed, pending = self._held.get(node, (ticket, ticket))
         if ticket not in (confirmed, pending):
             raise Denied("Two machines use this identity.", code="node.duplicated")
         following = max(confirmed, pending) + 1
@@ -118,7 +125,7 @@ class SimTickets:
         return following
 
     async def confirm_ticket(self, tenant: str, node: str, ticket: int) -> None:
-        confirmed, pending = self._held[node]
+        _, pending = self._held[node]
         if ticket == pending:
             self._held[node] = (ticket, ticket)
 
@@ -286,8 +293,9 @@ class World:
             wall=self.wall,
             route=feed_route(self.catalogue.collections),
         )
+        self.tickets = SimTickets()
         self.gate = Gate(
-            host_of=self._host_of, epoch_of=self._epoch_of, tickets=SimTickets(), release="test"
+            host_of=self._host_of, epoch_of=self._epoch_of, tickets=self.tickets, release="test"
         )
         self.nodes = [SimNode(self, f"n{i}", f"s{i % 2}") for i in range(nodes)]
 

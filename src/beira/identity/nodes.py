@@ -358,6 +358,17 @@ class Nodes:
 
     # Tickets
 
+    async def starts_anew(self, tenant: str, node: str, ticket: int) -> bool:
+        """Whether whoever shows `ticket` is taken for the node whatever it shows: it was enrolled, or
+        its owner cleared a duplicate. Its log may then be another than the one known so far."""
+        async with self._core.database.open(tenant) as connection:
+            found = await connection.fetchval(
+                "SELECT ticket IS NULL AND ticket_pending IS DISTINCT FROM $2 FROM nodes WHERE id = $1",
+                node,
+                ticket,
+            )
+        return bool(found)
+
     async def present_ticket(self, tenant: str, node: str, ticket: int) -> int:
         """The next ticket for a node that shows the one it has; to be confirmed once it is kept.
 

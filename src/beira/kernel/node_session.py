@@ -137,6 +137,12 @@ class Delivery:
     late: int = 0
 
 
+_OTHER_LOG = Close(
+    "sync.other_log",
+    "The cloud has more of this node's log than there is here: this is an older copy of it.",
+    "Clear the node in the portal, or enrol this machine with a new code; nothing here is lost.",
+    False,
+)
 _CLOCK_MOVED = Close("clock.jumped", "The clock jumped: its skew is measured anew.", "", True)
 
 
@@ -290,6 +296,8 @@ class NodeSession:
         return [Send(Status(fields=fields))] if self.live else []
 
     def _welcomed(self, message: Welcome, now: Now) -> list[Action]:
+        if not self.live and self._has_of_another(message):
+            return [_OTHER_LOG]
         actions: list[Action] = [SaveTicket(message.ticket, message.cloud)]
         self.partitions = message.partitions
         self.cloud = message.cloud
@@ -306,7 +314,6 @@ class NodeSession:
                 state.sent = max(state.sent, has)
             if first:
                 state.sent = has
-                state.written = max(state.written, has)
         travel_ms = (now.steady_ms - self._opened.steady_ms) / 2 if first else 0
         self.skew_ms = round(message.clock_ms + travel_ms - now.wall_ms)
         if (
@@ -315,6 +322,13 @@ class NodeSession:
         ):
             return actions + self._hold_back(message.clock_ms, now.wall_ms)
         return actions + self._next()
+
+    def _has_of_another(self, message: Welcome) -> bool:
+        """Whether the cloud claims more of a lane than this log ever held. Believing it would throw
+        away what was never sent (law 2)."""
+        return any(
+            message.acked.get(int(lane), 0) > state.written for lane, state in self.lanes.items()
+        )
 
     def _acknowledged(self, message: Ack, now: Now) -> list[Action]:
         lane = Lane(message.lane)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import msgspec
@@ -182,6 +183,14 @@ class MemoryStore:
 
     def subscribe(self, listener: Callable[[News], None]) -> Callable[[], None]:
         return self._listeners.add(listener)
+
+    def copy(self) -> MemoryStore:
+        """All it holds, in a store of its own: a backup, or a cloned disk."""
+        other = MemoryStore(self._registry, tenant=self.tenant)
+        other._tables = deepcopy(self._tables)
+        other._streams = deepcopy(self._streams)
+        other._marks = deepcopy(self._marks)
+        return other
 
     async def close(self) -> None:
         self._closed = True

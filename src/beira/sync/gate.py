@@ -48,6 +48,10 @@ Still = Callable[[], Awaitable[object]]
 class Tickets(Protocol):
     """Who holds a node's ticket: the guard against two machines with one identity."""
 
+    async def starts_anew(self, tenant: str, node: str, ticket: int) -> bool:
+        """Whether the node was enrolled, or cleared of a duplicate, since it last was here."""
+        ...
+
     async def present_ticket(self, tenant: str, node: str, ticket: int) -> int:
         """The next ticket. Raises Denied `node.duplicated`."""
         ...
@@ -297,8 +301,7 @@ class Conversation:
             case Send(message):
                 await self._send([message])
             case PresentTicket(ticket):
-                given = await self._tickets.present_ticket(node.tenant, node.id, ticket)
-                return self.session.ticket_given(given, self._now_ms())
+                return await self._present(ticket)
             case ConfirmTicket(ticket):
                 await self._tickets.confirm_ticket(node.tenant, node.id, ticket)
             case Commit():
@@ -312,6 +315,18 @@ class Conversation:
             case Close():
                 self.ended.set()
         return ()
+
+    async def _present(self, ticket: int) -> Sequence[Action]:
+        """Admit the node. One that starts anew (another machine, a restored copy) has a log of its
+        own: what is known of the numbers of the old one says nothing of it, and must not make the
+        node forget what it never sent. Sent twice is harmless, forgotten is not."""
+        node = self.session.node
+        if await self._tickets.starts_anew(node.tenant, node.id, ticket):
+            forgotten = {f"up:{node.id}:{int(lane)}": None for lane in Lane}
+            await self._host.store.commit([], marks=forgotten)
+            self.session.acked = dict.fromkeys(Lane, 0)
+        given = await self._tickets.present_ticket(node.tenant, node.id, ticket)
+        return self.session.ticket_given(given, self._now_ms())
 
     async def _commit(self, action: Commit) -> Sequence[Action]:
         refused = list(action.admitted.refused)

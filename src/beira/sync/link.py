@@ -77,6 +77,7 @@ class CloudConnector:
         self._ssl = ssl
         self._http_only = http_only
         self._socket_blocked_until_s = 0.0
+        self._last_socket: SocketLink | None = None
         self._session: aiohttp.ClientSession | None = None
         self._codec: Codec = PackedCodec()
 
@@ -85,9 +86,12 @@ class CloudConnector:
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._ssl))  # type: ignore[arg-type]
         headers = {"Authorization": f"Bearer {await self._token()}"}
         now_s = asyncio.get_running_loop().time()
-        if not self._http_only and now_s >= self._socket_blocked_until_s:
+        deaf = self._last_socket is not None and not self._last_socket.heard
+        self._last_socket = None
+        if not (self._http_only or deaf) and now_s >= self._socket_blocked_until_s:
             try:
-                return await self._socket(self._session, headers)
+                self._last_socket = await self._socket(self._session, headers)
+                return self._last_socket
             except _SocketBlocked as error:
                 log.warning("sync.socket_blocked", why=str(error), fallback="http")
         return HttpLink(
@@ -117,7 +121,7 @@ class CloudConnector:
         now_s = asyncio.get_running_loop().time()
         self._socket_blocked_until_s = now_s + TRY_SOCKET_AGAIN_S
 
-    async def _socket(self, session: aiohttp.ClientSession, headers: dict[str, str]) -> Link:
+    async def _socket(self, session: aiohttp.ClientSession, headers: dict[str, str]) -> SocketLink:
         try:
             async with asyncio.timeout(limits.CONNECT_TIMEOUT_S):
                 socket = await session.ws_connect(
@@ -141,13 +145,15 @@ class CloudConnector:
 
 
 class SocketLink:
-    """A WebSocket: one frame holds a list of messages."""
+    """A WebSocket: one frame holds a list of messages. `heard`: anything came through it; some
+    proxies let it be opened and then pass nothing on."""
 
     name = "websocket"
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, codec: Codec) -> None:
         self._socket = socket
         self._codec = codec
+        self.heard = False
 
     async def send(self, messages: Sequence[Wire]) -> int:
         data = self._codec.encode(messages)
@@ -163,6 +169,7 @@ class SocketLink:
         except (aiohttp.ClientError, OSError) as error:
             raise Unavailable(f"The link broke: {error}.") from None
         if frame.type is aiohttp.WSMsgType.BINARY:
+            self.heard = True
             return self._codec.decode(frame.data)
         raise Unavailable("The link was closed.", code="sync.closed")
 

@@ -80,8 +80,9 @@ async def product(view: View) -> Reply:
 @page("/products/{product:str}", method="POST", roles=STAFF)
 async def product_save(view: View) -> Reply:
     found = await one_row(view, "products", view.path["product"])
+    errors: dict[str, str] = {}
     if "active" in view.form and "name" not in view.form:
-        values, errors = {"active": view.form["active"] == "yes"}, {}
+        values = {"active": view.form["active"] == "yes"}
     else:
         values, errors = _product_of(view)
     if not errors:
@@ -126,8 +127,9 @@ async def person(view: View) -> Reply:
 async def person_save(view: View) -> Reply:
     found = await one_row(view, "people", view.path["person"])
     values: dict[str, Any]
+    errors: dict[str, str] = {}
     if "active" in view.form and "name" not in view.form:
-        values, errors = {"active": view.form["active"] == "yes"}, {}
+        values = {"active": view.form["active"] == "yes"}
     else:
         values, errors = await _person_of(view)
     if errors:
@@ -187,7 +189,8 @@ async def _search(view: View, collection: str, columns: tuple[str, ...]) -> dict
 
 
 def _product_of(view: View) -> tuple[dict[str, Any], dict[str, str]]:
-    form, errors = view.form, {}
+    form = view.form
+    errors: dict[str, str] = {}
     name = checked_name(view, errors)
     price = cents_of(form.get("price", ""))
     if form.get("price", "").strip() and price is None:
@@ -214,7 +217,8 @@ def _product_again(view: View, found: Mapping[str, Any], errors: dict[str, str])
 
 
 async def _person_of(view: View) -> tuple[dict[str, Any], dict[str, str]]:
-    form, errors = view.form, {}
+    form = view.form
+    errors: dict[str, str] = {}
     name = checked_name(view, errors)
     site = form.get("site", "") or None
     if site is not None and site not in await view.sites():
