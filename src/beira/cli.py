@@ -34,10 +34,14 @@ cloud_app = typer.Typer(
 app.add_typer(node_app, name="node")
 app.add_typer(cloud_app, name="cloud")
 
-Data = Annotated[Path, typer.Option("--data", help="The folder that holds everything it keeps.")]
-HostName = Annotated[
-    str, typer.Option("--host", help="The address to listen on; loopback by default.")
+Data = Annotated[
+    Path,
+    typer.Option("--data", envvar="BEIRA_DATA", help="The folder that holds everything it keeps."),
 ]
+HostName = Annotated[
+    str, typer.Option("--host", envvar="BEIRA_HOST", help="The address to listen on.")
+]
+Port = Annotated[int, typer.Option("--port", envvar="BEIRA_PORT", help="The port to listen on.")]
 Certificate = Annotated[
     Path | None, typer.Option("--tls-cert", help="A certificate chain in PEM form.")
 ]
@@ -95,7 +99,10 @@ def say(
     wav: Annotated[Path | None, typer.Option(help="Say what this recording says.")] = None,
     node: Address = "",
 ) -> None:
-    """Say something to a node's assistant, and print its answer."""
+    """Say something to a node's assistant, and print its answer.
+
+    When she asks something back, say the answer the same way.
+    """
     from beira.node import asking
 
     answer = _asked(asking.say(asking.address_of(node), text, wav))
@@ -106,9 +113,9 @@ def say(
 
 @node_app.command("run")
 def node_run(
-    data: Data = Path("/var/lib/beira"),
+    data: Data = Path("/var/lib/beira-node"),
     host: HostName = "127.0.0.1",
-    port: int = 8700,
+    port: Port = 8700,
     cloud: Annotated[
         str, typer.Option(help="The cloud's address, if not that of its enrolment.")
     ] = "",
@@ -152,7 +159,7 @@ def node_run(
 def node_enrol(
     url: Annotated[str, typer.Argument(help="The cloud's address.")],
     code: Annotated[str, typer.Argument(help="The one-time code from the portal.")],
-    data: Data = Path("/var/lib/beira"),
+    data: Data = Path("/var/lib/beira-node"),
     ca: CaFile = None,
     client_cert: ClientCert = None,
     client_key: ClientKey = None,
@@ -191,7 +198,7 @@ def node_status(node: Address = "") -> None:
 
 
 @node_app.command("doctor")
-def node_doctor(data: Data = Path("/var/lib/beira"), apps: Apps = None) -> None:
+def node_doctor(data: Data = Path("/var/lib/beira-node"), apps: Apps = None) -> None:
     """Say what a node has, what is missing, and how to get it."""
     from beira.node.doctor import diagnose
 
@@ -208,7 +215,7 @@ def node_doctor(data: Data = Path("/var/lib/beira"), apps: Apps = None) -> None:
 def cloud_run(
     data: Data = Path("/var/lib/beira-cloud"),
     host: HostName = "127.0.0.1",
-    port: int = 8600,
+    port: Port = 8600,
     database_url: Annotated[str, typer.Option(envvar="DATABASE_URL")] = "",
     owner_url: Annotated[str, typer.Option(envvar="DATABASE_OWNER_URL")] = "",
     public_url: Annotated[str, typer.Option(envvar="BEIRA_PUBLIC_URL")] = "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,17 +46,19 @@ async def status(address: str) -> NodeStatusReport:
 
 
 async def say(address: str, text: str, wav: Path | None) -> Answer:
-    """Say `text`, or what the recording says, to the node's assistant."""
+    """Say `text`, or what the recording says, to the node's assistant. What is said from one
+    terminal is one conversation, so that a question of hers can be answered."""
+    session = f"cli-{os.getppid()}"
     if wav is None and not text.strip():
         raise Invalid("There is nothing to say.", hint='beira say "que horas são", or --wav FILE.')
     if wav is None:
-        body = msgspec.json.encode({"text": text, "door": "cli"})
+        body = msgspec.json.encode({"text": text, "door": "cli", "session": session})
         return await _ask("POST", address + "/balcao/say", Answer, body, "application/json")
     try:
         audio = wav.read_bytes()
     except OSError as error:
         raise Invalid(f"{wav} cannot be read: {error.strerror}.", hint="Give a WAV file.") from None
-    return await _ask("POST", address + "/balcao/wav", Answer, audio, "audio/wav")
+    return await _ask("POST", f"{address}/balcao/wav?session={session}", Answer, audio, "audio/wav")
 
 
 def _demo_nodes() -> dict[str, str]:

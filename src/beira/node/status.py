@@ -40,7 +40,7 @@ class NodeStatusReport(msgspec.Struct, kw_only=True):
     next_step: str
     stopped: bool
     lanes: dict[str, LaneStatus]
-    cursors: dict[str, int]
+    cursors: dict[str, int] = {}
     bytes_raw: int
     bytes_sent: int
 

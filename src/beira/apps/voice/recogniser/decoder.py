@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float32]
 NOTHING = np.float32(-1e30)
 # Without it the model's confident blanks swallow phones it is less sure of, as of unseen speakers.
 BLANK_PENALTY = 3.0
-GRAMMAR_WEIGHT = 0.4  # a word among hundreds that may follow must fit better than one among few
+GRAMMAR_WEIGHT = 0.6  # a word among hundreds that may follow must fit better than one among few
 BEAM = 50.0
 _TIDY_FRAMES = 8
 MOST_ALTERNATIVES = 12
