@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 
 from beira.apps.voice.records import CustomerRequest, Person
+from beira.kernel import limits
 from beira.kernel.command import Call
 from beira.kernel.query import Query, where
 from beira.store.port import Store
@@ -27,8 +28,9 @@ from tests.acceptance.support import (  # noqa: F401 (fixtures)
     until,
 )
 
-REFUSALS = ("403 Forbidden", "400 Bad Request", "502 Bad Gateway", "cut", "200 OK")
-"""How proxies treat what they do not know. `cut` says nothing and closes."""
+REFUSALS = ("403 Forbidden", "400 Bad Request", "502 Bad Gateway", "200 OK", "cut", "deaf")
+"""How proxies treat what they do not know. `cut` says nothing and closes; `deaf` lets the WebSocket be
+opened and passes nothing through it."""
 
 
 @dataclass
@@ -67,23 +69,31 @@ class Proxy:
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self.target)
-        answering = asyncio.create_task(_copy(there, writer))
+        answering: asyncio.Task[None] | None = None
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 if b"\r\nupgrade:" in head.lower():
                     self.refused += 1
-                    if self.refusal != "cut":
+                    if self.refusal == "deaf":
+                        back.write(head)
+                        writer.write(await there.readuntil(b"\r\n\r\n"))
+                        while await reader.read(65_536):
+                            pass
+                    elif self.refusal != "cut":
                         writer.write(
                             f"HTTP/1.1 {self.refusal}\r\nContent-Length: 0\r\n\r\n".encode()
                         )
                         await writer.drain()
                     return
+                if answering is None:
+                    answering = asyncio.create_task(_copy(there, writer))
                 body = await reader.readexactly(_length(head))
                 back.write(head + body)
                 await back.drain()
         finally:
-            answering.cancel()
+            if answering is not None:
+                answering.cancel()
             back.close()
 
 
@@ -109,8 +119,9 @@ async def count(store: Store, collection: str, **fields: object) -> int:
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 async def test_where_websockets_are_refused_both_ways_work_over_http(
-    company: Company, refusal: str
+    company: Company, refusal: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(limits, "HELLO_TIMEOUT_S", 1)
     tenant = await company.tenant("angeloni")
     data = await company.enrol(tenant)
     cloud = await company.host(tenant)
