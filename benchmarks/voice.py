@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--second", action="store_true", help="with the second opinion")
     args = parser.parse_args()
-    count = 40 if args.quick else 300
+    count = 26 if args.quick else 300
     what = shop()
     began = time.perf_counter()
     grammar = compile_grammar(what.sentences, what.lists, what.rules)
@@ -212,7 +212,7 @@ def main() -> None:
         recordings(recogniser, args.recordings)
         return
     maker = Maker()
-    peer(recogniser, what, grammar, maker.commands(what, 12 if args.quick else 100, None))
+    peer(recogniser, what, grammar, maker.commands(what, 8 if args.quick else 100, None))
     scores = accuracy(recogniser, maker, what, count)
     endpoints(recogniser, maker.commands(what, count // 2, 20.0))
     show(
