@@ -35,6 +35,7 @@ from beira.store.port import Commit, Route, Store
 log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=msgspec.Struct)
 CLOCK_MARK = "clock.last"
+OFFSET_MARK = "clock.offset"
 DEFAULT_ZONE = "America/Sao_Paulo"
 TIMED_COMMANDS = 100
 
@@ -91,9 +92,10 @@ class Host:
         self._route = route
 
     async def start(self) -> None:
-        """Take up the clock where it was left, and what is known of the place."""
-        last = (await self.store.marks(CLOCK_MARK)).get(CLOCK_MARK, 0)
-        self.clock.last = max(self.clock.last, int(last))
+        """Take up the clock where it was left, its measured skew, and what is known of the place."""
+        marks = await self.store.marks("clock.")
+        self.clock.last = max(self.clock.last, int(marks.get(CLOCK_MARK, 0)))
+        self.clock.offset_ms = int(marks.get(OFFSET_MARK, self.clock.offset_ms))
         await self.refresh_place()
 
     async def refresh_place(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from beira.host.host import Host
+from beira.host.host import OFFSET_MARK, Host
 from beira.kernel import limits
 from beira.kernel.batch import pack, unpack
 from beira.kernel.clock import hlc_at, ms_of
@@ -45,7 +45,6 @@ from beira.sync.link import Connector, Link
 from beira.sync.streams import lane_stream
 
 log = structlog.get_logger(__name__)
-OFFSET_MARK = "clock.offset"
 TICKET_MARK = "sync.ticket"
 CLOUD_MARK = "sync.cloud"
 SCHEMA_MARK = "sync.collections"
@@ -122,9 +121,8 @@ class Agent:
         return {name.removeprefix("cursor:"): int(value) for name, value in marks.items()}
 
     async def _prepare(self) -> None:
-        """Take up the measured skew; read feeds anew if other collections are declared than before."""
+        """Read feeds anew if other collections are declared than before."""
         marks = await self.store.marks()
-        self.host.clock.offset_ms = int(marks.get(OFFSET_MARK, 0))
         declared = sorted(c.name for c in self.host.store.registry)
         if marks.get(SCHEMA_MARK) != declared:
             cursors = {name: 0 for name in marks if name.startswith("cursor:")}

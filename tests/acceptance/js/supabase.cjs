@@ -147,12 +147,17 @@ const stories = {
   async "changes arrive"() {
     const supabase = await signedIn("owner");
     const heard = [];
-    let enough;
-    const done = new Promise((resolve) => (enough = resolve));
+    let wake = () => {};
     const hear = (payload) => {
       if ((payload.new.id ?? payload.old.id) !== `${run}-live`) return; // filters let deletions by
       heard.push(payload);
-      if (heard.length === 3) enough();
+      wake();
+    };
+    // A change is told with the row as it is by then, so each waits until the one before was heard.
+    const told = async (count) => {
+      while (heard.length < count) {
+        await within(new Promise((resolve) => (wake = resolve)), `change ${count}`);
+      }
     };
     const filter = `id=eq.${run}-live`;
     const channel = supabase.channel("live").on(
@@ -162,9 +167,11 @@ const stories = {
     const table = () => supabase.from("products");
     good(await table().insert({ id: `${run}-quiet`, name: "not wanted" }));
     good(await table().insert({ id: `${run}-live`, name: "Café", price: 1 }));
+    await told(1);
     good(await table().update({ price: 2 }).eq("id", `${run}-live`));
+    await told(2);
     good(await table().delete().eq("id", `${run}-live`));
-    await within(done, "changes");
+    await told(3);
     assert.deepEqual(heard.map((c) => c.eventType), ["INSERT", "UPDATE", "DELETE"]);
     assert.equal(heard[0].new.name, "Café");
     assert.equal(heard[1].new.price, 2);
