@@ -8,6 +8,7 @@ import os
 import random
 
 import pytest
+from structlog.testing import capture_logs
 
 from beira.kernel.collection import Lane
 from tests.simulation.virtual import run_virtual
@@ -124,8 +125,10 @@ def test_a_restored_copy_sends_all_it_has_once_its_owner_cleared_it() -> None:
         assert node.agent.state.stopped and await node.waiting() == 5
         await node.crash()
         world.tickets.clear("n0")
-        await node.boot()
-        await world.quiet()
+        with capture_logs() as told:
+            await node.boot()
+            await world.quiet()
+        assert [line["event"] for line in told].count("sync.cloud_behind") == 1
         assert set(await world.rows(world.store, "notes")) == {id for _, id in node.confirmed}
 
     run_virtual(story())

@@ -177,6 +177,7 @@ class _Conversation:
         self._link = link
         self._news = asyncio.Event()
         self._closed: Close | None = None
+        self._warned = False
         self._told_s = 0.0
         self._full_since_s: float | None = None
 
@@ -237,12 +238,23 @@ class _Conversation:
                 return await self._apply(feed)
             case SaveTicket(ticket, cloud):
                 await self._store.commit([], marks={TICKET_MARK: ticket, CLOUD_MARK: cloud})
+                self._warn_if_cloud_is_behind()
                 return self._session.ticket_saved(ticket)
             case SetClock(offset_ms, restamp):
                 return await self._set_clock(offset_ms, restamp)
             case Close():
                 self._closed = action
         return ()
+
+    def _warn_if_cloud_is_behind(self) -> None:
+        """Say it once a session: what was sent and is not in the cloud is only on this node now."""
+        if self._session.cloud_behind and not self._warned:
+            self._warned = True
+            log.warning(
+                "sync.cloud_behind",
+                why="The cloud has less of this node's log than it had confirmed before.",
+                hint="If its database was restored, what was sent since that copy is only here.",
+            )
 
     async def _send(self, message: Wire) -> None:
         size_bytes = await self._link.send([message])
