@@ -97,7 +97,7 @@ async def test_the_sound_of_the_answer_is_heard(angeloni: Shop) -> None:
         await page.press("#words", "Enter")
         await page.wait_for_selector("body[data-state=speaking]", timeout=WAIT_MS)
         await page.wait_for_selector("body[data-state=idle]", timeout=WAIT_MS)
-        await page.wait_for_selector("text=respondeu em", timeout=WAIT_MS)
+        await page.wait_for_selector("text=/respondeu (em|na hora)/", timeout=WAIT_MS)
     (talk,) = await angeloni.rows("interactions")
     assert talk["latency_ms"] > 0
 

@@ -68,7 +68,7 @@ const handlers = {
   sound({ rate }) { player.begin(rate); if (current) keep(current, player.last); },
   "sound-end"() { player.end(); },
   hush() { player.stop(); },
-  timings({ ms }) { if (current && ms.total >= 50) note(current, fill(text.took, { n: seconds.format(ms.total / 1000) })); },
+  timings({ ms }) { if (current && ms.total > 0) note(current, took(ms.total)); },
   enrol(event) { enrol.event(event); },
 };
 
@@ -136,6 +136,10 @@ function keep(turn, recording) {
   turn.querySelector("footer").prepend(button);
   turn.querySelector("footer").hidden = false;
   follow();
+}
+
+function took(ms) {
+  return ms < 50 ? text.took_no_time : fill(text.took, { n: seconds.format(ms / 1000) });
 }
 
 function note(turn, words) {
