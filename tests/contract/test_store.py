@@ -462,6 +462,65 @@ class TestRestamping:
         assert (await node_store.get("things", "a")).stamp == stamp(3)
 
 
+class TestInspection:
+    """What integrity checks and the collection of tombstones need."""
+
+    async def test_a_partitions_rows_come_in_the_order_of_writing(self, store: Any) -> None:
+        rows = [thing(f"i{n}", ms=100 - n) for n in range(5)]
+        await store.commit([*rows, thing("other", ms=1, partition="site:2")])
+        await store.commit([part("i4", ms=200, _deleted=True)])
+        found = await store.rows("things", "site:1", after=(0, ""), most=3)
+        assert [r.id for r in found] == ["i3", "i2", "i1"]
+        last = found[-1]
+        rest = await store.rows("things", "site:1", after=(last.stamp.hlc, last.id), most=10)
+        assert [r.id for r in rest] == ["i0", "i4"] and rest[-1].deleted
+        assert found[0] == await store.get("things", "i3")
+
+    async def test_rows_of_one_stamp_are_paged_by_id(self, store: Any) -> None:
+        await store.commit([thing(id, ms=7) for id in ("c", "a", "b")])
+        at = stamp(7).hlc
+        assert [r.id for r in await store.rows("things", "site:1", after=(at, "a"), most=9)] == [
+            "b",
+            "c",
+        ]
+
+    async def test_tombstones_are_collected_and_the_living_stay(self, store: Any) -> None:
+        await store.commit([thing(f"i{n}", ms=n) for n in range(4)], route=one_stream)
+        for n in (0, 1, 2):
+            await store.commit([part(f"i{n}", ms=10 + n, _deleted=True)], route=one_stream)
+        last = (await store.since("s", 0, most=100, most_bytes=1 << 20)).upto
+        assert await store.collect("s", last, stamp(12).hlc) == last - 1
+        assert await store.get("things", "i0") is None and await store.get("things", "i1") is None
+        assert (await store.get("things", "i2")).deleted
+        assert ids(await read(store)) == ["i3", "i2"]
+        assert await store.end("s") == last
+        assert await store.collect("s", last, stamp(12).hlc) == 0
+
+    async def test_what_the_slowest_has_not_seen_is_not_collected(self, store: Any) -> None:
+        await store.commit([thing("a", ms=0)], route=one_stream)
+        await store.commit([part("a", ms=1, _deleted=True)], route=one_stream)
+        end = await store.end("s")
+        assert await store.collect("s", end - 1, stamp(100).hlc) == 0
+        assert await store.collect("s", end, stamp(100).hlc, most=0) == 0
+        assert (await store.get("things", "a")).deleted
+
+    async def test_rows_logged_anew_are_sent_whole(self, node_store: Any) -> None:
+        await node_store.commit([thing("a", ms=0)], route=by_lane)
+        await node_store.commit([part("a", ms=5, name="x")], route=by_lane)
+        await node_store.trim("up:0", 1_000)
+        assert await node_store.relog([("things", "a"), ("things", "none")], by_lane) == 1
+        found = await read(node_store, "up:0")
+        assert found.rows == (await node_store.get("things", "a"),)
+
+    async def test_rows_are_removed_unless_they_wait_to_be_sent(self, node_store: Any) -> None:
+        await node_store.commit([thing("sent", ms=0)])
+        await node_store.commit([thing("waits", ms=0)], route=by_lane)
+        keys = [("things", id) for id in ("sent", "waits", "none")]
+        assert await node_store.remove(keys) == 1
+        assert await node_store.get("things", "sent") is None
+        assert await node_store.get("things", "waits") is not None
+
+
 async def test_a_closed_store_says_so(node_store: Any) -> None:
     await node_store.commit([sale("s1")])
     await node_store.close()

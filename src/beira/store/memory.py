@@ -128,6 +128,18 @@ class MemoryStore:
         self._check_open()
         return self._tables[self._registry[collection].name].get(id)
 
+    async def rows(
+        self, collection: str, partition: str, *, after: tuple[int, str], most: int
+    ) -> tuple[Row, ...]:
+        self._check_open()
+        table = self._tables[self._registry[collection].name]
+        found = [
+            row
+            for row in table.values()
+            if row.partition == partition and (row.stamp.hlc, row.id) > after
+        ]
+        return tuple(sorted(found, key=lambda row: (row.stamp.hlc, row.id))[:most])
+
     async def query(self, query: Query, partitions: Iterable[str] | None = None) -> Page:
         self._check_open()
         made = plan(query, self._registry[query.collection], partitions)
@@ -151,6 +163,34 @@ class MemoryStore:
         for _, id in old[:most]:
             del table[id]
         return len(old[:most])
+
+    async def collect(self, stream: str, upto: int, before_hlc: int, *, most: int = 1_000) -> int:
+        self._check_open()
+        found = self._streams.get(stream, _Stream())
+        greatest = 0
+        for number, (collection, id), _ in list(found.after(0)):
+            row = self._tables[collection][id]
+            if number > upto or most <= 0:
+                break
+            if row.deleted and row.stamp.hlc < before_hlc:
+                del self._tables[collection][id], found.entries[collection, id]
+                greatest, most = number, most - 1
+        return greatest
+
+    async def relog(self, keys: Sequence[Key], route: Route) -> int:
+        self._check_open()
+        rows = [self._tables[c][id] for c, id in keys if id in self._tables[c]]
+        since = {(stream, (row.collection, row.id)): 0 for row in rows if (stream := route(row))}
+        self._apply({(row.collection, row.id): row for row in rows}, since, None)
+        return len(rows)
+
+    async def remove(self, keys: Sequence[Key]) -> int:
+        self._check_open()
+        named = {key for stream in self._streams.values() for key in stream.entries}
+        gone = [key for key in keys if key not in named and key[1] in self._tables[key[0]]]
+        for collection, id in gone:
+            del self._tables[collection][id]
+        return len(gone)
 
     async def restamp(self, streams: Sequence[str], node: str, ceiling: int) -> int:
         self._check_open()

@@ -110,6 +110,13 @@ class Store(Protocol):
         """The row, deleted or not."""
         ...
 
+    async def rows(
+        self, collection: str, partition: str, *, after: tuple[int, str], most: int
+    ) -> tuple[Row, ...]:
+        """A partition's rows, deleted ones too, in the order of (stamp number, id): at most `most`
+        of those beyond `after`. `(hlc, "")` begins with what was last written at `hlc`."""
+        ...
+
     async def query(self, query: Query, partitions: Iterable[str] | None = None) -> Page:
         """Answer a checked query over the rows that are not deleted, within `partitions`
         (None: all of the tenant)."""
@@ -120,6 +127,11 @@ class Store(Protocol):
     async def forget(self, collection: str, before_hlc: int, *, most: int = 1_000) -> int:
         """Retention: remove up to `most` rows last written before `before_hlc` that no stream names.
         Returns how many."""
+        ...
+
+    async def collect(self, stream: str, upto: int, before_hlc: int, *, most: int = 1_000) -> int:
+        """Tombstones: remove up to `most` deleted rows that `stream` names at or below `upto`, last
+        written before `before_hlc`, with their entries. Returns the greatest number removed, or 0."""
         ...
 
     def subscribe(self, listener: Callable[[News], None]) -> Callable[[], None]:
@@ -136,4 +148,13 @@ class NodeStore(Store, Protocol):
     async def restamp(self, streams: Sequence[str], node: str, ceiling: int) -> int:
         """Bring the unsent stamps of `node` that are above `ceiling` down to it, order kept
         (`kernel.clock.relaid`). Returns the greatest stamp number the store now holds of `node`."""
+        ...
+
+    async def relog(self, keys: Sequence[tuple[str, str]], route: Route) -> int:
+        """Name the rows (collection, id) in their streams as if each had just been written whole.
+        Returns how many there are."""
+        ...
+
+    async def remove(self, keys: Sequence[tuple[str, str]]) -> int:
+        """Take rows away without a trace; those that a stream names stay. Returns how many went."""
         ...

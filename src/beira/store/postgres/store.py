@@ -118,6 +118,21 @@ class PostgresStore:
         present = await self._run(lambda c: self._present(c, [key]))
         return present.get(key)
 
+    async def rows(
+        self, collection: str, partition: str, *, after: tuple[int, str], most: int
+    ) -> tuple[Row, ...]:
+        table = self._cloud.tables[self.registry[collection].name]
+        text = (
+            table.select + "AND t._partition = $2 AND (t._hlc, t.id) > ($3, $4) "
+            "ORDER BY t._hlc, t.id LIMIT $5"
+        )
+
+        async def work(connection: asyncpg.Connection) -> tuple[Row, ...]:
+            found = await connection.fetch(text, self._tenant, partition, *after, most)
+            return tuple(table.decode(found))
+
+        return await self._run(work)
+
     async def query(self, query: Query, partitions: Iterable[str] | None = None) -> Page:
         collection = self.registry[query.collection]
         made = compiled(
@@ -146,6 +161,20 @@ class PostgresStore:
         async def work(connection: asyncpg.Connection) -> int:
             done = await connection.execute(text, self._tenant, before_hlc, collection, most)
             return int(done.rpartition(" ")[2])
+
+        return await self._run(work)
+
+    async def collect(self, stream: str, upto: int, before_hlc: int, *, most: int = 1_000) -> int:
+        async def work(connection: asyncpg.Connection) -> int:
+            await streams.last(connection, self._tenant, stream, lock=True)
+            greatest, room = 0, most
+            for collection in self.registry:
+                text = _COLLECT.format(table=self._cloud.tables[collection.name].sql_name)
+                count, last = await connection.fetchrow(
+                    text, self._tenant, stream, collection.name, upto, before_hlc, room
+                )
+                greatest, room = max(greatest, last or 0), room - count
+            return greatest
 
         return await self._run(work)
 
@@ -305,4 +334,18 @@ DELETE FROM {table} WHERE tenant_id = $1 AND _hlc < $2 AND id IN (
     WHERE s.tenant_id = $1 AND s.collection = $3 AND s.id = t.id
   ) ORDER BY t._hlc LIMIT $4
 )
+"""
+_COLLECT = """
+WITH dead AS (
+  SELECT s.id, s.number FROM beira._streams AS s
+  JOIN {table} AS t ON t.tenant_id = s.tenant_id AND t.id = s.id
+  WHERE s.tenant_id = $1 AND s.stream = $2 AND s.collection = $3 AND s.number <= $4
+    AND t._deleted AND t._hlc < $5 ORDER BY s.number LIMIT $6
+), entries AS (
+  DELETE FROM beira._streams AS s USING dead
+  WHERE s.tenant_id = $1 AND s.stream = $2 AND s.collection = $3 AND s.id = dead.id
+), rows AS (
+  DELETE FROM {table} AS t USING dead WHERE t.tenant_id = $1 AND t.id = dead.id
+)
+SELECT count(*), max(number) FROM dead
 """

@@ -100,6 +100,43 @@ class Changes:
         )
         return self.connection.changes()
 
+    def collect(self, stream: str, upto: int, before_hlc: int, most: int) -> int:
+        gone: list[tuple[int, str, str]] = []
+        for declared in self._registry:
+            table = quoted(declared.name)
+            gone += self._cursor.execute(
+                f"SELECT s.number, s.collection, s.id FROM _streams AS s CROSS JOIN {table} AS t "  # noqa: S608
+                "ON t.id = s.id WHERE s.stream = ? AND s.collection = ? AND s.number <= ? "
+                "AND t._deleted AND t._hlc < ? ORDER BY s.number LIMIT ?",
+                (stream, declared.name, upto, before_hlc, most),
+            ).fetchall()
+        gone = sorted(gone)[:most]
+        for number, collection, id in gone:
+            self._cursor.execute(f"DELETE FROM {quoted(collection)} WHERE id = ?", (id,))  # noqa: S608
+            self._cursor.execute(
+                "DELETE FROM _streams WHERE stream = ? AND number = ?", (stream, number)
+            )
+        return gone[-1][0] if gone else 0
+
+    def relog(self, keys: Sequence[tuple[str, str]], route: Route) -> Commit:
+        rows = [row for row in map(self._found, keys) if row is not None]
+        for row in rows:
+            stream = route(row)
+            if stream is not None:
+                self._name(stream, Settled(row, 0))
+        return Commit(rows=tuple(rows))
+
+    def remove(self, keys: Sequence[tuple[str, str]]) -> int:
+        gone = 0
+        for collection, id in keys:
+            self._cursor.execute(
+                f"DELETE FROM {quoted(self._registry[collection].name)} WHERE id = ?1 "  # noqa: S608
+                "AND NOT EXISTS (SELECT 1 FROM _streams WHERE collection = ?2 AND id = ?1)",
+                (id, collection),
+            )
+            gone += self.connection.changes()
+        return gone
+
     def restamp(self, streams: Sequence[str], node: str, ceiling: int) -> int:
         work = Restamping(node, ceiling)
         for declared in self._registry:
@@ -155,17 +192,20 @@ class Changes:
     def _merge(self, row: Row) -> Settled | None:
         """Merge one row into its table. A fact that is new needs no look at what is there."""
         declared = self._registry[row.collection]
-        layout = self._layouts[row.collection]
         if declared.is_fact:
-            self._cursor.execute(self._insert[row.collection], layout.pack(row))
+            packed = self._layouts[row.collection].pack(row)
+            self._cursor.execute(self._insert[row.collection], packed)
             if self.connection.changes():
                 return settle(declared, None, row)
-        found = self._cursor.execute(self._select[row.collection], (row.id,)).fetchone()
-        before = None if found is None else layout.unpack(found)
-        settled = settle(declared, before, row)
+        settled = settle(declared, self._found((row.collection, row.id)), row)
         if settled is not None:
             self._put(settled.row)
         return settled
+
+    def _found(self, key: tuple[str, str]) -> Row | None:
+        collection, id = key
+        found = self._cursor.execute(self._select[collection], (id,)).fetchone()
+        return None if found is None else self._layouts[collection].unpack(found)
 
     def _put(self, row: Row) -> None:
         layout = self._layouts[row.collection]

@@ -135,6 +135,20 @@ class SqliteStore:
 
         return await self._readers.run(read)
 
+    async def rows(
+        self, collection: str, partition: str, *, after: tuple[int, str], most: int
+    ) -> tuple[Row, ...]:
+        layout = self._layouts[self._registry[collection].name]
+        query = (
+            f"{select_sql(layout)} WHERE (t._hlc, t.id) > (?, ?) AND t._partition = ? "
+            "ORDER BY t._hlc, t.id LIMIT ?"
+        )
+
+        def read(connection: apsw.Connection) -> tuple[Row, ...]:
+            return tuple(map(layout.unpack, connection.execute(query, (*after, partition, most))))
+
+        return await self._readers.run(read)
+
     async def query(self, query: Query, partitions: Iterable[str] | None = None) -> Page:
         made = compiled(plan(query, self._registry[query.collection], partitions), SQLITE)
 
@@ -161,6 +175,21 @@ class SqliteStore:
         return await self._writer.run(
             lambda: self._changes.forget(collection, before_hlc, most), weight=most
         )
+
+    async def collect(self, stream: str, upto: int, before_hlc: int, *, most: int = 1_000) -> int:
+        return await self._writer.run(
+            lambda: self._changes.collect(stream, upto, before_hlc, most), weight=most
+        )
+
+    async def relog(self, keys: Sequence[tuple[str, str]], route: Route) -> int:
+        def work() -> Commit:
+            return self._changes.relog(keys, route)
+
+        done = await self._writer.run(work, weight=len(keys), done=self._tell)
+        return len(done.rows)
+
+    async def remove(self, keys: Sequence[tuple[str, str]]) -> int:
+        return await self._writer.run(lambda: self._changes.remove(keys), weight=len(keys))
 
     async def restamp(self, streams: Sequence[str], node: str, ceiling: int) -> int:
         return await self._writer.run(lambda: self._changes.restamp(streams, node, ceiling))
