@@ -7,6 +7,7 @@ handler, and commits its effects with the receipt in one transaction.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -26,7 +27,7 @@ from beira.kernel.app import Catalogue
 from beira.kernel.clock import HybridClock, Stamp
 from beira.kernel.collection import Collection, Lane, collection_of, timestamp
 from beira.kernel.command import Command, Receipt, Runs
-from beira.kernel.errors import BeiraError, Denied, Unavailable
+from beira.kernel.errors import BeiraError, Conflict, Denied, Unavailable
 from beira.kernel.query import Query, where
 from beira.kernel.record import Record, Row, Value
 from beira.kernel.system import Site
@@ -36,6 +37,10 @@ log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=msgspec.Struct)
 CLOCK_MARK = "clock.last"
 OFFSET_MARK = "clock.offset"
+TURN_MARK = "turn."
+TURNS = 256
+"""Marks among which the ids of calls are spread: two of one id meet at the same mark."""
+TURN_TRIES = 50
 DEFAULT_ZONE = "America/Sao_Paulo"
 TIMED_COMMANDS = 100
 
@@ -125,10 +130,18 @@ class Host:
         stamps = dict.fromkeys(fields, stamp)
         return Row.of(collection.name, id, partition, dict(fields), stamps)
 
-    async def write(self, rows: Sequence[Row]) -> Commit:
-        """Commit local writes and name them in their streams."""
-        marks = None if self.place.in_cloud else {CLOCK_MARK: self.clock.last}
-        return await self.store.commit(rows, route=self._route, marks=marks)
+    async def write(
+        self,
+        rows: Sequence[Row],
+        *,
+        marks: Mapping[str, Value] | None = None,
+        expect: Mapping[str, Value] | None = None,
+    ) -> Commit:
+        """Commit local writes and name them in their streams; `marks` and `expect` as in the port."""
+        clock = {} if self.place.in_cloud else {CLOCK_MARK: self.clock.last}
+        return await self.store.commit(
+            rows, route=self._route, marks={**clock, **(marks or {})}, expect=expect
+        )
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[CommandContext]:
@@ -150,25 +163,28 @@ class Host:
     ) -> Receipt:
         """Run a command once, and say what became of it.
 
-        A `call_id` seen before gives the receipt of then. An error of the command is a receipt that
-        is not ok, with its code and hint. `beside` gives records to commit in the same transaction
-        as the receipt, such as the interaction that led to it.
+        A `call_id` seen before gives the receipt of then, and so does one that another replica is
+        running at this moment: of the two only one commits. An error of the command is a receipt
+        that is not ok, with its code and hint. `beside` gives records to commit in the same
+        transaction as the receipt, such as the interaction that led to it.
 
-        Raises: NotFound for an unknown command; Unavailable or Full if even the receipt could not
-        be written, in which case nothing was.
+        Raises: NotFound for an unknown command; Conflict `idempotency.reused` for an id that names
+        another call; Unavailable or Full if even the receipt could not be written, in which case
+        nothing was.
         """
         command = self.catalogue.command(name)
-        call_id = call_id or self.wall.new_id()
-        earlier = await self.store.get("receipts", call_id)
+        by = principal.name or principal.id
+        named, call_id = bool(call_id), call_id or self.wall.new_id()
+        earlier = await self._earlier(call_id, name, by) if named else None
         if earlier is not None:
-            return _receipt(earlier)
+            return earlier
         ctx = CommandContext(self, principal, call_id, trace_id or call_id)
         started_s = self.wall.monotonic_s()
         outcome, rows = await self._attempt(command, ctx, params)
         receipt = Receipt(
             id=call_id,
             command=name,
-            by=principal.name or principal.id,
+            by=by,
             door=door,
             at=self.now(),
             took_ms=round((self.wall.monotonic_s() - started_s) * 1000, 1),
@@ -178,11 +194,56 @@ class Host:
         more = CommandContext(self, self.place.principal, call_id, ctx.trace_id)
         for record in beside(receipt) if beside else ():
             more.put(record)
-        await self.write([*rows, *await more.rows(), self._receipt_row(receipt, command)])
+        all_rows = [*rows, *await more.rows(), self._receipt_row(receipt, command)]
+        if named:
+            receipt = await self._write_once(all_rows, receipt)
+        else:
+            await self.write(all_rows)
         log.info(
             "command.done", command=name, ok=receipt.ok, code=receipt.code, trace=receipt.trace
         )
         return receipt
+
+    async def _earlier(self, call_id: str, command: str, by: str) -> Receipt | None:
+        """What became of this call before. Raises Conflict if the id was another's, or another
+        command's: nobody reads a receipt by naming it."""
+        row = await self.store.get("receipts", call_id)
+        if row is None:
+            return None
+        receipt = _receipt(row)
+        if (receipt.command, receipt.by) != (command, by):
+            raise Conflict(
+                "That call id was used for another call.",
+                code="idempotency.reused",
+                hint="Make a new id for each call, and repeat it only to try the same call again.",
+            )
+        return receipt
+
+    async def _write_once(self, rows: Sequence[Row], receipt: Receipt) -> Receipt:
+        """Commit unless a receipt of this call was committed first, here or by another replica.
+
+        Every call with an id moves the mark that its id falls on, in its own transaction. The mark
+        is read, then the receipt looked for, then the mark must not have moved: so of two that run
+        the same call one commits, and the other finds its receipt and has written nothing.
+        Returns the receipt that holds. Raises Unavailable when others are always faster.
+        """
+        digest = hashlib.blake2b(receipt.id.encode(), digest_size=2).digest()
+        mark = f"{TURN_MARK}{int.from_bytes(digest) % TURNS}"
+        for _ in range(TURN_TRIES):
+            turn = (await self.store.marks(mark)).get(mark)
+            earlier = await self._earlier(receipt.id, receipt.command, receipt.by)
+            if earlier is not None:
+                return earlier
+            try:
+                await self.write(rows, marks={mark: (turn or 0) + 1}, expect={mark: turn})
+            except Conflict as error:
+                if error.code != "marks.moved":
+                    raise
+            else:
+                return receipt
+        raise Unavailable(
+            "Too many calls are under way.", code="command.busy", hint="Send it again."
+        )
 
     async def settings(self, kind: type[S]) -> S:
         """The settings of an app in force here: the node's over the site's over its groups' over
