@@ -42,8 +42,10 @@ class Ear:
         self.text, self.away, self.ends_after = text, away, ends_after
         self.heard = 0
         self.closed = 0
+        self.asked: list[bool] = []
 
-    async def listen(self, language: str) -> Ear:
+    async def listen(self, language: str, *, asked: bool = True) -> Ear:
+        self.asked.append(asked)
         if self.away == "start":
             raise Unavailable("away")
         return self
@@ -79,6 +81,8 @@ class Voice:
 
 
 class Brain:
+    asking = False
+
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.said: list[Said] = []
@@ -149,6 +153,14 @@ async def test_a_turn_goes_through_its_states_and_is_answered_aloud() -> None:
     ]  # fmt: skip
     assert stage.voice.said == ["São dez horas."]
     assert stage.out.played == 3
+
+
+@pytest.mark.parametrize("asking", [True, False])
+async def test_every_ear_knows_whether_a_question_waits(asking: bool) -> None:
+    away, spare, brain = Ear(away="end"), Ear(), Brain()
+    brain.asking = asking
+    await Stage(away, spare, brain=brain).talk.listen(frames(speech()))
+    assert away.asked == spare.asked == [asking]
 
 
 async def test_every_stage_is_timed_under_one_trace() -> None:
@@ -281,7 +293,7 @@ class Says:
     def __init__(self, *heard: Recognised) -> None:
         self.waiting = list(heard)
 
-    async def listen(self, language: str) -> Says:
+    async def listen(self, language: str, *, asked: bool = True) -> Says:
         return self
 
     async def feed(self, pcm: Pcm) -> Progress:

@@ -48,7 +48,7 @@ class Measured:
     def __init__(self) -> None:
         self.languages: list[str] = []
 
-    async def listen(self, language: str) -> MeasuredListening:
+    async def listen(self, language: str, *, asked: bool = True) -> MeasuredListening:
         self.languages.append(language)
         return MeasuredListening()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from beira.apps.voice.recogniser.decoder import Decoder
 from beira.apps.voice.recogniser.grammar import compile_grammar
-from beira.apps.voice.recogniser.graph import Graph, build_graph, variants
+from beira.apps.voice.recogniser.graph import Graph, build_graph, variants, without
 from beira.apps.voice.recogniser.phones import BLANK, INDEX, PHONES, phones_of_ipa
 
 SOUNDS = {
@@ -51,6 +51,22 @@ sentences = st.one_of(
         st.sampled_from([[], ["às", "dez"], ["às", "três"]]),
     ).map(lambda t: ["ponto", t[0], *t[1], *t[2]]),
 )
+
+
+@settings(max_examples=50, deadline=None)
+@given(sentences, st.integers(0, 10_000))
+def test_law_leaving_an_intent_out_is_as_if_it_had_never_been(said: list[str], seed: int) -> None:
+    left = without(graph(), "help")
+    never = build_graph(compile_grammar({"punch": SENTENCES["punch"]}, LISTS, {}), SOUNDS)
+    logp = frames(said, np.random.default_rng(seed), noise=1.0)
+    heard = []
+    for made in (left, never):
+        decoder = Decoder(made)
+        decoder.push(logp)
+        path = decoder.best()
+        heard.append((words_of(made, decoder), path.score if path else None))
+    assert heard[0][0] == heard[1][0]
+    assert heard[0][1] == pytest.approx(heard[1][1], rel=1e-5)
 
 
 @settings(max_examples=50, deadline=None)

@@ -49,6 +49,16 @@ def test_a_new_name_needs_no_training(say: Say, tmp_path: Path) -> None:
     assert "zuleica" in cache.read_text(encoding="utf-8")
 
 
+def test_bare_answers_are_heard_only_while_a_question_waits(say: Say) -> None:
+    sentences = {**SENTENCES, "answer": ["o {employee}", "[às] {hour}"]}
+    made = Recogniser(MODEL, compile_grammar(sentences, LISTS, {}))
+    name = say("o pedro")
+    assert made.recognise(name, asked=True).text == "o pedro"
+    assert made.recognise(name, asked=False).intent != "answer"
+    command = say("aurora registrar ponto do joão às duas e meia")
+    assert made.recognise(command, asked=False).text == made.recognise(command, asked=True).text
+
+
 def test_what_is_no_command_is_much_less_sure(recogniser: Recogniser, say: Say) -> None:
     inside = recogniser.recognise(say("aurora registrar ponto da maria clara"))
     outside = recogniser.recognise(say("amanhã vai chover muito no litoral do estado"))

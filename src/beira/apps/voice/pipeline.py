@@ -71,6 +71,11 @@ class Reply:
 class Mind(Protocol):
     """Understands and acts. Whatever is durable is durable before it answers."""
 
+    @property
+    def asking(self) -> bool:
+        """Whether a question of ours waits for its answer."""
+        ...
+
     async def answer(self, said: Said) -> Reply: ...
 
     async def timed(self, reply: Reply, timings_ms: dict[str, float]) -> None:
@@ -214,7 +219,7 @@ class Conversation:
         listening: Listening | None = None
         try:
             try:
-                listening = await self.hearing.first.listen(self.language)
+                listening = await self.hearing.first.listen(self.language, asked=self.mind.asking)
                 await self._take(frames, blocks, listening, end, tapped)
                 await self._decided(turn, blocks)
                 return blocks, await listening.finish()
@@ -237,7 +242,7 @@ class Conversation:
     ) -> tuple[list[Pcm], Recognised]:
         """The utterance from its beginning, by the engine that is always there."""
         assert self.hearing.spare is not None
-        listening = await self.hearing.spare.listen(self.language)
+        listening = await self.hearing.spare.listen(self.language, asked=self.mind.asking)
         for block in blocks:
             await listening.feed(block)
         if not turn.has("decided"):

@@ -25,8 +25,8 @@ class BuiltIn:
     def name(self) -> str:
         return "built in"
 
-    async def listen(self, language: str) -> BuiltInListening:
-        return BuiltInListening(self.recogniser.stream(), self.worker)
+    async def listen(self, language: str, *, asked: bool = True) -> BuiltInListening:
+        return BuiltInListening(self.recogniser.stream(asked=asked), self.worker)
 
     def close(self) -> None:
         self.worker.shutdown(wait=False, cancel_futures=True)

@@ -23,6 +23,11 @@ class AssistantMind:
         self._assistant = Assistant(host, language)
         self._language, self._questions = language, questions
 
+    @property
+    def asking(self) -> bool:
+        """See `pipeline.Mind`."""
+        return self._assistant.talk.pending is not None
+
     async def answer(self, said: Said) -> Reply:
         """See `pipeline.Mind`. Raises what `Assistant.hear` raises."""
         began = time.monotonic()

@@ -126,8 +126,8 @@ class SpeechToText(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def listen(self, language: str) -> Listening:
-        """Begin an utterance. Raises Unavailable."""
+    async def listen(self, language: str, *, asked: bool = True) -> Listening:
+        """Begin an utterance; `asked`: a question of ours waits for an answer. Raises Unavailable."""
         ...
 
 

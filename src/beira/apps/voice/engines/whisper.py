@@ -34,7 +34,7 @@ class Whisper:
     def name(self) -> str:
         return f"faster-whisper {self._folder.name}"
 
-    async def listen(self, language: str) -> WhisperListening:
+    async def listen(self, language: str, *, asked: bool = True) -> WhisperListening:
         return WhisperListening(self, language)
 
     async def transcribe(self, pcm: Pcm, language: str) -> Recognised:

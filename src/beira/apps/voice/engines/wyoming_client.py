@@ -46,7 +46,7 @@ class WyomingSpeechToText:
     def name(self) -> str:
         return f"wyoming {self._address}"
 
-    async def listen(self, language: str) -> WyomingListening:
+    async def listen(self, language: str, *, asked: bool = True) -> WyomingListening:
         peer = await connect(self._address)
         wanted = {"language": language.split("-")[0]}
         if self._model:

@@ -7,7 +7,7 @@ the array. Where regions of Brazil say a sound in more than one way, the state t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +65,33 @@ def build_graph(grammar: Grammar, sounds: Mapping[str, tuple[int, ...]]) -> Grap
     layout = _Layout(grammar, sounds)
     layout.run()
     return layout.graph()
+
+
+def without(graph: Graph, intent: str) -> Graph:
+    """The same graph where sentences that mean only `intent` cannot be heard."""
+    ends = {node: left for node, intents in graph.ends.items()
+            if (left := tuple(one for one in intents if one != intent))}  # fmt: skip
+    alive = np.zeros(graph.nodes, bool)
+    alive[list(ends)] = True
+    while True:  # as often as the longest sentence has words
+        reached = alive.copy()
+        reached[graph.source[alive[graph.target]]] = True
+        if (reached == alive).all():
+            break
+        alive = reached
+    kept = np.flatnonzero(alive[graph.target])
+    sizes = (graph.last - graph.first + 1)[kept]
+    last = (np.cumsum(sizes) - 1).astype(np.int32)
+    source = graph.source[kept]
+    arc_from = np.searchsorted(source, np.arange(graph.nodes + 1)).astype(np.int32)
+    shift = np.repeat(graph.first[kept] - (last - sizes + 1), sizes)
+    return replace(
+        graph, emit=graph.emit[np.arange(int(sizes.sum())) + shift], ends=ends,
+        arcs=tuple(graph.arcs[at] for at in kept), first=(last - sizes + 1).astype(np.int32),
+        last=last, source=source, target=graph.target[kept], arc_from=arc_from,
+        weight=-np.log(np.maximum(1, np.diff(arc_from)[source])).astype(np.float32),
+        state_from=np.append(0, np.cumsum(sizes))[arc_from].astype(np.int32),
+    )  # fmt: skip
 
 
 def variants(sounds: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:

@@ -24,7 +24,7 @@ from beira.apps.voice.recogniser.decoder import Path as Way
 from beira.apps.voice.recogniser.endpoint import Endpointer, EndpointSettings
 from beira.apps.voice.recogniser.features import SAMPLE_RATE_HZ, to_float
 from beira.apps.voice.recogniser.grammar import Grammar
-from beira.apps.voice.recogniser.graph import Graph, build_graph
+from beira.apps.voice.recogniser.graph import Graph, build_graph, without
 from beira.apps.voice.recogniser.pronounce import Pronouncer
 from beira.apps.voice.recogniser.second import DEADLINE_S, SecondOpinion
 from beira.sdk import Invalid, TooLarge
@@ -34,6 +34,7 @@ POLL_S = 0.12
 SHORTEST_S = 0.2
 _POLL = int(POLL_S * SAMPLE_RATE_HZ)
 _COMPLETE = -3.0
+ANSWERS = "answer"  # sentences that mean something only while a question waits
 
 Pcm = npt.NDArray[np.int16]
 
@@ -108,6 +109,7 @@ class Recogniser:
         """Listen for this grammar from the next stream on; gives the graph made of it."""
         sounds = self.sounds(grammar)
         self.graph = build_graph(grammar, sounds)
+        self.unasked = without(self.graph, ANSWERS)
         if self.second is not None:
             self.second.set_grammar(self.graph, sounds)
         return self.graph
@@ -116,13 +118,13 @@ class Recogniser:
         """How the grammar's words are pronounced."""
         return self._pronouncer.sounds(grammar.words)
 
-    def stream(self) -> Stream:
-        """Listen to one utterance."""
-        return Stream(self)
+    def stream(self, *, asked: bool = True) -> Stream:
+        """Listen to one utterance; `asked`: a question waits, so that bare answers are heard too."""
+        return Stream(self, asked=asked)
 
-    def recognise(self, pcm: Pcm) -> Recognition:
+    def recognise(self, pcm: Pcm, *, asked: bool = True) -> Recognition:
         """A whole recording at 16 kHz (int16, mono)."""
-        stream = self.stream()
+        stream = self.stream(asked=asked)
         stream.feed(pcm)
         return stream.finish()
 
@@ -139,9 +141,9 @@ def check_pcm(pcm: Pcm) -> None:
 class Stream:
     """One utterance. `feed` audio as it comes; `finish` when it is over."""
 
-    def __init__(self, recogniser: Recogniser) -> None:
+    def __init__(self, recogniser: Recogniser, *, asked: bool = True) -> None:
         self._all = recogniser
-        self.graph = recogniser.graph
+        self.graph = recogniser.graph if asked else recogniser.unasked
         self._acoustic = AcousticStream(recogniser.model, recogniser.adaptation)
         self._decoder = Decoder(self.graph)
         self._fork = self._decoder
