@@ -78,6 +78,21 @@ class Personal:
     """Marks a field as personal data: `employee: Annotated[str, Personal]`."""
 
 
+class Fetch(Enum):
+    """When a node gets the blobs its records name."""
+
+    EAGER = "eager"
+    LAZY = "lazy"
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Marks a text, or a list of texts, as naming blobs by their SHA-256 in lower-case hex:
+    `audio: Annotated[str, Blob()]`. An empty text names none. Sync carries the blobs themselves."""
+
+    fetch: Fetch = Fetch.EAGER
+
+
 class FieldType(Enum):
     """What a field is kept as. Timestamps and dates travel as ISO 8601 text, times in UTC with a Z."""
 
@@ -103,6 +118,8 @@ class Field:
     personal: bool
     plain: FieldType | None
     """Its type, if any value of that type will do."""
+    blob: Blob | None = None
+    """How the blobs it names are fetched, if it names any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +305,13 @@ def _field(info: msgspec.structs.FieldInfo, hint: Any) -> Field:
         default=None if info.required else msgspec.to_builtins(_default(info)),
         personal=personal,
         plain=_plain(hint, plain),
+        blob=_blob(hint),
     )
+
+
+def _blob(hint: Any) -> Blob | None:
+    marks = getattr(hint, "__metadata__", ())
+    return next((Blob() if m is Blob else m for m in marks if m is Blob or type(m) is Blob), None)
 
 
 def _plain(hint: Any, options: list[Any]) -> FieldType | None:
@@ -377,7 +400,17 @@ def _canonical(collection: str, field: Field, value: object) -> Value:
         raise _invalid(collection, field.name, str(error)) from None
     if isinstance(typed, str) and len(typed) > limits.TEXT_CHARS:
         raise TooLarge(f"{collection}.{field.name} is over {limits.TEXT_CHARS} characters.")
+    if field.blob is not None and not _names_blobs(plain):
+        raise _invalid(collection, field.name, "names a blob by its SHA-256 in lower-case hex")
     return _storable(collection, field.name, msgspec.to_builtins(typed))
+
+
+_SHA256 = re.compile(r"(?:[0-9a-f]{64})?\Z")
+
+
+def _names_blobs(value: Value) -> bool:
+    names = value if isinstance(value, list) else [value]
+    return all(n is None or (isinstance(n, str) and _SHA256.match(n)) for n in names)
 
 
 def _unknown(collection: str, name: str, value: object) -> Value:
