@@ -68,7 +68,8 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it: the answer to speak and to show, and whether something is awaited."""
+    """What came of it: the answer to speak and to show, and whether something is awaited.
+    `options` are answers that can be chosen, each a text that says it."""
 
     say: str
     show: str
@@ -79,6 +80,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     interaction_id: str
     command: str = ""
     receipt: Receipt | None = None
+    options: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -54,7 +54,7 @@ class Said:
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What the assistant answers: to `say`, and to `show`. `choices`: it waits for a yes or a no;
-    `awaits`: for any answer. `record` names what was written down, for timings known only after the
+    `awaits`: for any answer; `options` are those it offers. `record` names what was written down, for timings known only after the
     answer has sounded."""
 
     say: str
@@ -63,6 +63,7 @@ class Reply:
     ok: bool = True
     choices: bool = False
     awaits: bool = False
+    options: tuple[str, ...] = ()
     intent: str = ""
     record: str = ""
     timings_ms: dict[str, float] = field(default_factory=dict)
@@ -282,7 +283,8 @@ class Conversation:
         self.awaits = reply.awaits
         turn.mark("answered")
         shown = {"type": "answer", "text": reply.show, "understood": reply.understood,
-                 "ok": reply.ok, "choices": reply.choices}  # fmt: skip
+                 "ok": reply.ok, "choices": reply.choices, "awaits": reply.awaits,
+                 "options": list(reply.options)}  # fmt: skip
         await self._tell(shown | {"intent": reply.intent, "trace": turn.trace_id})
         try:
             await self.say(reply.say, turn)

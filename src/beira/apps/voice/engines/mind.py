@@ -44,6 +44,7 @@ class AssistantMind:
             ok=turn.ok or bool(opened),
             choices=turn.expects == "yes_no",
             awaits=turn.expects != "nothing",
+            options=turn.options,
             intent=turn.intent,
             record=turn.interaction_id,
             timings_ms=timings,
