@@ -54,8 +54,8 @@ class Said:
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What the assistant answers: to `say`, and to `show`. `choices`: it waits for a yes or a no;
-    `awaits`: for any answer; `options` are those it offers. `record` names what was written down, for timings known only after the
-    answer has sounded."""
+    `awaits`: for any answer; `options` are those it offers. `record` names what was written down,
+    for timings known only after the answer has sounded."""
 
     say: str
     show: str
