@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from tests.unit.voice.shop import MORNING, ZONE, Shop
 
 from beira.apps.voice import app
 from beira.apps.voice.records import Person, Product
+from beira.apps.voice.settings import VoiceSettings
+from beira.apps.voice.sureness import ACT, ASK, MODEL, calibrated
 from beira.kernel.access import Kind, Principal
 from beira.kernel.app import catalogue
 from beira.kernel.collection import collection_of, timestamp
@@ -249,6 +252,19 @@ async def test_what_is_outside_is_refused_shortly_and_noted(shop: Shop) -> None:
     assert not turn.understood and len(turn.show) < 80
     (note,) = await shop.rows("interactions")
     assert (note["outcome"], note["text"]) == ("not_understood", "qual é a capital da França")
+    assert note["confidence"] is None
+
+
+def test_how_sure_she_must_be_comes_with_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = VoiceSettings()
+    assert (settings.act_confidence, settings.heard_confidence) == calibrated()
+    stored = json.loads(MODEL.read_text(encoding="utf-8"))["calibration"]
+    assert 0 <= settings.act_confidence - stored["act"] < 0.01
+    assert 0 <= settings.heard_confidence - stored["ask"] < 0.01
+    monkeypatch.setattr("beira.apps.voice.sureness.MODEL", tmp_path / "none.json")
+    assert calibrated.__wrapped__() == (ACT, ASK)
 
 
 async def test_unheard_speech_does_nothing(shop: Shop) -> None:

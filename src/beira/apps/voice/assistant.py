@@ -207,14 +207,16 @@ class _Note:
         took_ms = round((self._clock() - self.began_s) * 1000, 1)
         stages = {**self.heard.stages_ms, "decide": took_ms}
         spoken = self.heard.door in VOICE_DOORS
+        # What was typed is surely what was typed; of what it means, nothing is sure here.
+        unsure = told.outcome == "not_understood" and not spoken
         more = (
             {"alternatives": list(self.heard.alternatives[:3])} if self.heard.alternatives else {}
         )
         return Interaction(
             id=self.id, text=self.heard.text[:SAY_CHARS], intent=self.intent, outcome=told.outcome,
-            answer=told.answer.show, confidence=self.heard.confidence, door=self.heard.door,
-            at=self.now, command=command, receipt=receipt, language=self.known.language,
-            stages_ms=stages, latency_ms=None if spoken else took_ms, trace=self.heard.trace,
+            answer=told.answer.show, confidence=None if unsure else self.heard.confidence,
+            door=self.heard.door, at=self.now, command=command, receipt=receipt,
+            language=self.known.language, stages_ms=stages, latency_ms=None if spoken else took_ms, trace=self.heard.trace,
             heard=more,
         )  # fmt: skip
 

@@ -8,8 +8,10 @@ import msgspec
 from msgspec import Meta
 
 from beira.apps.voice.rules import Hours
+from beira.apps.voice.sureness import calibrated
 
 _Share = Annotated[float, Meta(ge=0, le=1)]
+_ACT, _ASK = calibrated()
 _Clock = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
 
@@ -36,7 +38,7 @@ class VoiceSettings(msgspec.Struct, kw_only=True):
 
     act_confidence: Annotated[
         _Share, _about("At least this sure, money and hours are written without asking")
-    ] = 0.92
+    ] = _ACT
     alert_confidence: Annotated[
         _Share, _about("At least this sure, an alert is raised without asking")
     ] = 0.6
@@ -45,7 +47,7 @@ class VoiceSettings(msgspec.Struct, kw_only=True):
     ] = 0.5
     heard_confidence: Annotated[
         _Share, _about("Less sure than this, nothing is taken as heard")
-    ] = 0.3
+    ] = _ASK
     confirm_always: Annotated[bool, _about("Ask before writing money or hours however sure")] = (
         False
     )
