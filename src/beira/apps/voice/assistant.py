@@ -216,8 +216,8 @@ class _Note:
             id=self.id, text=self.heard.text[:SAY_CHARS], intent=self.intent, outcome=told.outcome,
             answer=told.answer.show, confidence=None if unsure else self.heard.confidence,
             door=self.heard.door, at=self.now, command=command, receipt=receipt,
-            language=self.known.language, stages_ms=stages, latency_ms=None if spoken else took_ms, trace=self.heard.trace,
-            heard=more,
+            language=self.known.language, stages_ms=stages, trace=self.heard.trace,
+            latency_ms=None if spoken else took_ms, heard=more,
         )  # fmt: skip
 
     def turn(self, told: _Answered, command: str = "", receipt: Receipt | None = None) -> Turn:
