@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from beira.kernel.blob import BLOB_COLLECTIONS
 from beira.kernel.collection import Collection, Registry
 from beira.kernel.command import Command
 from beira.kernel.errors import Invalid, NotFound
@@ -59,7 +60,7 @@ class Catalogue:
 
     def __post_init__(self) -> None:
         declared = [c for app in self.apps for c in app.collections]
-        self.collections = Registry([*SYSTEM_COLLECTIONS, *declared])
+        self.collections = Registry([*SYSTEM_COLLECTIONS, *BLOB_COLLECTIONS, *declared])
         for command in (c for app in self.apps for c in app.commands):
             if command.name in self.commands:
                 raise Invalid(f"Two commands are called {command.name}.")

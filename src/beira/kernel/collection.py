@@ -13,7 +13,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import Enum, IntEnum
@@ -177,6 +177,23 @@ class Collection:
         _check_size(self.name, checked)
         return checked
 
+    def check_columns(
+        self, names: Sequence[str], columns: Sequence[Sequence[object]]
+    ) -> list[list[Value]] | None:
+        """What `check` makes of rows that have the fields `names`, for all of them at once, in
+        columns; None if some value needs the closer look that `check` takes."""
+        checked: list[list[Value]] = []
+        size_bytes = 2
+        for name, column in zip(names, columns, strict=True):
+            field = self.fields.get(name)
+            made = _canonical_column(self.name, field or _DELETED_FIELD, column)
+            if made is None or (field is None and name != DELETED):
+                return None
+            checked.append(made)
+            size_bytes += len(name) + 4 + _most_bytes(field or _DELETED_FIELD, made)
+        unlike = len(set(names)) < len(names) or size_bytes > limits.RECORD_BYTES
+        return None if unlike else checked
+
     def decode(self, id: str, fields: Mapping[str, Value]) -> Record:
         """The typed record of a stored row; fields the record does not know are left out."""
         known = {name: value for name, value in fields.items() if name in self.fields}
@@ -311,7 +328,8 @@ def _field(info: msgspec.structs.FieldInfo, hint: Any) -> Field:
 
 def _blob(hint: Any) -> Blob | None:
     marks = getattr(hint, "__metadata__", ())
-    return next((Blob() if m is Blob else m for m in marks if m is Blob or type(m) is Blob), None)
+    given = [Blob() if mark is Blob else mark for mark in marks]
+    return next((mark for mark in given if isinstance(mark, Blob)), None)
 
 
 def _plain(hint: Any, options: list[Any]) -> FieldType | None:
@@ -411,6 +429,82 @@ _SHA256 = re.compile(r"(?:[0-9a-f]{64})?\Z")
 def _names_blobs(value: Value) -> bool:
     names = value if isinstance(value, list) else [value]
     return all(n is None or (isinstance(n, str) and _SHA256.match(n)) for n in names)
+
+
+_DELETED_FIELD = Field(
+    name=DELETED,
+    type=FieldType.BOOLEAN,
+    python_type=bool,
+    nullable=False,
+    required=False,
+    default=False,
+    personal=False,
+    plain=FieldType.BOOLEAN,
+)
+_HELD_AS: dict[FieldType, type] = {
+    FieldType.TEXT: str,
+    FieldType.INTEGER: int,
+    FieldType.REAL: float,
+    FieldType.BOOLEAN: bool,
+    FieldType.TIMESTAMP: str,
+    FieldType.DATE: str,
+}
+
+
+def _canonical_column(
+    collection: str, field: Field, column: Sequence[object]
+) -> list[Value] | None:
+    """A column's canonical values, or None if not all of them plainly have one."""
+    values = list(column)
+    kinds = set(map(type, values))
+    present = values
+    if type(None) in kinds:
+        if not field.nullable:
+            return None
+        kinds.discard(type(None))
+        present = [value for value in values if value is not None]
+    if field.type in _HELD_AS and kinds - {_HELD_AS[field.type]}:
+        return None
+    made = _canonical_values(collection, field, present)
+    if made is None or present is values:
+        return made
+    rest = iter(made)
+    return [None if value is None else next(rest) for value in values]
+
+
+def _canonical_values(collection: str, field: Field, values: list[Value]) -> list[Value] | None:
+    """The same for values of the type a field is held as, none of them None."""
+    try:
+        if field.type is FieldType.TIMESTAMP:
+            texts = msgspec.to_builtins(msgspec.convert(values, list[datetime]))
+            return values if texts == values or all(map(_MOMENT.match, values)) else None
+        if field.plain is None:
+            typed = msgspec.convert(values, types.GenericAlias(list, (field.python_type,)))
+            values = msgspec.to_builtins(typed)
+        if field.type is FieldType.JSON:
+            return [_storable(collection, field.name, value) for value in values]
+    except (Invalid, msgspec.ValidationError, TypeError, OverflowError):
+        return None
+    return values if _are_storable(field.type, values) else None
+
+
+def _are_storable(kind: FieldType, values: list[Value]) -> bool:
+    if kind is FieldType.TEXT:
+        joined = "".join(values)
+        longest = max(map(len, values), default=0)
+        return longest <= limits.TEXT_CHARS and "\x00" not in joined and _is_unicode(joined)
+    if kind is FieldType.INTEGER:
+        return min(values, default=0) >= -(2**63) and max(values, default=0) < 2**63
+    if kind is FieldType.REAL:
+        return 0.0 not in values and all(map(math.isfinite, values))
+    return True
+
+
+def _most_bytes(field: Field, values: list[Value]) -> int:
+    """What no value of the column exceeds as JSON."""
+    if field.type is FieldType.TEXT:
+        return 2 + 6 * max((len(value) for value in values if value is not None), default=2)
+    return len(msgspec.json.encode(values)) if field.type is FieldType.JSON else 34
 
 
 def _unknown(collection: str, name: str, value: object) -> Value:
