@@ -128,7 +128,7 @@ def test_a_restored_copy_sends_all_it_has_once_its_owner_cleared_it() -> None:
         with capture_logs() as told:
             await node.boot()
             await world.quiet()
-        assert [line["event"] for line in told].count("sync.cloud_behind") == 1
+        assert [line["event"] for line in told].count("sync.cloud_changed") == 1
         assert set(await world.rows(world.store, "notes")) == {id for _, id in node.confirmed}
 
     run_virtual(story())

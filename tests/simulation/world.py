@@ -295,8 +295,13 @@ class World:
         )
         self.tickets = SimTickets()
         self.gate = Gate(
-            host_of=self._host_of, epoch_of=self._epoch_of, tickets=self.tickets, release="test"
+            host_of=self._host_of,
+            epoch_of=self._epoch_of,
+            renew_epoch=self._renew_epoch,
+            tickets=self.tickets,
+            release="test",
         )
+        self.epoch = 1
         self.nodes = [SimNode(self, f"n{i}", f"s{i % 2}") for i in range(nodes)]
 
     async def boot(self) -> None:
@@ -335,7 +340,12 @@ class World:
         return self.host
 
     async def _epoch_of(self, tenant: str) -> str:
-        return "epoch-1"
+        return f"epoch-{self.epoch}"
+
+    async def _renew_epoch(self, tenant: str, old: str) -> str:
+        if old == f"epoch-{self.epoch}":
+            self.epoch += 1
+        return f"epoch-{self.epoch}"
 
 
 def person(role: str) -> Principal:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from beira.kernel import limits
 from beira.kernel.access import Principal, partitions
+from beira.kernel.batch import Block, Group, hlcs_of
 from beira.kernel.clock import ms_of
 from beira.kernel.collection import Collection, Lane, Registry
 from beira.kernel.errors import BeiraError, Denied, Invalid
@@ -22,31 +23,69 @@ _LANES = frozenset(int(lane) for lane in Lane)
 class Admitted:
     """Rows to merge, and rows that go to quarantine, each with the reason."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: Sequence[Row] = ()
     refused: list[tuple[Row, Refused]] = field(default_factory=list)
 
 
-def admit(rows: Iterable[Row], node: Principal, registry: Registry) -> Admitted:
-    """Sort rows pushed by `node`. Taken rows have canonical values."""
+def admit(rows: Sequence[Row], node: Principal, registry: Registry) -> Admitted:
+    """Sort rows pushed by `node`. Taken rows have canonical values. A block none of whose rows needs
+    a closer look stays one."""
     granted = partitions(node) or frozenset()
-    result = Admitted()
+    if isinstance(rows, Block):
+        groups = [_checked_group(group, node, granted, registry) for group in rows.groups]
+        if all(groups):
+            return Admitted(rows=Block([group for group in groups if group is not None]))
+    taken: list[Row] = []
+    result = Admitted(rows=taken)
     for row in rows:
         try:
-            result.rows.append(_checked(row, node, granted, registry))
+            taken.append(_checked(row, node, granted, registry))
         except BeiraError as error:
             result.refused.append((row, _refused(row, error)))
     return result
 
 
-def is_ahead(rows: Iterable[Row], now_ms: int) -> bool:
+def is_ahead(rows: Sequence[Row], now_ms: int) -> bool:
     """Whether any stamp lies further in the future than clocks may drift."""
-    return any(ms_of(row.stamp.hlc) > now_ms + limits.DRIFT_MS for row in rows)
+    if isinstance(rows, Block):
+        hlcs = [max(hlcs_of(group), default=0) for group in rows.groups]
+    else:
+        hlcs = [row.stamp.hlc for row in rows]
+    return ms_of(max(hlcs, default=0)) > now_ms + limits.DRIFT_MS
 
 
 def without_echo(row: Row, node: str) -> Row | None:
     """What `row` tells a node that it did not itself write; None if nothing."""
     names = {name for name in row.fields if row.stamp_of(name).node != node}
     return row if len(names) == len(row.fields) else row.only(names)
+
+
+def _checked_group(
+    group: Group, node: Principal, granted: frozenset[str], registry: Registry
+) -> Group | None:
+    """The group with canonical values if all of its rows can be taken, found out column by column;
+    None if any may have to be refused, which `_checked` decides and explains."""
+    if group.collection not in registry:
+        return None
+    collection = registry[group.collection]
+    required = {f.name for f in collection.fields.values() if f.required}
+    widths = list(map(len, group.ids)) or [0]
+    good = (
+        collection.goes_up
+        and granted.issuperset(group.partitions)
+        and min(widths) > 0
+        and max(widths) <= limits.ID_CHARS
+        and len(set(group.ids)) == len(group.ids)
+        and "\x00" not in "".join(group.ids)
+        and not group.stamps
+        and set(group.nodes) == {node.id}
+        and _LANES.issuperset(group.lanes)
+        and min(hlcs_of(group)) > 0
+        and not (collection.is_fact and not required.issubset(group.fields))
+        and not (collection.is_fact and DELETED in group.fields)
+    )
+    columns = collection.check_columns(group.fields, group.columns) if good else None
+    return None if columns is None else msgspec.structs.replace(group, columns=columns)
 
 
 def _checked(row: Row, node: Principal, granted: frozenset[str], registry: Registry) -> Row:

@@ -1,14 +1,15 @@
 """Batches: rows laid out in columns, so that what repeats stands together and compresses away.
 
 Rows of one collection with the same fields make a group. Stamp numbers travel as differences; lanes,
-nodes and partitions that are all alike travel once.
+nodes and partitions that are all alike travel once. Where nothing has to be decided row by row they
+stay in columns from the link to the database and back: a `Block` is both columns and rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import msgspec
 
@@ -38,8 +39,52 @@ class Group(msgspec.Struct, kw_only=True, omit_defaults=True):
     stamps: list[tuple[int, str, Stamp]] = []
 
 
+class Block(Sequence[Row]):
+    """Rows still in columns: who can work on columns takes `groups`, to all others it is a sequence
+    of rows, made when the first is asked for. Raises Corrupt if the columns do not fit together."""
+
+    __slots__ = ("_rows", "_size", "groups")
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        for group in groups:
+            _check(group)
+        self.groups = groups
+        self._size = sum(len(group.ids) for group in groups)
+        self._rows: list[Row] | None = None
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Row]: ...
+    def __getitem__(self, at: int | slice) -> Row | Sequence[Row]:
+        return self._made()[at]
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._made())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _made(self) -> list[Row]:
+        if self._rows is None:
+            self._rows = unpack(self.groups)
+        return self._rows
+
+
+def hlcs_of(group: Group) -> list[int]:
+    """The stamp number of each row."""
+    return list(accumulate(group.hlcs))
+
+
 def pack(rows: Iterable[Row]) -> list[Group]:
     """Rows in columns. Their order is kept within a group only: merging needs no more."""
+    if isinstance(rows, Block):
+        return list(rows.groups)
     alike: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         alike.setdefault((row.collection, *row.fields), []).append(row)
@@ -66,16 +111,24 @@ def _group(collection: str, fields: list[str], rows: list[Row]) -> Group:
     )
 
 
-def _rows(group: Group) -> list[Row]:
+def _check(group: Group) -> None:
     size = len(group.ids)
     if len(group.columns) != len(group.fields) or not group.fields:
         raise _corrupt(group, "fields and columns")
     if any(len(column) != size for column in (group.hlcs, *group.columns)):
         raise _corrupt(group, "columns")
-    hlcs = list(accumulate(group.hlcs))
-    lanes = _each(group, group.lanes)
-    nodes = _each(group, group.nodes)
-    partitions = _each(group, group.partitions)
+    for shared in (group.lanes, group.nodes, group.partitions):
+        if len(shared) not in (1, size):
+            raise _corrupt(group, "lanes, nodes or partitions")
+
+
+def _rows(group: Group) -> list[Row]:
+    _check(group)
+    size = len(group.ids)
+    hlcs = hlcs_of(group)
+    lanes = each(group, group.lanes)
+    nodes = each(group, group.nodes)
+    partitions = each(group, group.partitions)
     rows = [
         Row(
             collection=group.collection,
@@ -98,12 +151,9 @@ def _once(values: list[T]) -> list[T]:
     return values[:1] if len(set(values)) == 1 else values
 
 
-def _each(group: Group, values: Sequence[T]) -> Sequence[T]:
-    if len(values) == 1:
-        return [values[0]] * len(group.ids)
-    if len(values) != len(group.ids):
-        raise _corrupt(group, "lanes, nodes or partitions")
-    return values
+def each(group: Group, values: Sequence[T]) -> Sequence[T]:
+    """What is held once for all rows, or for each, as one for each."""
+    return [values[0]] * len(group.ids) if len(values) == 1 else values
 
 
 def _corrupt(group: Group, what: str) -> Corrupt:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from beira.kernel import limits
 from beira.kernel.access import Principal, partitions
 from beira.kernel.admit import Admitted, admit, is_ahead, without_echo
-from beira.kernel.batch import pack, unpack
+from beira.kernel.batch import Block, pack
 from beira.kernel.collection import Lane, Registry
 from beira.kernel.errors import BeiraError
 from beira.kernel.record import Row
@@ -22,8 +22,12 @@ from beira.kernel.wire import (
     Ack,
     Ahead,
     Bye,
+    Check,
+    Checked,
     Confirm,
     Feed,
+    Fetch,
+    Found,
     Gap,
     Got,
     Hello,
@@ -78,6 +82,20 @@ class ReadFeed:
 
 
 @dataclass(frozen=True, slots=True)
+class Compare:
+    """Add up the same rows and call `compared`."""
+
+    check: Check
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBuckets:
+    """Read the rows asked for and call `buckets_read`."""
+
+    fetch: Fetch
+
+
+@dataclass(frozen=True, slots=True)
 class SaveStatus:
     """Keep how the node says it is."""
 
@@ -98,7 +116,16 @@ class Close:
 
 
 Action: TypeAlias = (
-    Send | PresentTicket | ConfirmTicket | Commit | ReadFeed | SaveStatus | SaveCursor | Close
+    Send
+    | PresentTicket
+    | ConfirmTicket
+    | Commit
+    | ReadFeed
+    | Compare
+    | ReadBuckets
+    | SaveStatus
+    | SaveCursor
+    | Close
 )
 
 
@@ -111,10 +138,21 @@ class FeedState:
     reading: bool = False
     stale: bool = True
     flying: int = 0
+    began_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What was forgotten of a partition's deletions: those up to `number` of its feed, of rows
+    written before `horizon_hlc`."""
+
+    number: int = 0
+    horizon_hlc: int = 0
 
 
 class GateSession:
-    """One connection of `node`. `acked` is how far the cloud has each of its lanes."""
+    """One connection of `node`. `acked` is how far the cloud has each of its lanes, `floors` what
+    deletions it has forgotten."""
 
     def __init__(
         self,
@@ -124,12 +162,14 @@ class GateSession:
         release: str,
         cloud: str,
         acked: Mapping[Lane, int],
+        floors: Mapping[str, Floor] | None = None,
     ) -> None:
         self.node = node
         self.registry = registry
         self.release = release
         self.cloud = cloud
         self.acked = {lane: acked.get(lane, 0) for lane in Lane}
+        self.floors = floors or {}
         self.feeds: dict[str, FeedState] = {}
         self.hello: Hello | None = None
         self.live = False
@@ -148,12 +188,12 @@ class GateSession:
                 return self._pushed(message, now_ms)
             case Got():
                 return self._got(message)
+            case Check() | Fetch():
+                return self._asked(message)
             case Status():
                 return [SaveStatus(message.fields)]
             case Ping():
                 return [Send(Pong(sent_ms=message.sent_ms, clock_ms=now_ms))]
-            case Pong():
-                return []
             case _:
                 return self.refuse("sync.unexpected", f"A node sends no {type(message).__name__}.")
 
@@ -162,9 +202,10 @@ class GateSession:
         assert self.hello is not None
         self.live = True
         granted = sorted(partitions(self.node) or ())
+        restart = self._restarting(granted, self.hello)
         for partition in granted:
-            cursor = self.hello.cursors.get(partition, 0)
-            self.feeds[partition] = FeedState(sent=cursor, got=cursor)
+            cursor = 0 if partition in restart else self.hello.cursors.get(partition, 0)
+            self.feeds[partition] = FeedState(sent=cursor, got=cursor, began_at=cursor)
         welcome = Welcome(
             protocol=PROTOCOL,
             release=self.release,
@@ -173,8 +214,26 @@ class GateSession:
             cloud=self.cloud,
             acked={int(lane): has for lane, has in self.acked.items()},
             partitions=granted,
+            restart=restart,
         )
         return [Send(welcome), *self._feed()]
+
+    def compared(self, partition: str, differ: Mapping[str, list[int]]) -> list[Action]:
+        """The sums are compared."""
+        return [Send(Checked(partition=partition, differ=dict(differ)))]
+
+    def buckets_read(
+        self, fetch: Fetch, rows: Iterable[Row], upto: tuple[int, str], *, more: bool
+    ) -> list[Action]:
+        """The rows asked for were read."""
+        found = Found(
+            partition=fetch.partition,
+            collection=fetch.collection,
+            upto=upto,
+            groups=pack(rows),
+            more=more,
+        )
+        return [Send(found)]
 
     def committed(self, lane: Lane, upto: int, refused: Iterable[Refused]) -> list[Action]:
         """A push is on disk."""
@@ -203,7 +262,7 @@ class GateSession:
         state.reading = False
         state.stale = state.stale or more
         state.sent = upto
-        fresh = self.hello is None or self.hello.cursors.get(partition, 0) == 0
+        fresh = state.began_at == 0
         told = (
             rows if fresh else [r for r in (without_echo(row, self.node.id) for row in rows) if r]
         )
@@ -234,10 +293,26 @@ class GateSession:
         self.hello = message
         return [PresentTicket(message.ticket)]
 
+    def _restarting(self, granted: Iterable[str], hello: Hello) -> dict[str, int]:
+        """Partitions whose cursor means nothing any more: it counts another database's feed, or
+        deletions behind it are forgotten. One that begins anyway has nothing to be told."""
+        moved = bool(hello.cloud) and hello.cloud != self.cloud
+        restart: dict[str, int] = {}
+        for partition in granted:
+            cursor, floor = hello.cursors.get(partition, 0), self.floors.get(partition, Floor())
+            if 0 < cursor < floor.number or (moved and cursor):
+                restart[partition] = floor.horizon_hlc if cursor < floor.number else 0
+        return restart
+
+    def _asked(self, message: Check | Fetch) -> list[Action]:
+        if message.partition not in self.feeds:
+            return self.refuse("partition.denied", f"{message.partition} is not this node's.")
+        return [Compare(message) if isinstance(message, Check) else ReadBuckets(message)]
+
     def _pushed(self, message: Push, now_ms: int) -> list[Action]:
         try:
             lane = Lane(message.lane)
-            rows = unpack(message.groups)
+            rows = Block(message.groups)
         except (ValueError, BeiraError) as error:
             return self.refuse("batch.corrupt", str(error), retry=True)
         has = self._committing.get(lane, self.acked[lane])

@@ -15,6 +15,8 @@ from typing import NamedTuple, TypeAlias
 from beira.kernel import limits
 from beira.kernel.clock import ms_of
 from beira.kernel.collection import Lane
+from beira.kernel.digest import Sums
+from beira.kernel.inspection import Ask, Inspected, Inspector, Mend, Step, Sum
 from beira.kernel.policy import Backlog, Link, measured, plan
 from beira.kernel.record import Row
 from beira.kernel.wire import (
@@ -22,8 +24,10 @@ from beira.kernel.wire import (
     Ack,
     Ahead,
     Bye,
+    Checked,
     Confirm,
     Feed,
+    Found,
     Gap,
     Got,
     Hello,
@@ -55,10 +59,12 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class SaveTicket:
-    """Make the ticket durable, then call `ticket_saved`."""
+    """Make the ticket durable, then call `ticket_saved`. The cursors of partitions in `restart` go
+    back to 0 with it, and their horizons (see `Welcome`) are kept until they are inspected."""
 
     ticket: int
     cloud: str
+    restart: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,9 @@ class Close:
     retry: bool
 
 
-Action: TypeAlias = Send | SaveTicket | SetClock | ReadLane | Trim | Apply | Close
+Action: TypeAlias = (
+    Send | SaveTicket | SetClock | ReadLane | Trim | Apply | Sum | Mend | Inspected | Close
+)
 
 
 @dataclass(slots=True)
@@ -184,6 +192,20 @@ class NodeSession:
         self._pinged_ms = 0
         self._opened = Now(0, 0, 0)
         self._held_back = False
+        self._feeding: set[str] = set()
+        self._inspector = Inspector()
+
+    @property
+    def calm(self) -> bool:
+        """Whether all that is known has arrived on both sides, so that comparing makes sense."""
+        drained = all(s.written <= s.acked and not s.reading for s in self.lanes.values())
+        return (
+            self.live
+            and not self._held_back
+            and drained
+            and not self._feeding
+            and not self._inspector.busy
+        )
 
     def opened(self, now: Now) -> list[Action]:
         """The link is up: present the node."""
@@ -218,11 +240,11 @@ class NodeSession:
                 return self._hold_back(message.clock_ms, now.wall_ms)
             case Feed():
                 return self._fed(message)
+            case Checked() | Found():
+                return self._inspected(message, now)
             case Pong():
                 self.link = measured(self.link, rtt_ms=now.steady_ms - message.sent_ms)
                 return []
-            case Ping():
-                return [Send(Pong(sent_ms=message.sent_ms, clock_ms=now.wall_ms))]
             case Bye():
                 return [Close(message.code, message.message, message.hint, message.retry)]
             case _:
@@ -286,6 +308,7 @@ class NodeSession:
             return [Close("sync.stalled", "Batches were sent and never acknowledged.", "", True)]
         if self._clock_moved(now):
             return [_CLOCK_MOVED]
+        self._inspector.overdue(now.steady_ms)
         if self.live and now.steady_ms - self._pinged_ms >= limits.PING_EVERY_S * 1000:
             self._pinged_ms = now.steady_ms
             return [Send(Ping(sent_ms=now.steady_ms))]
@@ -295,10 +318,40 @@ class NodeSession:
         """Tell the cloud how the node is."""
         return [Send(Status(fields=fields))] if self.live else []
 
+    def inspect(
+        self,
+        partition: str,
+        since: Mapping[str, int],
+        *,
+        began_hlc: int,
+        horizon_hlc: int,
+        full: bool,
+    ) -> list[Action]:
+        """Compare a partition with the cloud; see `Inspector.begin`."""
+        begun = self._inspector.begin(
+            partition, since, began_hlc=began_hlc, horizon_hlc=horizon_hlc, full=full
+        )
+        return _actions(begun)
+
+    def summed(self, sums: Mapping[str, Sums], now: Now) -> list[Action]:
+        """The sums an inspection asked for."""
+        return _actions(self._inspector.summed(sums, now.steady_ms))
+
+    def mended(self, found: Found, count: int, now: Now) -> list[Action]:
+        """A page that an inspection brought is merged; `count` rows were put right."""
+        return _actions(self._inspector.mended(found, count, now.steady_ms))
+
+    def _inspected(self, message: Checked | Found, now: Now) -> list[Action]:
+        if isinstance(message, Found):
+            return _actions(self._inspector.found(message))
+        return _actions(self._inspector.checked(message, now.steady_ms))
+
     def _welcomed(self, message: Welcome, now: Now) -> list[Action]:
         if not self.live and self._has_of_another(message):
             return [_OTHER_LOG]
-        actions: list[Action] = [SaveTicket(message.ticket, message.cloud)]
+        restart = message.restart if not self.live else {}
+        self.cursors.update(dict.fromkeys(restart, 0))
+        actions: list[Action] = [SaveTicket(message.ticket, message.cloud, restart)]
         self.partitions = message.partitions
         self.cloud = message.cloud
         first = not self.live
@@ -372,6 +425,7 @@ class NodeSession:
         have = self.cursors.get(message.partition, 0)
         if message.after > have:
             return [Close("sync.feed_gap", f"{message.partition} skipped from {have}.", "", True)]
+        (self._feeding.add if message.more else self._feeding.discard)(message.partition)
         return [Apply(message)]
 
     def _next(self) -> list[Action]:
@@ -405,3 +459,7 @@ class NodeSession:
     def _stalled(self, steady_ms: int) -> bool:
         flying = [state.flying[0].sent_ms for state in self.lanes.values() if state.flying]
         return (steady_ms - min(flying, default=steady_ms)) / 1000 > limits.STALL_TIMEOUT_S
+
+
+def _actions(steps: list[Step]) -> list[Action]:
+    return [Send(step.message) if isinstance(step, Ask) else step for step in steps]

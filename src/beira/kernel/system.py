@@ -20,7 +20,7 @@ from beira.kernel.collection import (
     collection_of,
 )
 from beira.kernel.command import Call, Receipt
-from beira.kernel.record import Fact, State
+from beira.kernel.record import State
 
 
 @collection("sites", flow=DOWN, lane=NORMAL, partition=TENANT)
@@ -86,9 +86,14 @@ class Alert(State):
     seen_at: datetime | None = None
 
 
-@collection("quarantine", flow=LOCAL, lane=IMPORTANT, partition=TENANT, write=())
-class Quarantined(Fact):
-    """A record the cloud could not take, whole, with the reason: nothing a node sent is thrown away."""
+@collection("quarantine", flow=LOCAL, lane=IMPORTANT, partition=TENANT, read=("owner",), write=())
+class Quarantined(State):
+    """A record the cloud could not take, whole, with the reason: nothing a node sent is thrown away.
+
+    It stays `open` until an owner has it admitted again (`replayed`, `mended` holding the fields as
+    they were then) or puts it aside (`discarded`); `row` is kept as it came in either case. It may
+    be of any collection and site, so only owners see it.
+    """
 
     node: str
     in_collection: str
@@ -97,6 +102,10 @@ class Quarantined(Fact):
     message: str
     at: datetime
     row: Annotated[dict[str, Any], Personal] = {}
+    state: Literal["open", "replayed", "discarded"] = "open"
+    ended_by: str = ""
+    ended_at: datetime | None = None
+    mended: Annotated[dict[str, Any], Personal] = {}
 
 
 SYSTEM_COLLECTIONS = tuple(

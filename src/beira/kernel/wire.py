@@ -34,7 +34,12 @@ class Hello(Message, tag="hello"):
 
 
 class Welcome(Message, tag="welcome"):
-    """The cloud's answer: the next ticket, how far it has each lane, and the partitions granted."""
+    """The cloud's answer: the next ticket, how far it has each lane, and the partitions granted.
+
+    `restart` names partitions whose feed begins at 0 again, whatever the node's cursor says: the
+    database is another one, or deletions the node has not heard of were forgotten meanwhile. Its
+    values are stamp numbers: what was written up to them and is not in the cloud was deleted there.
+    """
 
     protocol: int
     release: str
@@ -43,6 +48,7 @@ class Welcome(Message, tag="welcome"):
     cloud: str
     acked: dict[int, int] = {}
     partitions: list[str] = []
+    restart: dict[str, int] = {}
 
 
 class Confirm(Message, tag="confirm"):
@@ -108,6 +114,42 @@ class Got(Message, tag="got"):
     upto: int
 
 
+class Check(Message, tag="check"):
+    """Sums of what the node holds of a partition, for each collection: (rows, sum of digests) once,
+    or for each bucket. Rows written before `since[collection]` (a stamp number) are left out, and so
+    are, of collections that only go up, those of other nodes. See `kernel.digest`."""
+
+    partition: str
+    since: dict[str, int]
+    sums: dict[str, list[tuple[int, int]]]
+
+
+class Checked(Message, tag="checked"):
+    """Which of the sums differ from the cloud's, by their place in the list."""
+
+    partition: str
+    differ: dict[str, list[int]] = {}
+
+
+class Fetch(Message, tag="fetch"):
+    """Send the rows of these buckets beyond `after` (stamp number, id), in that order."""
+
+    partition: str
+    collection: str
+    buckets: list[int]
+    after: tuple[int, str]
+
+
+class Found(Message, tag="found"):
+    """The rows asked for, deleted ones too, up to and including `upto`."""
+
+    partition: str
+    collection: str
+    upto: tuple[int, str]
+    groups: list[Group] = []
+    more: bool = False
+
+
 class Status(Message, tag="status"):
     """How the node is: fields of `NodeStatus`."""
 
@@ -137,5 +179,21 @@ class Bye(Message, tag="bye"):
 
 
 Wire: TypeAlias = (
-    Hello | Welcome | Confirm | Push | Ack | Gap | Ahead | Feed | Got | Status | Ping | Pong | Bye
+    Hello
+    | Welcome
+    | Confirm
+    | Push
+    | Ack
+    | Gap
+    | Ahead
+    | Feed
+    | Got
+    | Check
+    | Checked
+    | Fetch
+    | Found
+    | Status
+    | Ping
+    | Pong
+    | Bye
 )

@@ -21,6 +21,7 @@ from beira.kernel.batch import pack, unpack
 from beira.kernel.clock import hlc_at, ms_of
 from beira.kernel.collection import Lane
 from beira.kernel.errors import BeiraError, Denied, Full, Unauthenticated
+from beira.kernel.inspection import Inspected, Mend, Sum
 from beira.kernel.node_session import (
     Action,
     Apply,
@@ -36,13 +37,15 @@ from beira.kernel.node_session import (
 )
 from beira.kernel.policy import Link as LinkState
 from beira.kernel.policy import retry_after_s
-from beira.kernel.record import Row
+from beira.kernel.record import Row, Value
 from beira.kernel.system import Quarantined
 from beira.kernel.wire import Feed, Push, Refused, Wire
 from beira.store.port import News, NodeStore, Pending
 from beira.sync import metrics
+from beira.sync.inspect import Mender, add_up
+from beira.sync.inspections import Inspections
 from beira.sync.link import Connector, Link
-from beira.sync.streams import lane_stream
+from beira.sync.streams import lane_stream, log_route
 
 log = structlog.get_logger(__name__)
 TICKET_MARK = "sync.ticket"
@@ -180,6 +183,9 @@ class _Conversation:
         self._warned = False
         self._told_s = 0.0
         self._full_since_s: float | None = None
+        self._inspections = Inspections(agent.host, agent.store)
+        route = log_route(agent.store.registry)
+        self._mender = Mender(agent.store, agent.host.place.node, route)
 
     def heard_news(self, news: News) -> None:
         self._news.set()
@@ -204,6 +210,7 @@ class _Conversation:
                     await self._look_at_log()
                 await self._perform(self._session.tick(self._now()))
                 await self._tell_status()
+                await self._inspect()
                 self._look_for_room()
         finally:
             receiving.cancel()
@@ -236,25 +243,63 @@ class _Conversation:
                 await self._trim(lane, upto, refused)
             case Apply(feed):
                 return await self._apply(feed)
-            case SaveTicket(ticket, cloud):
-                await self._store.commit([], marks={TICKET_MARK: ticket, CLOUD_MARK: cloud})
-                self._warn_if_cloud_is_behind()
-                return self._session.ticket_saved(ticket)
+            case SaveTicket():
+                return await self._save_ticket(action)
+            case Sum() | Mend() | Inspected():
+                return await self._compare(action)
             case SetClock(offset_ms, restamp):
                 return await self._set_clock(offset_ms, restamp)
             case Close():
                 self._closed = action
         return ()
 
-    def _warn_if_cloud_is_behind(self) -> None:
-        """Say it once a session: what was sent and is not in the cloud is only on this node now."""
-        if self._session.cloud_behind and not self._warned:
+    async def _save_ticket(self, action: SaveTicket) -> Sequence[Action]:
+        """Keep what the welcome said. A cloud that has less than it had confirmed, or another
+        database, is compared with all that is here as soon as nothing else is to do."""
+        marks: dict[str, Value] = {TICKET_MARK: action.ticket, CLOUD_MARK: action.cloud}
+        marks |= {f"cursor:{partition}": 0 for partition in action.restart}
+        doubtful = not self._warned and (self._session.cloud_behind or bool(action.restart))
+        if doubtful:
+            marks |= await self._inspections.doubt(self._session.partitions, action.restart)
+        await self._store.commit([], marks=marks)
+        if doubtful:
             self._warned = True
             log.warning(
-                "sync.cloud_behind",
-                why="The cloud has less of this node's log than it had confirmed before.",
-                hint="If its database was restored, what was sent since that copy is only here.",
+                "sync.cloud_changed",
+                behind=self._session.cloud_behind,
+                restarted=sorted(action.restart),
+                why="The cloud's database is another or an older one, or this node was away long.",
+                hint="What differs is found by digests and put right; nothing unsent is touched.",
             )
+        return self._session.ticket_saved(action.ticket)
+
+    async def _compare(self, action: Sum | Mend | Inspected) -> Sequence[Action]:
+        match action:
+            case Sum(partition, since, buckets):
+                node = self._agent.host.place.node
+                sums = await add_up(self._store, node, partition, since, buckets=buckets)
+                return self._session.summed(sums, self._now())
+            case Mend():
+                count = await self._mender.mend(action, await self._inspections.refused())
+                return self._session.mended(action.found, count, self._now())
+            case Inspected():
+                await self._inspections.done(action)
+        return ()
+
+    async def _inspect(self) -> None:
+        """Compare a partition with the cloud, if one is due and nothing is on its way."""
+        if self._session.calm and self._full_since_s is None:
+            due = await self._inspections.due(self._session.partitions)
+            if due is not None:
+                await self._perform(
+                    self._session.inspect(
+                        due.partition,
+                        due.since,
+                        began_hlc=due.began_hlc,
+                        horizon_hlc=due.horizon_hlc,
+                        full=due.full,
+                    )
+                )
 
     async def _send(self, message: Wire) -> None:
         size_bytes = await self._link.send([message])

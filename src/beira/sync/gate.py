@@ -22,9 +22,12 @@ from beira.kernel.gate_session import (
     Action,
     Close,
     Commit,
+    Compare,
     ConfirmTicket,
+    Floor,
     GateSession,
     PresentTicket,
+    ReadBuckets,
     ReadFeed,
     SaveCursor,
     SaveStatus,
@@ -35,7 +38,8 @@ from beira.kernel.system import NodeStatus, Quarantined
 from beira.kernel.wire import Refused, Wire
 from beira.store.port import News
 from beira.sync import metrics
-from beira.sync.streams import feed_route, feed_stream
+from beira.sync.inspect import compare, read_buckets
+from beira.sync.streams import FLOOR_MARK, feed_route, feed_stream
 
 log = structlog.get_logger(__name__)
 MESSAGE_CHARS = 1_000
@@ -60,18 +64,21 @@ class Tickets(Protocol):
 
 
 class Gate:
-    """Serves nodes. `host_of` gives a tenant's host, `epoch_of` names its database."""
+    """Serves nodes. `host_of` gives a tenant's host, `epoch_of` names its database, and
+    `renew_epoch(tenant, old)` gives it another name once it turns out to be an older copy."""
 
     def __init__(
         self,
         *,
         host_of: Callable[[str], Awaitable[Host]],
         epoch_of: Callable[[str], Awaitable[str]],
+        renew_epoch: Callable[[str, str], Awaitable[str]],
         tickets: Tickets,
         release: str,
     ) -> None:
         self._host_of = host_of
         self._epoch_of = epoch_of
+        self._renew_epoch = renew_epoch
         self._tickets = tickets
         self._release = release
         self._live: dict[tuple[str, str], set[Conversation]] = {}
@@ -85,14 +92,16 @@ class Gate:
         """
         host = await self._host_of(node.tenant)
         marks = await host.store.marks(f"up:{node.id}:")
+        floors = await host.store.marks(FLOOR_MARK)
         session = GateSession(
             node=node,
             registry=host.store.registry,
             release=self._release,
             cloud=await self._epoch_of(node.tenant),
             acked={Lane(int(name.rsplit(":", 1)[1])): int(v) for name, v in marks.items()},
+            floors={name.removeprefix(FLOOR_MARK): Floor(*v) for name, v in floors.items()},
         )
-        conversation = Conversation(host, session, self._tickets, send, still)
+        conversation = Conversation(host, session, self._tickets, send, self._renew_epoch, still)
         self._live.setdefault((node.tenant, node.id), set()).add(conversation)
         metrics.CONNECTIONS.set(len(self._live))
         await conversation.recheck()
@@ -193,6 +202,7 @@ class Conversation:
         session: GateSession,
         tickets: Tickets,
         send: Sender,
+        renew_epoch: Callable[[str, str], Awaitable[str]],
         still: Still | None = None,
     ) -> None:
         self.session = session
@@ -200,6 +210,7 @@ class Conversation:
         self._host = host
         self._tickets = tickets
         self._send = send
+        self._renew_epoch = renew_epoch
         self._route = feed_route(host.store.registry)
         self._news: set[str] | None = set()
         self._events = asyncio.Event()
@@ -308,6 +319,8 @@ class Conversation:
                 return await self._commit(action)
             case ReadFeed(partition, after):
                 return await self._read_feed(partition, after)
+            case Compare() | ReadBuckets():
+                return await self._inspect(action)
             case SaveStatus(fields):
                 await self._save_status(fields)
             case SaveCursor(partition, upto):
@@ -326,7 +339,32 @@ class Conversation:
             await self._host.store.commit([], marks=forgotten)
             self.session.acked = dict.fromkeys(Lane, 0)
         given = await self._tickets.present_ticket(node.tenant, node.id, ticket)
+        await self._look_for_older_copy()
         return self.session.ticket_given(given, self._now_ms())
+
+    async def _inspect(self, action: Compare | ReadBuckets) -> Sequence[Action]:
+        store, node = self._host.store, self.session.node.id
+        if isinstance(action, Compare):
+            differ = await compare(store, node, action.check)
+            return self.session.compared(action.check.partition, differ)
+        rows, upto, more = await read_buckets(store, node, action.fetch)
+        return self.session.buckets_read(action.fetch, rows, upto, more=more)
+
+    async def _look_for_older_copy(self) -> None:
+        """A node that has more of a feed than there is was fed by what this database has lost. Its
+        name changes, so that every node begins its feeds anew, and compares what it holds."""
+        hello = self.session.hello
+        assert hello is not None
+        if hello.cloud != self.session.cloud:
+            return
+        for partition in partitions(self.session.node) or ():
+            cursor = hello.cursors.get(partition, 0)
+            if cursor and cursor > await self._host.store.end(feed_stream(partition)):
+                log.error("sync.older_copy", node=self.session.node.id, partition=partition)
+                self.session.cloud = await self._renew_epoch(
+                    self.session.node.tenant, self.session.cloud
+                )
+                return
 
     async def _commit(self, action: Commit) -> Sequence[Action]:
         refused = list(action.admitted.refused)
@@ -427,7 +465,10 @@ def _tame(text: str, most: int) -> str:
 def _whole(row: Row) -> dict[str, Any]:
     """A row as it came, or as JSON text where no record could hold it: a row that cannot even be put
     into quarantine would stop all that its node sends."""
-    whole = {"fields": row.fields, "partition": row.partition, "stamp": list(row.stamp)}
+    whole: dict[str, Any] = {"fields": row.fields, "partition": row.partition}
+    whole["stamp"] = list(row.stamp)
+    if row.stamps:
+        whole["stamps"] = {name: list(stamp) for name, stamp in row.stamps.items()}
     try:
         collection_of(Quarantined).check({"row": whole}, whole=False)
     except BeiraError:

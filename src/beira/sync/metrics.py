@@ -15,3 +15,5 @@ SENT_BYTES = Counter("beira_node_sent_bytes", "Bytes this node has sent in sync 
 BATCHES = Counter(
     "beira_node_batches", "Batches confirmed, by whether they met their deadline.", ["lane", "met"]
 )
+INSPECTED = Counter("beira_node_inspections", "Partitions compared with the cloud by digests.")
+MENDED = Counter("beira_node_mended_rows", "Rows that comparing with the cloud has put right.")

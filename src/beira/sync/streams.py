@@ -6,6 +6,9 @@ from beira.kernel.collection import Lane, Registry
 from beira.kernel.record import Row
 from beira.store.port import Route
 
+FLOOR_MARK = "floor:"
+"""Before a partition's name: what the cloud has forgotten of its deletions, [number, stamp number]."""
+
 
 def lane_stream(lane: Lane | int) -> str:
     return f"lane:{int(lane)}"
