@@ -1,0 +1,1 @@
+"""The sync benchmark: Beira's own sync beside PouchDB, Turso and a bare loop, the same work for each."""

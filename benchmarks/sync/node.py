@@ -1,0 +1,93 @@
+"""A node of the benchmark: its store, its agent, and what is timed of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from beira.host.host import Host, Place
+from beira.host.wall import SystemWall
+from beira.kernel.record import Record
+from beira.store.sqlite import SqliteStore
+from beira.sync.agent import Agent
+from beira.sync.link import CloudConnector
+from beira.sync.streams import log_route
+from benchmarks.sync.workload import CATALOGUE
+
+
+class Token(str):
+    """A node's name serves as its token here."""
+
+    async def __call__(self) -> str:
+        return str(self)
+
+    def forget(self) -> None:
+        pass
+
+
+class Node:
+    """One node. `running` keeps its agent at work; all times are in seconds."""
+
+    def __init__(self, host: Host, agent: Agent) -> None:
+        self.host, self.agent = host, agent
+
+    async def write(self, records: list[Record], partition: str | None = None) -> None:
+        for i in range(0, len(records), 1_000):
+            async with self.host.writing() as ctx:
+                for record in records[i : i + 1_000]:
+                    ctx.put(record, partition=partition)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.ensure_future(self.agent.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def connected(self) -> None:
+        while not self.agent.state.connected:
+            await asyncio.sleep(0.005)
+
+    async def drained(self) -> float:
+        """Until the cloud has confirmed all of the node's log, connection included."""
+        started_s = time.perf_counter()
+        async with self.running():
+            await self.empty()
+            return time.perf_counter() - started_s
+
+    async def empty(self) -> None:
+        """Until the log is."""
+        while any(held.count for held in (await self.agent.pending()).values()):
+            await asyncio.sleep(0.002)
+
+    async def pulled(self, end: int) -> float:
+        """Until the tenant's feed is on disk up to `end`, connection included."""
+        started_s = time.perf_counter()
+        async with self.running():
+            while (await self.host.store.marks("cursor:tenant")).get("cursor:tenant", 0) < end:
+                await asyncio.sleep(0.002)
+            return time.perf_counter() - started_s
+
+
+@contextlib.asynccontextmanager
+async def node(folder: Path, address: str, name: str) -> AsyncIterator[Node]:
+    store = await SqliteStore.open(folder / f"{name}.db", CATALOGUE.collections)
+    host = Host(
+        place=Place(tenant="acme", node=name, site="s1"),
+        store=store,
+        catalogue=CATALOGUE,
+        wall=SystemWall(),
+        route=log_route(CATALOGUE.collections),
+    )
+    await host.start()
+    connector = CloudConnector(address, Token(name))
+    try:
+        yield Node(host, Agent(host=host, store=store, connector=connector, release="bench"))
+    finally:
+        await connector.close()
+        await store.close()
