@@ -253,9 +253,9 @@ def cloud_run(
     )
 
     async def main(stop: asyncio.Event) -> None:
-        async with running(config) as (_, address):
+        async with running(config) as (cloud, address):
             problems.print(f"Cloud: {address}")
-            await stop.wait()
+            await cloud.opening.until(stop)
 
     _run(main)
 
@@ -275,6 +275,25 @@ def cloud_first_owner(
     made = _asked(first_owner(config, tenant, email))
     console.print(f"{made.email}   password: [bold]{made.password}[/bold]")
     console.print("It is shown only now. Sign in, and change it under your account.")
+
+
+@cloud_app.command("reset-password")
+def cloud_reset_password(
+    email: Annotated[str, typer.Argument(help="Whose password.")],
+    data: Data = Path("/var/lib/beira-cloud"),
+    database_url: Annotated[str, typer.Option(envvar="DATABASE_URL")] = "",
+    owner_url: Annotated[str, typer.Option(envvar="DATABASE_OWNER_URL")] = "",
+) -> None:
+    """Set a new password for somebody, at the cloud's machine; asks for it twice.
+
+    All their sessions end, and their second factor goes off. The cloud may be running.
+    """
+    from beira.cloud.program import CloudConfig, reset_password
+
+    password = typer.prompt("New password", hide_input=True, confirmation_prompt=True)
+    config = CloudConfig(data, Listen(), database_url=database_url, owner_url=owner_url)
+    _asked(reset_password(config, email, password))
+    console.print(f"{escape(email)} has a new password; all sessions were ended.")
 
 
 def version(wanted: bool) -> None:

@@ -10,11 +10,12 @@ import asyncio
 from datetime import timedelta
 
 from beira.api.door import Caller
+from beira.host import Host
 from beira.kernel import limits
 from beira.kernel.access import Kind, node_partition, require
 from beira.kernel.collection import collection_of
 from beira.kernel.command import Call, Command, Receipt, Runs
-from beira.kernel.errors import Denied, NotFound
+from beira.kernel.errors import Conflict, Denied, NotFound
 from beira.store.port import News
 
 
@@ -30,7 +31,7 @@ async def send(
 ) -> Receipt | str:
     """Call `command` on a node: the receipt if it came within `wait_s`, else the call's id.
 
-    A `call_id` that was sent before is not sent again. Raises: NotFound, Denied, Invalid.
+    A `call_id` that was sent before is not sent again. Raises: NotFound, Denied, Invalid, Conflict.
     """
     await _check(caller, node, command)
     command.check(params)
@@ -52,12 +53,32 @@ async def send(
 
     end = host.store.subscribe(heard)
     try:
-        if await host.store.get("calls", call.id) is None:
-            async with host.writing() as ctx:
-                ctx.put(call, partition=node_partition(node))
+        await _put_once(host, call, node)
         return await _receipt(caller, call.id, came, wait_s) or call.id
     finally:
         end()
+
+
+async def _put_once(host: Host, call: Call, node: str) -> None:
+    """Write the call unless it is there, perhaps by another replica at this moment."""
+    if await host.store.get("calls", call.id) is not None:
+        return
+    try:
+        async with host.writing() as ctx:
+            ctx.put(call, partition=node_partition(node))
+    except Conflict:
+        row = await host.store.get("calls", call.id)
+        first = row and (row.partition, row.fields.get("command"), row.fields.get("by"))
+        if first != (node_partition(node), call.command, call.by):
+            raise reused() from None
+
+
+def reused() -> Conflict:
+    return Conflict(
+        "That Idempotency-Key was used for another call.",
+        code="idempotency.reused",
+        hint="Make a new key for each call, and repeat it only to try the same call again.",
+    )
 
 
 async def _receipt(caller: Caller, id: str, came: asyncio.Event, wait_s: float) -> Receipt | None:

@@ -24,7 +24,7 @@ from beira.api.door import Caller, Door
 from beira.api.errors import JSON, answer, status_of
 from beira.kernel import limits
 from beira.kernel.command import Command, Receipt
-from beira.kernel.errors import BeiraError, Conflict, Invalid
+from beira.kernel.errors import BeiraError, Invalid
 from beira.kernel.record import Row
 
 AnyRequest = Request[Any, Any, Any]
@@ -168,11 +168,7 @@ async def _check_key(caller: Caller, command: str, key: str) -> None:
     store = caller.host.store
     for row in (await store.get("receipts", key), await store.get("calls", key)):
         if isinstance(row, Row) and _of(row) != (command, by):
-            raise Conflict(
-                "That Idempotency-Key was used for another call.",
-                code="idempotency.reused",
-                hint="Make a new key for each call, and repeat it only to try the same call again.",
-            )
+            raise calls.reused()
 
 
 def _of(row: Row) -> tuple[object, object]:

@@ -96,9 +96,12 @@ def _trace_id(scope: Scope) -> str:
 
 
 @get("/healthz", status_code=200)
-async def healthz() -> dict[str, Any]:
-    """That the program runs and answers; it asks no database, so that a restart is not the cure
-    for one that is away."""
+async def healthz(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """That the program runs and answers: always 200, so that a restart is not the cure for a database
+    that is away. It asks none; `degraded` is what the program knows of itself."""
+    away = request.app.state.get("away")
+    if away is not None and away():
+        return {"status": "degraded", "database": "away"}
     return {"status": "ok"}
 
 

@@ -9,27 +9,31 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
-from litestar import Litestar
+from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 
 import beira
 from beira.api import Api, ApiSettings, Door
 from beira.api.accounts import CloudAccounts
+from beira.cloud.opening import Opening
 from beira.cloud.places import follow_places
 from beira.host import Host, Place, SystemWall, Wall
 from beira.host.apps import installed, load
 from beira.host.serve import Listen, serving
 from beira.identity import Identity, server_key
 from beira.identity.shapes import FirstOwner, Revocation
+from beira.identity.tenants import service
 from beira.kernel import limits
 from beira.kernel.access import Principal
 from beira.kernel.app import Catalogue
 from beira.kernel.errors import BeiraError, Conflict, Denied, Misconfigured
 from beira.portal import Portal
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
+from beira.store.postgres.failures import away
 from beira.sync.gate import Gate, Still
 from beira.sync.routes import sync_routes
 from beira.sync.streams import feed_route
@@ -37,6 +41,7 @@ from beira.sync.streams import feed_route
 log = structlog.get_logger(__name__)
 EPOCH_MARK = "cloud.epoch"
 TIDY_EVERY_S = 3_600
+_NO_PAGES = ("/rest/", "/auth/", "/realtime/", "/sync/", "/static/", "/healthz", "/metrics")
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,17 @@ class Cloud:
     """What the parts of one replica share: a host for each tenant, made when first asked for."""
 
     def __init__(
-        self, database: PostgresCloud, identity: Identity, catalogue: Catalogue, wall: Wall
+        self,
+        database: PostgresCloud,
+        identity: Identity,
+        catalogue: Catalogue,
+        wall: Wall,
+        opening: Opening,
     ) -> None:
         self.database = database
         self.identity = identity
         self.catalogue = catalogue
+        self.opening = opening
         self._wall = wall
         self.stopping = asyncio.Event()
         self._replica = f"cloud-{secrets.token_hex(4)}"
@@ -96,6 +107,14 @@ class Cloud:
             marks = await store.marks(EPOCH_MARK)
         return str(marks[EPOCH_MARK])
 
+    async def renew_epoch(self, tenant: str, old: str) -> str:
+        """Name the database anew, unless somebody has done so already; the name it has now."""
+        store = (await self.host_of_tenant(tenant)).store
+        with contextlib.suppress(Conflict):
+            made = secrets.token_hex(8)
+            await store.commit([], marks={EPOCH_MARK: made}, expect={EPOCH_MARK: old})
+        return await self.epoch_of(tenant)
+
     async def follow_places(self, tenant: str) -> None:
         await follow_places(await self.host_of_tenant(tenant), self.identity)
 
@@ -120,21 +139,27 @@ class Cloud:
 
 @contextlib.asynccontextmanager
 async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
-    """Run a replica while the context lasts; gives its parts and its address."""
+    """Run a replica while the context lasts; gives its parts and its address.
+
+    A database of its own (embedded) must start; one at `database_url` may be away, and then the
+    replica serves without it until it comes: `cloud.opening` says how far that is.
+    """
     _make_folder(config.data)
     catalogue = installed(config.apps)
     async with contextlib.AsyncExitStack() as stack:
         database = await _database(config, catalogue, stack)
         public_url = config.public_url or f"{config.listen.scheme}://localhost:{config.listen.port}"
-        key = server_key(config.data)
-        identity = Identity(database, key, public_url=public_url)
-        await identity.start()
+        identity = Identity(database, server_key(config.data), public_url=public_url)
         stack.push_async_callback(identity.close)
-        cloud = Cloud(database, identity, catalogue, SystemWall())
+        opening = Opening(database, identity, persevere=bool(config.database_url))
+        stack.push_async_callback(opening.close)
+        await opening.begin()
+        cloud = Cloud(database, identity, catalogue, SystemWall(), opening)
         stack.push_async_callback(cloud.close)
         gate = Gate(
             host_of=cloud.host_of_tenant,
             epoch_of=cloud.epoch_of,
+            renew_epoch=cloud.renew_epoch,
             tickets=identity.nodes,
             release=beira.__version__,
         )
@@ -151,13 +176,28 @@ async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
 
 async def first_owner(config: CloudConfig, tenant: str, email: str) -> FirstOwner:
     """Make the first tenant and its owner. Raises Conflict `identity.not_first` if there is one."""
+    async with _identity(config) as identity:
+        return await identity.people.create_first_owner(tenant, email)
+
+
+async def reset_password(config: CloudConfig, email: str, password: str) -> None:
+    """Give somebody a new password, at the cloud's machine; all their sessions end everywhere, and
+    their second factor goes off. The cloud may run meanwhile. Raises NotFound, Invalid."""
+    async with _identity(config) as identity:
+        operator = service("", "operator")
+        await identity.people.reset_password(operator, email, password)
+
+
+@contextlib.asynccontextmanager
+async def _identity(config: CloudConfig) -> AsyncIterator[Identity]:
+    """Identity alone, for a short command, beside the running cloud if there is one."""
     _make_folder(config.data)
     async with contextlib.AsyncExitStack() as stack:
-        database = await _database(config, installed(config.apps), stack)
+        database = await _database(config, installed(config.apps), stack, beside=True)
         identity = Identity(database, server_key(config.data), public_url="http://localhost")
-        await identity.start()
         stack.push_async_callback(identity.close)
-        return await identity.people.create_first_owner(tenant, email)
+        await Opening(database, identity, persevere=False).begin()
+        yield identity
 
 
 def _make_folder(data: Path) -> None:
@@ -187,6 +227,15 @@ class _Accounts(CloudAccounts):
 def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
     accounts = _Accounts(cloud)
     door = Door(accounts, cloud)
+    portal = Portal(door=door, identity=cloud.identity, cloud=cloud, proxies=config.proxies)
+
+    async def before_request(request: Request[Any, Any, Any]) -> Response[Any] | None:
+        """While the database was never there, no page has anything to show but that."""
+        page = not request.url.path.startswith(_NO_PAGES)
+        if cloud.opening.done or not page:
+            return None
+        return portal.desk.away(request, away("the cloud is starting and waits for it"))
+
     return Litestar(
         route_handlers=[sync_routes(gate, partial(_admit, cloud.identity))],
         plugins=[
@@ -201,9 +250,10 @@ def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
                     metrics_from=(*ApiSettings().metrics_from, *config.metrics_from),
                 ),
             ),
-            Portal(door=door, identity=cloud.identity, cloud=cloud, proxies=config.proxies),
+            portal,
         ],
-        state=State({"stopping": cloud.stopping}),
+        before_request=before_request,
+        state=State({"stopping": cloud.stopping, "away": lambda: cloud.opening.away}),
         openapi_config=None,
         logging_config=None,
         request_max_body_size=limits.MESSAGE_BYTES,
@@ -211,14 +261,20 @@ def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
 
 
 async def _database(
-    config: CloudConfig, catalogue: Catalogue, stack: contextlib.AsyncExitStack
+    config: CloudConfig,
+    catalogue: Catalogue,
+    stack: contextlib.AsyncExitStack,
+    *,
+    beside: bool = False,
 ) -> PostgresCloud:
+    """The database, not connected yet. `beside` takes the embedded one that another program runs."""
     dsn, owner = config.database_url, config.owner_url or None
     if not dsn:
-        embedded = await EmbeddedPostgres.start(config.data / "postgres")
+        start = EmbeddedPostgres.start_or_join if beside else EmbeddedPostgres.start
+        embedded = await start(config.data / "postgres")
         stack.push_async_callback(embedded.stop)
         dsn, owner = embedded.dsn, embedded.owner_dsn
-    database = await PostgresCloud.open(dsn, catalogue.collections, owner_dsn=owner)
+    database = PostgresCloud(dsn, catalogue.collections, owner)
     stack.push_async_callback(database.close)
     return database
 

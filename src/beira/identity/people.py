@@ -124,13 +124,16 @@ class People:
             await audit(connection, self._core, by.tenant, by, "password_changed")
         return ended
 
-    async def reset_password(self, by: Principal, email: str) -> str:
-        """A new password for somebody who forgot theirs, returned this once; an admin tells them.
+    async def reset_password(self, by: Principal, email: str, password: str = "") -> str:
+        """A new password for somebody who forgot theirs: the one given, or one made up. It is
+        returned this once, and an admin tells them.
 
-        All their sessions end and the second factor goes off. Raises NotFound, Denied.
+        All their sessions end and the second factor goes off.
+        Raises: NotFound, Denied, Invalid `auth.password_weak`.
         """
         require_admin(by)
-        email, password = vault.email_of(email), _random_password()
+        email = vault.email_of(email)
+        password = vault.checked_password(password or _random_password())
         hashed = await self._core.passwords.hash(password)
         async with self._core.database.open() as connection:
             account = await connection.fetchrow("SELECT * FROM account_by_email($1)", email)

@@ -220,6 +220,11 @@ class Desk:
         visit = self.visit(request)
         return self.answer(request, visit, self._told(visit, NotFound("There is nothing here.")))
 
+    def away(self, request: AnyRequest, error: Unavailable) -> Response[Any]:
+        """The answer at any address while the program has no database at all."""
+        visit = self.visit(request)
+        return self.answer(request, visit, self._away(request, visit, error))
+
     def visit(self, request: AnyRequest) -> Visit:
         csrf = _cookie(request, "form")
         made = not CSRF.match(csrf)

@@ -52,6 +52,7 @@ class PostgresCloud:
         self.dialect: Dialect = PostgresDialect()
         self._dsn = dsn
         self._owner_dsn = owner_dsn or dsn
+        self._separate_owner = owner_dsn is not None
         self._role = APP_ROLE
         self._set_role = False
         self._paused_until = 0.0
@@ -78,19 +79,32 @@ class PostgresCloud:
         Raises: Unavailable if the database cannot be reached, Misconfigured if it cannot be used.
         """
         cloud = cls(dsn, registry, owner_dsn)
+        await cloud.connect(pool_size=pool_size)
+        return cloud
+
+    async def connect(self, *, pool_size: int = POOL_SIZE) -> None:
+        """What `open` does, for a database made before it can be reached: until then all that is
+        asked of it raises Unavailable. After a failure it may be called again; connected, it does
+        nothing. Raises as `open`."""
+        if self._pool is not None:
+            return
         try:
             with translated():
-                await cloud._prepare(separate_owner=owner_dsn is not None, size=pool_size)
-                await cloud.news.open()
+                await self._prepare(size=pool_size)
+                await self.news.open()
         except BaseException:
-            await cloud.close()
+            await self.close()
             raise
-        return cloud
+
+    @property
+    def away(self) -> bool:
+        """Whether the database was not heard of a moment ago; asks nothing."""
+        return not self.news.listening
 
     @property
     def pool(self) -> asyncpg.Pool:
         if self._pool is None:
-            raise away("it is closed")
+            raise away("it is not connected")
         return self._pool
 
     def tenant(self, tenant: str) -> PostgresStore:
@@ -209,11 +223,11 @@ class PostgresCloud:
         finally:
             await pool.release(connection)
 
-    async def _prepare(self, *, separate_owner: bool, size: int) -> None:
+    async def _prepare(self, *, size: int) -> None:
         owner = await self._connect_owner()
         try:
             await self._check_server(owner)
-            if separate_owner:
+            if self._separate_owner:
                 self._role = await self._user_of(self._dsn)
             else:
                 self._set_role = await _ensure_app_role(owner)

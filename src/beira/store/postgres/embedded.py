@@ -108,6 +108,20 @@ class EmbeddedPostgres:
             raise
         return server
 
+    @classmethod
+    async def start_or_join(cls, directory: Path) -> EmbeddedPostgres:
+        """Like `start`; but if another program runs the server, that one is used, and it goes on
+        when this is stopped: for short commands beside a running cloud."""
+        try:
+            return await cls.start(directory)
+        except Misconfigured as error:
+            if error.code != "database.in_use":
+                raise
+        joined = cls(directory)
+        joined._passwords = joined._read_passwords()
+        joined._socket = joined._socket_directory()
+        return joined
+
     @property
     def owner_dsn(self) -> str:
         return self._dsn(OWNER, self._passwords.owner, DATABASE)
