@@ -52,6 +52,14 @@ SelfSigned = Annotated[
 Address = Annotated[
     str, typer.Option("--node", envvar="BEIRA_NODE", help="A node's address or name.")
 ]
+KeyFrom = Annotated[
+    str,
+    typer.Option(
+        "--key-from",
+        envvar="BEIRA_KEY_FROM",
+        help="Where the key of an encrypted node is: file:PATH, env:NAME, keyring:SERVICE/NAME.",
+    ),
+]
 Apps = Annotated[list[str] | None, typer.Option("--app", help="Only these apps; all by default.")]
 CaFile = Annotated[Path | None, typer.Option("--ca", help="Trust this certificate for the cloud.")]
 ClientCert = Annotated[
@@ -130,6 +138,7 @@ def node_run(
     client_cert: ClientCert = None,
     client_key: ClientKey = None,
     apps: Apps = None,
+    key_from: KeyFrom = "",
 ) -> None:
     """Run this node."""
     from beira.host.certificates import self_signed, trusting
@@ -145,6 +154,7 @@ def node_run(
         http_only=http_only,
         names=tuple(name or ()),
         ssl=trusting(ca, client_cert, client_key),
+        key_from=key_from,
     )
 
     async def main(stop: asyncio.Event) -> None:
@@ -166,16 +176,39 @@ def node_enrol(
     again: Annotated[
         bool, typer.Option(help="Let this node in anew, by a code made for it; its data stays.")
     ] = False,
+    key_from: KeyFrom = "",
 ) -> None:
-    """Make this machine a node, with a one-time code from the portal."""
+    """Make this machine a node, with a one-time code from the portal.
+
+    With --key-from its data is encrypted, and the key made where there is none.
+    """
     from beira.host.certificates import trusting
     from beira.node.program import enrol
 
-    me = _asked(
-        enrol(data, url, code, ssl=trusting(ca, client_cert, client_key), again=again)
-    ).enrolled
+    ssl = trusting(ca, client_cert, client_key)
+    me = _asked(enrol(data, url, code, ssl=ssl, again=again, key_from=key_from)).enrolled
     console.print(f"This is now [bold]{me.name}[/bold] of {me.tenant_name}, at {me.site_name}.")
     console.print(f"Start it: beira node run --data {data}")
+
+
+@node_app.command("rekey")
+def node_rekey(
+    data: Data = Path("/var/lib/beira-node"),
+    to: Annotated[
+        str, typer.Option(help="Where the key is to be from now on; by default where it is.")
+    ] = "",
+    key_from: KeyFrom = "",
+) -> None:
+    """Put a stopped node's data under a new key; encrypt it, if it was not.
+
+    Cut short, it has changed nothing that matters: run it again.
+    """
+    from beira.node.at_rest import rekey
+
+    with console.status("Encrypting…"):
+        where = rekey(data, to, key_from)
+    console.print(f"All of {escape(str(data))} is under a new key now: {escape(where)}")
+    console.print("Copies made before need the old key. Keep both apart from the data.")
 
 
 @node_app.command("status")

@@ -21,6 +21,7 @@ import structlog
 
 from beira.host.context import CommandContext
 from beira.host.wall import Wall
+from beira.identity.private_files import PrivateFiles
 from beira.kernel import limits
 from beira.kernel.access import Kind, Principal, home_partition, node_partition, site_partition
 from beira.kernel.app import Catalogue
@@ -76,7 +77,10 @@ class Place:
 
 
 class Host:
-    """One tenant's data, apps and commands. `route` says which stream must name a local write."""
+    """One tenant's data, apps and commands. `route` says which stream must name a local write.
+
+    What apps keep in files beside the database goes through `private`: sealed where the node is.
+    """
 
     def __init__(
         self,
@@ -87,12 +91,14 @@ class Host:
         wall: Wall,
         route: Route,
         clock: HybridClock | None = None,
+        private: PrivateFiles | None = None,
     ) -> None:
         self.place = place
         self.store = store
         self.catalogue = catalogue
         self.wall = wall
         self.clock = clock or HybridClock()
+        self.private = private or PrivateFiles()
         self.took_ms: deque[float] = deque(maxlen=TIMED_COMMANDS)
         self._route = route
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from joserfc.jwk import OKPKey
 
 from beira.identity import tokens, vault
+from beira.identity.private_files import PrivateFiles
 from beira.identity.shapes import Challenge, EnrolRequest
 from beira.identity.vault import ServerKey, base64url, from_base64url
 from beira.kernel import limits
@@ -33,15 +34,15 @@ class NodeKey:
         return f"NodeKey({self.public_key[:8]}…)"
 
     @classmethod
-    def load(cls, path: Path) -> NodeKey:
-        """The key in `path`, made at the first call. Raises Misconfigured."""
-        return cls(vault.private_file(path, 32))
+    def load(cls, path: Path, files: PrivateFiles | None = None) -> NodeKey:
+        """The key in `path`, made at the first call. Raises Misconfigured, Corrupt."""
+        return cls((files or PrivateFiles()).secret(path, 32))
 
     @classmethod
-    def renew(cls, path: Path) -> NodeKey:
+    def renew(cls, path: Path, files: PrivateFiles | None = None) -> NodeKey:
         """A new key in the place of the old, for enrolling again."""
-        vault.replace_private_file(path, secrets.token_bytes(32))
-        return cls.load(path)
+        (files or PrivateFiles()).write(path, secrets.token_bytes(32), durable=True)
+        return cls.load(path, files)
 
     @property
     def signing(self) -> OKPKey:

@@ -124,15 +124,6 @@ def private_file(path: Path, size_bytes: int) -> bytes:
     return _read_private(path, size_bytes)
 
 
-def replace_private_file(path: Path, secret: bytes) -> None:
-    """Put `secret` in the file's place, whole or not at all."""
-    fresh = path.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    _create(fresh, secret)
-    fresh.replace(path)
-    _sync_folder(path.parent)
-
-
 def _create(path: Path, secret: bytes) -> None:
     """Complete or absent: written beside, synced, then linked, so that two starters agree."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
@@ -145,10 +136,11 @@ def _create(path: Path, secret: bytes) -> None:
         os.link(beside, path)
     finally:
         beside.unlink()
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make durable which files are in a folder."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

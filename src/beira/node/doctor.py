@@ -11,8 +11,8 @@ import msgspec
 from beira.host.apps import installed, left_out, load
 from beira.kernel import limits
 from beira.kernel.errors import BeiraError
-from beira.node import settled
-from beira.node.program import DATABASE_FILE
+from beira.node import at_rest, settled
+from beira.node.at_rest import DATABASE_FILE
 from beira.store.sqlite import SqliteStore
 
 
@@ -27,7 +27,8 @@ class Finding(msgspec.Struct, kw_only=True):
 
 async def diagnose(data: Path, apps: tuple[str, ...] = ()) -> list[Finding]:
     """Look at the node in `data`, and at each app's own parts. Changes nothing."""
-    findings = [_folder(data), _enrolment(data), _disk(data), await _database(data)]
+    findings = [_folder(data), _enrolment(data), _encryption(data), _disk(data)]
+    findings.append(await _database(data))
     for name, error in left_out().items():
         findings.append(Finding(name=name, ok=False, what=error.message, next_step=error.hint))
     for app in installed(apps).apps:
@@ -51,12 +52,20 @@ def _folder(data: Path) -> Finding:
 
 def _enrolment(data: Path) -> Finding:
     try:
-        me = settled.load(data)
+        me = settled.load(data, at_rest.opened(data).files)
     except BeiraError as error:
         return Finding(name="enrolment", ok=False, what=error.message, next_step=error.hint)
     given = me.enrolled
     what = f"{given.name} of {given.tenant_name}, at {given.site_name}; cloud {me.cloud}"
     return Finding(name="enrolment", ok=True, what=what)
+
+
+def _encryption(data: Path) -> Finding:
+    try:
+        ok, what, step = at_rest.finding(data)
+    except BeiraError as error:
+        return Finding(name="encryption", ok=False, what=error.message, next_step=error.hint)
+    return Finding(name="encryption", ok=ok, what=what, next_step=step)
 
 
 def _disk(data: Path) -> Finding:
@@ -73,7 +82,8 @@ async def _database(data: Path) -> Finding:
     if not path.exists():
         return Finding(name="database", ok=True, what="none yet: it is made at the first start")
     try:
-        store = await SqliteStore.open(path, installed().collections)
+        key = at_rest.opened(data).database_key(path)
+        store = await SqliteStore.open(path, installed().collections, key=key)
     except BeiraError as error:
         if error.code == "store.locked":
             return Finding(name="database", ok=True, what="in use: the node runs")

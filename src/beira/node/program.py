@@ -25,13 +25,15 @@ from beira.host.calls import answering_calls
 from beira.host.serve import Listen, answering_to, own_names, serving
 from beira.identity.local import LocalIdentity
 from beira.identity.node_key import NodeKey
-from beira.identity.vault import KEY_BYTES, replace_private_file
+from beira.identity.private_files import PrivateFiles
+from beira.identity.vault import KEY_BYTES
 from beira.kernel import limits
 from beira.kernel.access import Principal
 from beira.kernel.app import Catalogue
 from beira.kernel.clock import hlc_at
 from beira.kernel.errors import BeiraError, Corrupt, Misconfigured
-from beira.node import settled
+from beira.node import at_rest, settled
+from beira.node.at_rest import DATABASE_FILE, KEY_FILE
 from beira.node.cloud_client import CloudClient, RemoteAccounts, TokenSource
 from beira.node.memory import few_arenas, give_back
 from beira.node.status import node_routes
@@ -42,8 +44,6 @@ from beira.sync.link import CloudConnector
 from beira.sync.streams import log_route
 
 log = structlog.get_logger(__name__)
-KEY_FILE = "node.key"
-DATABASE_FILE = "node.db"
 FORGET_EVERY_S = 3_600
 LEARN_KEYS_EVERY_S = 900
 LEARN_KEYS_FIRST_S = 5
@@ -55,7 +55,8 @@ class NodeConfig:
     """What the operator decides; who the node is lies in `data` since its enrolment.
 
     `cloud` overrides the address it enrolled at. `ssl` is what aiohttp takes for it. `names` are
-    further host names its pages may be called by, besides this machine's own.
+    further host names its pages may be called by, besides this machine's own. `key_from` says where
+    the key of an encrypted node is (`node.key_source`), if not where it was last.
     """
 
     data: Path
@@ -65,6 +66,7 @@ class NodeConfig:
     http_only: bool = False
     ssl: object = True
     names: tuple[str, ...] = ()
+    key_from: str = ""
 
 
 @dataclass
@@ -86,15 +88,19 @@ class Node:
 async def running(config: NodeConfig) -> AsyncIterator[Node]:
     """Run a node while the context lasts. It needs no network to start (or ever)."""
     few_arenas()
-    me = settled.load(config.data)
-    key = NodeKey.load(config.data / KEY_FILE)
+    rest = at_rest.opened(config.data, config.key_from)
+    me = settled.load(config.data, rest.files)
+    key = NodeKey.load(config.data / KEY_FILE, rest.files)
     catalogue = installed(config.apps)
     async with contextlib.AsyncExitStack() as stack:
         store = await SqliteStore.open(
-            config.data / DATABASE_FILE, catalogue.collections, tenant=me.enrolled.tenant
+            config.data / DATABASE_FILE,
+            catalogue.collections,
+            key=rest.database_key(config.data / DATABASE_FILE),
+            tenant=me.enrolled.tenant,
         )
         stack.push_async_callback(store.close)
-        host = await _host(me, store, catalogue)
+        host = await _host(me, store, catalogue, rest.files)
         identity = await _identity(me, key, host)
         cloud = CloudClient(config.cloud or me.cloud, ssl=config.ssl)
         connector = CloudConnector(
@@ -128,24 +134,33 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
 
 
 async def enrol(
-    data: Path, url: str, code: str, *, ssl: object = True, again: bool = False
+    data: Path,
+    url: str,
+    code: str,
+    *,
+    ssl: object = True,
+    again: bool = False,
+    key_from: str = "",
 ) -> settled.Settled:
     """Make `data` a node of the cloud at `url`, with a one-time code.
 
     `again` lets a node that was revoked or replaced in anew, by a code made for it: it gets a new
-    key, and its data stays. So does that of a node whose file is damaged.
-    Raises: Misconfigured if it is a node already, or the code is another's; and as `CloudClient.enrol`.
+    key, and its data stays. So does that of a node whose file is damaged. With a key at `key_from`
+    a new node is encrypted.
+    Raises: Misconfigured if it is a node already, or the code is another's; as `at_rest.begin` and
+    `CloudClient.enrol` do.
     """
-    former = _former(data, again)
-    anew = again or (data / settled.FILE).exists()
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise Misconfigured(
             f"{data} cannot be made: {error.strerror}.", hint="Choose another with --data."
         ) from None
+    rest = at_rest.begin(data, key_from)
+    former = _former(data, again, rest.files)
+    anew = again or (data / settled.FILE).exists()
     fresh = secrets.token_bytes(KEY_BYTES)
-    key = NodeKey(fresh) if anew else NodeKey.load(data / KEY_FILE)
+    key = NodeKey(fresh) if anew else NodeKey.load(data / KEY_FILE, rest.files)
     me = await CloudClient(url, ssl=ssl).enrol(code, key)
     if former is not None and me.enrolled.node != former.enrolled.node:
         raise Misconfigured(
@@ -154,17 +169,17 @@ async def enrol(
             hint="Ask an owner for a code for this very node, or choose another folder with --data.",
         )
     if anew:
-        replace_private_file(data / KEY_FILE, fresh)
-    settled.save(data, me)
+        rest.files.write(data / KEY_FILE, fresh, durable=True)
+    settled.save(data, me, rest.files)
     return me
 
 
-def _former(data: Path, again: bool) -> settled.Settled | None:
+def _former(data: Path, again: bool, files: PrivateFiles) -> settled.Settled | None:
     """The node that `data` is already, if it may be let in again; None if there is none to be read."""
     if not (data / settled.FILE).exists():
         return None
     try:
-        there = settled.load(data)
+        there = settled.load(data, files)
     except Corrupt:
         return None
     if not again:
@@ -176,7 +191,9 @@ def _former(data: Path, again: bool) -> settled.Settled | None:
     return there
 
 
-async def _host(me: settled.Settled, store: SqliteStore, catalogue: Catalogue) -> Host:
+async def _host(
+    me: settled.Settled, store: SqliteStore, catalogue: Catalogue, files: PrivateFiles
+) -> Host:
     given = me.enrolled
     host = Host(
         place=Place(
@@ -190,6 +207,7 @@ async def _host(me: settled.Settled, store: SqliteStore, catalogue: Catalogue) -
         catalogue=catalogue,
         wall=SystemWall(),
         route=log_route(catalogue.collections),
+        private=files,
     )
     await host.start()
     return host

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
+from beira.identity.private_files import PrivateFiles
 from beira.identity.shapes import Enrolled
 from beira.kernel.errors import Corrupt, Misconfigured
 
@@ -20,11 +20,11 @@ class Settled(msgspec.Struct, kw_only=True):
     enrolled: Enrolled
 
 
-def load(data: Path) -> Settled:
+def load(data: Path, files: PrivateFiles | None = None) -> Settled:
     """Raises Misconfigured if the node is not enrolled, Corrupt if the file is damaged."""
     path = data / FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Settled)
+        return msgspec.json.decode((files or PrivateFiles()).read(path), type=Settled)
     except FileNotFoundError:
         raise Misconfigured(
             f"{data} holds no enrolled node.",
@@ -43,12 +43,7 @@ def load(data: Path) -> Settled:
         ) from None
 
 
-def save(data: Path, settled: Settled) -> None:
+def save(data: Path, settled: Settled, files: PrivateFiles | None = None) -> None:
     """Write the file whole or not at all."""
-    path = data / FILE
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(settled), indent=2))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    content = msgspec.json.format(msgspec.json.encode(settled), indent=2)
+    (files or PrivateFiles()).write(data / FILE, content, durable=True)

@@ -10,6 +10,7 @@ import fcntl
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import apsw
 
@@ -24,6 +25,8 @@ WRITER_CACHE_KIB = 8_192
 READER_CACHE_KIB = 2_048
 STATEMENTS = 256
 KEY_BYTES = 32
+CIPHER = "sqlcipher"
+"""AES-256-CBC with an HMAC-SHA-512 for each page, as SQLCipher 4 writes it (docs/decisions/0012)."""
 CHECKED_BYTES = 33_554_432
 """Files up to this size are checked page by page at each opening: under a fifth of a second."""
 _PLAIN_HEADER = b"SQLite format 3\x00"
@@ -36,10 +39,11 @@ def connect(path: Path, key: bytes | None, *, writer: bool) -> apsw.Connection:
     Raises: what apsw raises; put it through `explained`.
     """
     flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if writer else 0)
-    connection = apsw.Connection(str(path), flags, statementcachesize=STATEMENTS)
+    flags |= apsw.SQLITE_OPEN_URI  # VACUUM INTO takes the copy's key by its address
+    connection = apsw.Connection(address(path), flags, statementcachesize=STATEMENTS)
     try:
         if key is not None:  # a raw key: AES-256 with an HMAC for each page, no slow derivation
-            connection.pragma("cipher", "sqlcipher")
+            connection.pragma("cipher", CIPHER)
             connection.pragma("key", "raw:" + key.hex())
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         connection.pragma("trusted_schema", False)
@@ -53,6 +57,12 @@ def connect(path: Path, key: bytes | None, *, writer: bool) -> apsw.Connection:
         connection.close(True)
         raise
     return connection
+
+
+def address(path: Path, key: bytes | None = None) -> str:
+    """The file as SQLite's URI, with the key it is to be made under."""
+    uri = "file:" + quote(str(path.absolute()))
+    return uri if key is None else f"{uri}?cipher={CIPHER}&key=raw:{key.hex()}"
 
 
 def start_log(connection: apsw.Connection, path: Path) -> None:
@@ -84,13 +94,18 @@ def check_key(path: Path, key: bytes | None) -> None:
             code="store.key",
             hint="Make one with `openssl rand -hex 32`.",
         )
+    if is_plain(path):
+        raise Misconfigured(
+            f"{path} is not encrypted, and a key is set.",
+            code="store.key",
+            hint="Encrypt it with `beira node rekey --to SOURCE`, or start without the key.",
+        )
+
+
+def is_plain(path: Path) -> bool:
+    """Whether the file begins as an unencrypted database does."""
     with path.open("rb") as file:
-        if file.read(len(_PLAIN_HEADER)) == _PLAIN_HEADER:
-            raise Misconfigured(
-                f"{path} is not encrypted, and a key is set.",
-                code="store.key",
-                hint="Start without the key, or with another data folder.",
-            )
+        return file.read(len(_PLAIN_HEADER)) == _PLAIN_HEADER
 
 
 def check_pages(connection: apsw.Connection, path: Path) -> None:
