@@ -1,0 +1,108 @@
+"""What Beira asks of a place that keeps blobs: the cloud's folder or S3 service, a node's folder.
+
+Bytes arrive in chunks, in order, and wait out of sight under their owner's name until the whole is
+verified; two owners who send the same blob never touch each other's chunks. A store keeps no state
+of its own: any replica can take the next chunk. tests/contract holds every implementation to this.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from beira.kernel import limits
+from beira.kernel.blob import BlobRef
+from beira.kernel.errors import Conflict, Full, Invalid, NotFound
+
+_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}\Z")
+
+
+class BlobStore(Protocol):
+    """Blobs of many tenants. All methods may raise Unavailable `blob.storage`."""
+
+    async def size(self, tenant: str, sha256: str) -> int | None:
+        """The size of a blob that is verified and durable, or None."""
+        ...
+
+    async def staged(self, tenant: str, owner: str, sha256: str) -> int:
+        """How many bytes from its beginning `owner` has stored durably of a blob not yet whole."""
+        ...
+
+    async def append(self, tenant: str, owner: str, sha256: str, offset: int, data: bytes) -> int:
+        """Store the next chunk durably; the new offset.
+
+        Raises: Conflict `blob.offset` (its details tell the right `offset`), Conflict `blob.busy`
+        while another chunk of it is written, Full `blob.disk_full`.
+        """
+        ...
+
+    async def finish(self, tenant: str, owner: str, ref: BlobRef) -> None:
+        """Verify what `owner` has staged, and make it visible, durably. A blob that is there already
+        stays as it is.
+
+        Raises: Corrupt `blob.mismatch`, in which case what was staged is gone; Conflict `blob.offset`
+        while it is not whole; Full.
+        """
+        ...
+
+    async def read(self, tenant: str, sha256: str, start: int, size_bytes: int) -> bytes:
+        """At most `size_bytes` from `start`. Raises NotFound `blob.missing`."""
+        ...
+
+    async def discard(self, tenant: str, owner: str, sha256: str) -> None:
+        """Forget what `owner` has staged."""
+        ...
+
+    async def delete(self, tenant: str, sha256: str) -> None:
+        """Forget a blob; one that is not there is no error."""
+        ...
+
+    async def tidy(self, tenant: str, before_s: float) -> int:
+        """Discard what was staged and not added to since then (seconds since 1970); how many."""
+        ...
+
+
+async def pieces(
+    store: BlobStore, tenant: str, sha256: str, start: int, size_bytes: int
+) -> AsyncIterator[bytes]:
+    """A long range, a chunk at a time."""
+    end = start + size_bytes
+    while start < end:
+        data = await store.read(tenant, sha256, start, min(limits.BLOB_CHUNK_BYTES, end - start))
+        if not data:
+            raise missing(sha256)
+        yield data
+        start += len(data)
+
+
+def checked_part(name: str) -> str:
+    """`name` if it can be a part of a path. Raises Invalid: nothing may lead out of its tenant."""
+    if not _PART.match(name):
+        raise Invalid(f"{name!r} cannot be a part of a blob's path.", code="blob.path")
+    return name
+
+
+def missing(sha256: str) -> NotFound:
+    return NotFound(
+        f"There is no blob {sha256[:12]}….",
+        code="blob.missing",
+        hint="It has not come yet, or nothing named it any longer and it was collected.",
+    )
+
+
+def wrong_offset(offset: int) -> Conflict:
+    return Conflict(
+        f"The next chunk begins at {offset}.",
+        code="blob.offset",
+        hint="Go on from there.",
+        details={"offset": offset},
+    )
+
+
+def disk_full() -> Full:
+    return Full(
+        "The disk has no room for blobs.",
+        code="blob.disk_full",
+        hint="Free some space: it goes on by itself. Records have room of their own.",
+    )
