@@ -22,13 +22,15 @@ from beira.kernel.query import Page, Query
 from beira.kernel.record import Row, Value
 
 Route: TypeAlias = Callable[[Row], str | None]
-"""Asked with each row given to `commit` that changed something: the stream that must name it, or None."""
+"""Asked with each row given to `commit` that changed something: the stream that must name it, or None.
+The answer depends on collection, partition and stamp alone, so a store may ask once for rows that
+come in columns (`kernel.batch.Block`) and have these in common."""
 
 
 class Commit(msgspec.Struct, kw_only=True, frozen=True):
     """What a commit did: the rows as they are now, of those it changed (replays change nothing)."""
 
-    rows: tuple[Row, ...] = ()
+    rows: Sequence[Row] = ()
 
 
 class Slice(msgspec.Struct, kw_only=True, frozen=True):
@@ -40,7 +42,7 @@ class Slice(msgspec.Struct, kw_only=True, frozen=True):
     stream: str
     after: int
     upto: int
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     more: bool
 
 

@@ -43,6 +43,9 @@ class Table:
     insert: str = field(init=False)
     upsert: str = field(init=False)
     select: str = field(init=False)
+    insert_new: str = field(init=False)
+    """Takes its arrays as texts (`bulk.literal`) and last how many rows there are. Gives how many it
+    inserted, and their ids if that is not all."""
 
     def __post_init__(self) -> None:
         columns = [f'"{name}"' for name in (*_OWN, *self.fields)]
@@ -52,6 +55,14 @@ class Table:
         insert = (
             f"INSERT INTO {self.sql_name} AS t (tenant_id, {listed}) "  # noqa: S608
             f"SELECT $1::text, u.* FROM unnest({arrays}) AS u ON CONFLICT (tenant_id, id) "
+        )
+        texts = ", ".join(f"${at}::text::{kind}[]" for at, kind in enumerate(types, start=2))
+        object.__setattr__(
+            self,
+            "insert_new",
+            f"WITH made AS ({insert.replace(arrays, texts)} DO NOTHING RETURNING id) "  # noqa: S608
+            f"SELECT count(*), CASE WHEN count(*) < ${len(types) + 2}::bigint "
+            "THEN array_agg(id) END FROM made",
         )
         sets = ", ".join(f"{column} = excluded.{column}" for column in columns[2:])
         object.__setattr__(self, "insert", insert + "DO NOTHING RETURNING id")
@@ -148,6 +159,11 @@ def encoded_column(kind: FieldType, raw: list[Value]) -> tuple[list[Value], Coll
         if fitting is None:
             misfits.add(at)
     return column, misfits
+
+
+def fits(kind: FieldType, raw: list[Value]) -> bool:
+    """Whether a column of `kind` gives all of `raw` back as it is."""
+    return _ENCODERS[kind](raw) is not None if kind is not FieldType.JSON else True
 
 
 def _json(value: Value) -> str | None:

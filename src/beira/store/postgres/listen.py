@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import accumulate, groupby
 from typing import Any
 
 import asyncpg
@@ -48,24 +50,27 @@ _decode = msgspec.json.Decoder(list[_Payload]).decode
 
 def payloads(tenant: str, rows: Iterable[Row]) -> list[str]:
     """News of `rows` in as few payloads as hold it, none of them too long."""
+    alike = groupby(rows, key=lambda row: (row.collection, row.partition))
+    return told(tenant, ((*key, [row.id for row in found]) for key, found in alike))
+
+
+def told(tenant: str, runs: Iterable[tuple[str, str, list[str]]]) -> list[str]:
+    """The same for (collection, partition, ids)."""
     made: list[list[_Payload]] = []
     room = 0
-    last: _Payload | None = None
-    for row in rows:
-        head = 0
-        if last is None or (last.collection, last.partition) != (row.collection, row.partition):
-            head = _size_bytes([tenant, row.collection, row.partition, []])
-        size = _size_bytes(row.id)
-        if room < size + head:
-            made.append([])
-            head = _size_bytes([tenant, row.collection, row.partition, []])
-            room = PAYLOAD_BYTES
-        if head:
-            last = _Payload(tenant, row.collection, row.partition, [])
-            made[-1].append(last)
-        assert last is not None
-        last.ids.append(row.id)
-        room -= size + head
+    for collection, partition, ids in runs:
+        head = _size_bytes([tenant, collection, partition, []])
+        ends = list(accumulate(map(_size_bytes, ids), initial=0))
+        start = 0
+        while start < len(ids):
+            upto = bisect_right(ends, ends[start] + room - head) - 1
+            if upto <= start:
+                made.append([])
+                room = PAYLOAD_BYTES
+                upto = max(start + 1, bisect_right(ends, ends[start] + room - head) - 1)
+            made[-1].append(_Payload(tenant, collection, partition, ids[start:upto]))
+            room -= head + ends[upto] - ends[start]
+            start = upto
     return [_encode(payload).decode() for payload in made]
 
 

@@ -22,7 +22,7 @@ from beira.kernel.query import Page, Query
 from beira.kernel.record import Row, Value
 from beira.store.plan import plan
 from beira.store.port import Commit, News, Pending, Route, Slice
-from beira.store.postgres import streams
+from beira.store.postgres import bulk, listen, streams
 from beira.store.postgres.listen import CHANNEL, payloads
 from beira.store.rows import Settled, normal, sent_since, settle
 from beira.store.sql import compiled
@@ -60,25 +60,30 @@ class PostgresStore:
         marks: Mapping[str, Value] | None = None,
         expect: Mapping[str, Value] | None = None,
     ) -> Commit:
-        folded = self._folded(rows)
         marks, expect = marks or {}, expect or {}
-        if not (folded or marks or expect):
+        new = bulk.insertions(rows, self.registry, self._cloud.tables)
+        folded = self._folded(rows) if new is None else {}
+        if not (rows or marks or expect):
             return Commit()
 
-        async def work(connection: asyncpg.Connection) -> list[Settled]:
+        async def work(connection: asyncpg.Connection) -> Sequence[Row]:
             if expect:
                 await streams.demand(connection, self._tenant, expect)
-            changed = await self._settle_all(connection, folded)
-            await streams.name(connection, self._tenant, _routed(changed, route))
             if marks:
                 await streams.set_marks(connection, self._tenant, marks)
-            await self._tell(connection, changed)
-            return changed
+            if new is not None:
+                return await self._insert(connection, rows, new, route)
+            return await self._changed(
+                connection, await self._settle_all(connection, folded), route
+            )
 
-        partitions = {("partition", row.partition) for row in folded.values()}
+        if new is not None:
+            partitions = {("partition", item.group.partitions[0]) for item in new}
+        else:
+            partitions = {("partition", row.partition) for row in folded.values()}
         named = {("mark", name) for name in (*marks, *expect)}
         changed = await self._run(work, locks=self._locks(partitions | named))
-        return Commit(rows=tuple(item.row for item in changed))
+        return Commit(rows=changed)
 
     async def since(
         self, stream: str, after: int, *, whole: bool = False, most: int, most_bytes: int
@@ -216,6 +221,45 @@ class PostgresStore:
             }
         )
 
+    async def _insert(
+        self,
+        connection: asyncpg.Connection,
+        rows: Sequence[Row],
+        new: Sequence[bulk.Insertion],
+        route: Route | None,
+    ) -> Sequence[Row]:
+        """Insert a block; what was there already is merged as any other row."""
+        old: set[Key] = set()
+        for item in new:
+            there = await item.run(connection, self._tenant)
+            old |= {(item.group.collection, id) for id in there}
+        if old:
+            known = {key: row for row in rows if (key := (row.collection, row.id)) in old}
+            merged = await self._settle_all(connection, known)
+            fresh = (row for row in rows if (row.collection, row.id) not in old)
+            settled = [*(Settled(row, row.stamp.hlc) for row in fresh), *merged]
+            return await self._changed(connection, settled, route)
+        routed: dict[str, streams.Names] = {}
+        for item in new:
+            stream = None if route is None else route(item.sample())
+            if stream is not None:
+                names = routed.setdefault(stream, streams.Names())
+                names.add(item.group.collection, item.group.ids, item.hlcs)
+        await streams.name(connection, self._tenant, routed)
+        groups = [item.group for item in new]
+        runs = ((group.collection, group.partitions[0], group.ids) for group in groups)
+        await _notify(connection, listen.told(self._tenant, runs))
+        return rows
+
+    async def _changed(
+        self, connection: asyncpg.Connection, changed: Sequence[Settled], route: Route | None
+    ) -> Sequence[Row]:
+        """Name what changed in its streams and tell of it."""
+        rows = tuple(item.row for item in changed)
+        await streams.name(connection, self._tenant, _routed(changed, route))
+        await _notify(connection, payloads(self._tenant, rows))
+        return rows
+
     async def _settle_all(
         self, connection: asyncpg.Connection, folded: Mapping[Key, Row]
     ) -> list[Settled]:
@@ -298,12 +342,12 @@ class PostgresStore:
                 upto = entry.number
         return tuple(rows), None
 
-    async def _tell(self, connection: asyncpg.Connection, changed: Sequence[Settled]) -> None:
-        if changed:
-            texts = payloads(self._tenant, (item.row for item in changed))
-            await connection.execute(
-                "SELECT pg_notify($1, u) FROM unnest($2::text[]) AS u", CHANNEL, texts
-            )
+
+async def _notify(connection: asyncpg.Connection, texts: Sequence[str]) -> None:
+    if texts:
+        await connection.execute(
+            "SELECT pg_notify($1, u) FROM unnest($2::text[]) AS u", CHANNEL, texts
+        )
 
 
 def _is_plain(row: Row) -> bool:
@@ -317,13 +361,14 @@ def _row_bytes(row: Row) -> int:
     return len(msgspec.json.encode(row.fields)) + 96 + 32 * len(row.stamps)
 
 
-def _routed(changed: Sequence[Settled], route: Route | None) -> dict[str, list[Settled]]:
-    routed: dict[str, list[Settled]] = {}
+def _routed(changed: Sequence[Settled], route: Route | None) -> dict[str, streams.Names]:
+    routed: dict[str, streams.Names] = {}
     if route is not None:
         for item in changed:
             stream = route(item.row)
             if stream is not None:
-                routed.setdefault(stream, []).append(item)
+                names = routed.setdefault(stream, streams.Names())
+                names.add(item.row.collection, [item.row.id], [item.since_hlc])
     return routed
 
 

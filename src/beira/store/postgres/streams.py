@@ -8,6 +8,7 @@ taken in one order (partitions and marks, rows, heads by name), so that commits 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import asyncpg
@@ -16,7 +17,6 @@ import msgspec
 from beira.kernel.errors import Conflict
 from beira.kernel.record import Value
 from beira.store.port import Pending
-from beira.store.rows import Settled
 
 
 class Entry(NamedTuple):
@@ -26,6 +26,20 @@ class Entry(NamedTuple):
     collection: str
     id: str
     since_hlc: int
+
+
+@dataclass(slots=True)
+class Names:
+    """Records to be named in a stream, in this order."""
+
+    collections: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    since_hlcs: list[int] = field(default_factory=list)
+
+    def add(self, collection: str, ids: Sequence[str], since_hlcs: Sequence[int]) -> None:
+        self.collections += [collection] * len(ids)
+        self.ids += ids
+        self.since_hlcs += since_hlcs
 
 
 _HEADS = """
@@ -55,26 +69,24 @@ ON CONFLICT (tenant_id, name) DO UPDATE SET value = excluded.value
 """
 
 
-async def name(
-    connection: asyncpg.Connection, tenant: str, routed: Mapping[str, Sequence[Settled]]
-) -> None:
-    """Name the settled rows in their streams, in the order given."""
+async def name(connection: asyncpg.Connection, tenant: str, routed: Mapping[str, Names]) -> None:
+    """Name records in their streams, in the order given."""
     if not routed:
         return
     streams = sorted(routed)
-    counts = [len(routed[stream]) for stream in streams]
+    counts = [len(routed[stream].ids) for stream in streams]
     lasts = dict(map(tuple, await connection.fetch(_HEADS, tenant, streams, counts)))
     for stream in streams:
-        settled = routed[stream]
-        first = lasts[stream] - len(settled) + 1
+        names = routed[stream]
+        count = len(names.ids)
         await connection.execute(
             _NAME,
             tenant,
-            [item.row.collection for item in settled],
-            [item.row.id for item in settled],
-            [stream] * len(settled),
-            list(range(first, first + len(settled))),
-            [item.since_hlc for item in settled],
+            names.collections,
+            names.ids,
+            [stream] * count,
+            list(range(lasts[stream] - count + 1, lasts[stream] + 1)),
+            names.since_hlcs,
         )
 
 

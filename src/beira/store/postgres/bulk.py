@@ -1,0 +1,149 @@
+"""Rows that come in columns go into their table in columns: one statement a group, nothing looked at
+first, no row made in Python.
+
+It is for rows that are new, as nearly all that nodes push are. What turns out to be there already is
+left to the store, which merges it. An array travels as one text, which PostgreSQL takes apart: that
+costs the program a tenth of what the driver's arrays do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+import msgspec
+
+from beira.kernel import limits
+from beira.kernel.batch import Block, Group, hlcs_of
+from beira.kernel.clock import Stamp
+from beira.kernel.collection import Collection, FieldType, Registry
+from beira.kernel.record import Row, Value
+from beira.store.postgres.codec import Table, fits
+
+_encode = msgspec.json.encode
+
+
+@dataclass(frozen=True, slots=True)
+class Insertion:
+    """A group made ready for its table, all of one partition and lane."""
+
+    group: Group
+    statement: str
+    arrays: list[str]
+    hlcs: list[int]
+
+    async def run(self, connection: asyncpg.Connection, tenant: str) -> frozenset[str]:
+        """Insert the rows. Returns the ids of those that were there already: nothing became of them."""
+        ids = self.group.ids
+        count, made = await connection.fetchrow(self.statement, tenant, *self.arrays, len(ids))
+        return frozenset() if count == len(ids) else frozenset(ids).difference(made or ())
+
+    def sample(self) -> Row:
+        """The first of the rows, to ask a route about all of them."""
+        group = self.group
+        fields = {name: column[0] for name, column in zip(group.fields, group.columns, strict=True)}
+        stamp = Stamp(self.hlcs[0], group.lanes[0], group.nodes[0])
+        return Row(
+            collection=group.collection,
+            id=group.ids[0],
+            partition=group.partitions[0],
+            fields=fields,
+            stamp=stamp,
+            stamps={},
+        )
+
+
+def insertions(
+    rows: Sequence[Row], registry: Registry, tables: dict[str, Table]
+) -> list[Insertion] | None:
+    """How to insert a block, in an order in which no two commits wait for each other; None for rows
+    that have to be merged one by one."""
+    if not isinstance(rows, Block):
+        return None
+    seen = {group.collection for group in rows.groups}
+    if len(seen) < len(rows.groups):
+        return None
+    made = [
+        _insertion(group, registry[group.collection], tables[group.collection])
+        for group in sorted(rows.groups, key=lambda group: group.collection)
+    ]
+    found = [item for item in made if item is not None]
+    return found if len(found) == len(made) else None
+
+
+def _insertion(group: Group, collection: Collection, table: Table) -> Insertion | None:
+    """None unless the rows are plain, alike and likely to be new."""
+    size = len(group.ids)
+    shared = (group.lanes, group.nodes, group.partitions)
+    if not size or group.stamps or any(len(values) > 1 for values in shared):
+        return None
+    if not collection.is_fact and not collection.fields.keys() <= set(group.fields):
+        return None
+    if not set(group.fields) <= table.fields.keys() or not _are_ids(group.ids):
+        return None
+    columns = dict(zip(group.fields, group.columns, strict=True))
+    if not all(fits(table.fields[name], column) for name, column in columns.items()):
+        return None
+    hlcs = hlcs_of(group)
+    own: list[list[Value]] = [
+        group.ids,
+        group.partitions * size,
+        group.nodes * size,
+        group.lanes * size,
+        hlcs,
+        [],
+        _extras(columns, size),
+    ]
+    fields = [
+        _texts(columns.get(name, ()), kind is FieldType.JSON) for name, kind in table.fields.items()
+    ]
+    arrays = _sorted(group.ids, [*own, *fields])
+    return Insertion(group, table.insert_new, [literal(array) for array in arrays], hlcs)
+
+
+def _are_ids(ids: list[str]) -> bool:
+    widths = list(map(len, ids))
+    good = min(widths) > 0 and max(widths) <= limits.ID_CHARS and "\x00" not in "".join(ids)
+    return good and len(set(ids)) == len(ids)
+
+
+def _extras(columns: dict[str, list[Value]], size: int) -> list[Value]:
+    """What of `_extra` a plain row has: the fields that are null."""
+    nulls: dict[int, dict[str, None]] = {}
+    for name, column in columns.items():
+        if None in column:
+            for at, value in enumerate(column):
+                if value is None:
+                    nulls.setdefault(at, {})[name] = None
+    if not nulls:
+        return []
+    return [_encode(nulls[at]).decode() if at in nulls else None for at in range(size)]
+
+
+def _texts(column: Sequence[Value], is_json: bool) -> list[Value]:
+    if not is_json:
+        return list(column)
+    return [None if value is None else _encode(value).decode() for value in column]
+
+
+def _sorted(ids: list[str], arrays: list[list[Value]]) -> list[list[Value]]:
+    """In the order of the ids, in which all commits write; those of a node nearly always are."""
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    if order == list(range(len(ids))):
+        return arrays
+    return [[array[at] for at in order] if array else array for array in arrays]
+
+
+def literal(values: Sequence[Value]) -> str:
+    """The array as PostgreSQL writes it: texts, numbers, booleans and None."""
+    text = _encode(values).decode()
+    if "\\" in text and "\\" in text.replace("\\\\", "").replace('\\"', ""):
+        return "{" + ",".join(map(_quoted, values)) + "}"
+    return "{" + text[1:-1] + "}"
+
+
+def _quoted(value: Value) -> str:
+    if not isinstance(value, str):
+        return _encode(value).decode()
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
