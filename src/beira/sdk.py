@@ -1,6 +1,6 @@
 """What the kernel offers an app. Apps import this module, and nothing else of Beira."""
 
-from beira.host import Host, News, Place
+from beira.host import Host, News, Place, PrivateFiles
 from beira.host.page import MenuItem, Page, Pages, Reply, View, page
 from beira.kernel.access import Kind, Principal, group_partition, node_partition, site_partition
 from beira.kernel.app import App
@@ -83,6 +83,7 @@ __all__ = [
     "Personal",
     "Place",
     "Principal",
+    "PrivateFiles",
     "Query",
     "Receipt",
     "Reply",

@@ -2,6 +2,7 @@
 
 from beira.host.host import Host, Place
 from beira.host.wall import SystemWall, Wall
+from beira.identity.private_files import PrivateFiles
 from beira.store.port import News
 
-__all__ = ["Host", "News", "Place", "SystemWall", "Wall"]
+__all__ = ["Host", "News", "Place", "PrivateFiles", "SystemWall", "Wall"]

@@ -33,6 +33,7 @@ class PrivateFiles:
 
     def __init__(self, keys: tuple[bytes, ...] = (), *, plain_too: bool = False) -> None:
         self._ciphers = {_id(key): AESGCM(key) for key in keys}
+        self._names = keys[0] if keys else b""
         self.plain_too = plain_too or not keys
 
     def __repr__(self) -> str:
@@ -52,12 +53,16 @@ class PrivateFiles:
         fresh = path.with_name(path.name + ".new")
         fresh.unlink(missing_ok=True)
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(self._closed(content, path))
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        fresh.replace(path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(self._closed(content, path))
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            fresh.replace(path)
+        except OSError:  # a full disk must not keep the half of it
+            fresh.unlink(missing_ok=True)
+            raise
         if durable:
             vault.sync_folder(path.parent)
 
@@ -68,6 +73,12 @@ class PrivateFiles:
         if not path.exists():
             self.write(path, secrets.token_bytes(size_bytes), durable=True)
         return self.read(path)
+
+    def name_of(self, text: str) -> str:
+        """A file's name for what `text` says, 40 characters: always the same, and where files are
+        sealed nobody without the key can find out by trial which text it was."""
+        made = hashlib.blake2b(text.encode(), key=self._names, digest_size=20, person=b"beira name")
+        return made.hexdigest()
 
     def opened(self, data: bytes, path: Path) -> bytes:
         """The content of a file whose bytes were read already."""

@@ -90,7 +90,8 @@ class VoiceEdge:
         engines = self._there()
         language = language or engines.choice.language
         mind = self._mind(session, language) if session else self._new_mind(language)
-        kept = KeptAudio(self.folder / "audio").keep if engines.choice.keep_audio else None
+        audio = KeptAudio(self.folder / "audio", self.host.private)
+        kept = audio.keep if engines.choice.keep_audio else None
         return Conversation(
             hearing=Hearing(engines.speech_to_text, engines.spare, kept),
             speaking=engines.speaking,
@@ -151,12 +152,12 @@ class VoiceEdge:
         recogniser, worker = self.built_in.recogniser, self.built_in.worker
         cache = self.folder / "pronunciations.json"
         found, gain = await asyncio.get_running_loop().run_in_executor(
-            worker, learn, recogniser, list(read), cache
+            worker, learn, recogniser, list(read), cache, self.host.private
         )
         log.info("voice.enrolled", before=gain.before, after=gain.after, kept=found is not None)
         if found is not None:
             recogniser.adaptation = found
-            await asyncio.to_thread(save, found, self.folder / VOICE_FILE)
+            await asyncio.to_thread(save, found, self.folder / VOICE_FILE, self.host.private)
         return gain
 
     async def forget_voice(self) -> None:
@@ -227,7 +228,9 @@ class VoiceEdge:
         words, choice = await known(self.host)
         loop = asyncio.get_running_loop()
         if self.built_in is None:
-            recogniser = await asyncio.to_thread(recogniser_for, words, self.folder)
+            recogniser = await asyncio.to_thread(
+                recogniser_for, words, self.folder, self.host.private
+            )
             self.built_in = BuiltIn(recogniser)
         elif words != self.words:
             began = time.monotonic()
@@ -245,7 +248,11 @@ class VoiceEdge:
         assert self.built_in is not None
         before = self.engines
         self.engines = make(
-            choice, built_in=self.built_in, espeak=self._espeak, cache=self.folder / "speech"
+            choice,
+            built_in=self.built_in,
+            espeak=self._espeak,
+            cache=self.folder / "speech",
+            files=self.host.private,
         )
         self._sessions.clear()
         await asyncio.to_thread(self._note_choice, choice)

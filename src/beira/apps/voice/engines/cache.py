@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import struct
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 import structlog
 
 from beira.apps.voice.engines.ports import Sound, TextToSpeech
+from beira.sdk import BeiraError, PrivateFiles
 
 log = structlog.get_logger(__name__)
 CACHE_BYTES = 16_777_216
@@ -32,8 +32,11 @@ _MAGIC = b"BSP1"
 class SpeechCache:
     """A folder of spoken texts, `most_bytes` at most."""
 
-    def __init__(self, folder: Path, most_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self, folder: Path, files: PrivateFiles | None = None, most_bytes: int = CACHE_BYTES
+    ) -> None:
         self._folder = folder
+        self._files = files or PrivateFiles()
         self._most_bytes = most_bytes
         self._sizes: dict[str, int] = {}
         self._open()
@@ -44,16 +47,18 @@ class SpeechCache:
 
     def get(self, key: str) -> tuple[int, bytes] | None:
         """(rate in Hz, PCM) of a text spoken before; what is damaged is forgotten."""
-        name = _name(key)
+        name = self._name(key)
         if name not in self._sizes:
             return None
         path = self._folder / name
         try:
-            magic, rate_hz = _HEAD.unpack_from(data := path.read_bytes())
-            if magic != _MAGIC or len(data) != self._sizes[name] or not 8_000 <= rate_hz <= 96_000:
+            if len(raw := path.read_bytes()) != self._sizes[name]:
+                raise ValueError("damaged")
+            magic, rate_hz = _HEAD.unpack_from(data := self._files.opened(raw, path))
+            if magic != _MAGIC or not 8_000 <= rate_hz <= 96_000:
                 raise ValueError("damaged")
             os.utime(path)
-        except (OSError, ValueError, struct.error) as error:
+        except (OSError, ValueError, struct.error, BeiraError) as error:
             log.warning("speech_cache.forgotten", why=str(error))
             self._drop(name)
             return None
@@ -62,20 +67,17 @@ class SpeechCache:
 
     def put(self, key: str, rate_hz: int, pcm: bytes) -> None:
         """Keep a text's speech; a full disk is no reason to be silent, so it is only logged."""
-        name, size = _name(key), len(pcm) + _HEAD.size
+        name, size = self._name(key), len(pcm) + _HEAD.size
         if size > min(ENTRY_BYTES, self._most_bytes) or not pcm:
             return
         while self._sizes and self.size_bytes + size > self._most_bytes:
             self._drop(next(iter(self._sizes)))
-        path, fresh = self._folder / name, self._folder / (name + ".new")
+        path = self._folder / name
         try:
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(_HEAD.pack(_MAGIC, rate_hz) + pcm)
-            fresh.replace(path)
+            self._files.write(path, _HEAD.pack(_MAGIC, rate_hz) + pcm)
+            size = path.stat().st_size
         except OSError as error:
             log.warning("speech_cache.not_written", why=str(error))
-            fresh.unlink(missing_ok=True)
             return
         self._sizes.pop(name, None)
         self._sizes[name] = size
@@ -94,6 +96,9 @@ class SpeechCache:
         self._sizes = {name: size for _, name, size in sorted(found)}
         while self.size_bytes > self._most_bytes:
             self._drop(next(iter(self._sizes)))
+
+    def _name(self, key: str) -> str:
+        return self._files.name_of(key) + ".speech"
 
     def _drop(self, name: str) -> None:
         self._sizes.pop(name, None)
@@ -153,7 +158,3 @@ class CachedSpeech:
                 yield sound
         if self._cache is not None and rate_hz:
             self._cache.put(key, rate_hz, bytes(kept))
-
-
-def _name(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()[:40] + ".speech"

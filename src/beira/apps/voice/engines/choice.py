@@ -29,7 +29,7 @@ from beira.apps.voice.engines.wyoming_client import (
     WyomingWake,
 )
 from beira.apps.voice.engines.wyoming_wire import checked_address
-from beira.sdk import BeiraError, Misconfigured
+from beira.sdk import BeiraError, Misconfigured, PrivateFiles
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -103,9 +103,16 @@ class Engines:
 
 
 def make(
-    choice: EngineChoice, *, built_in: SpeechToText, espeak: Espeak, cache: Path, hints: str = ""
+    choice: EngineChoice,
+    *,
+    built_in: SpeechToText,
+    espeak: Espeak,
+    cache: Path,
+    files: PrivateFiles | None = None,
+    hints: str = "",
 ) -> Engines:
-    """The engines of a choice. What cannot be had is listed in `problems`."""
+    """The engines of a choice; speech is kept in the folder `cache`, through `files`. What cannot be
+    had is listed in `problems`."""
     problems: list[BeiraError] = []
     closing: list[_Closes] = []
     hearing = _tried(problems, lambda: _speech_to_text(choice, hints))
@@ -123,7 +130,7 @@ def make(
         choice=choice,
         speech_to_text=hearing or built_in,
         spare=built_in if hearing is not None else None,
-        speaking=CachedSpeech(voices, _cache(cache)),
+        speaking=CachedSpeech(voices, _cache(cache, files)),
         espeak=espeak,
         questions=questions,
         problems=problems,
@@ -161,9 +168,9 @@ def _questions(choice: EngineChoice) -> OpenQuestions | None:
     )
 
 
-def _cache(folder: Path) -> SpeechCache | None:
+def _cache(folder: Path, files: PrivateFiles | None) -> SpeechCache | None:
     try:
-        return SpeechCache(folder)
+        return SpeechCache(folder, files)
     except OSError as error:
         log.warning("speech_cache.off", why=str(error))
         return None

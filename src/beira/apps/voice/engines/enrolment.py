@@ -20,7 +20,7 @@ from beira.apps.voice.recogniser.acoustic import Adaptation
 from beira.apps.voice.recogniser.adapt import Phrase, adapt
 from beira.apps.voice.recogniser.confidence import overlap
 from beira.apps.voice.recogniser.pronounce import Pronouncer
-from beira.sdk import BeiraError, Invalid
+from beira.sdk import BeiraError, Invalid, PrivateFiles
 
 if TYPE_CHECKING:
     from beira.apps.voice.edge import VoiceEdge
@@ -115,10 +115,13 @@ def said_as(text: str) -> str:
 
 
 def learn(
-    recogniser: Recogniser, read: Sequence[tuple[str, Pcm]], cache: Path | None
+    recogniser: Recogniser,
+    read: Sequence[tuple[str, Pcm]],
+    cache: Path | None,
+    files: PrivateFiles | None = None,
 ) -> tuple[Adaptation | None, Gain]:
     """The adaptation these phrases teach, or None where it gains nothing. Takes seconds of a core."""
-    pronouncer = Pronouncer(recogniser.model.meta["lexicon"], cache)
+    pronouncer = Pronouncer(recogniser.model.meta["lexicon"], cache, files)
     sounds = pronouncer.sounds(word for text, _ in read for word in text.split())
     phrases = [
         Phrase(pcm, tuple(p for word in text.split() for p in sounds.get(word, ())))

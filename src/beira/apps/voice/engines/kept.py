@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import structlog
 
 from beira.apps.voice.engines.ports import HEARD_HZ, Pcm
 from beira.apps.voice.engines.sound import write_wav
+from beira.sdk import PrivateFiles
 
 log = structlog.get_logger(__name__)
 KEPT_BYTES = 268_435_456
@@ -18,8 +18,11 @@ KEPT_FILES = 5_000
 class KeptAudio:
     """Utterances as WAV files named by their trace, for the owner's eyes only."""
 
-    def __init__(self, folder: Path, most_bytes: int = KEPT_BYTES) -> None:
+    def __init__(
+        self, folder: Path, files: PrivateFiles | None = None, most_bytes: int = KEPT_BYTES
+    ) -> None:
         self._folder, self._most_bytes = folder, most_bytes
+        self._files = files or PrivateFiles()
 
     def keep(self, trace_id: str, pcm: Pcm) -> None:
         """Write one recording and make room for it; a full disk costs the recording, no more."""
@@ -28,10 +31,7 @@ class KeptAudio:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._make_room(len(data))
-            path = self._folder / f"{name}.wav"
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
+            self._files.write(self._folder / f"{name}.wav", data)
         except OSError as error:
             log.warning("audio.not_kept", why=str(error), trace=trace_id)
 

@@ -16,7 +16,7 @@ from beira.apps.voice.records import Person, Product
 from beira.apps.voice.sentences import grammar_source
 from beira.apps.voice.settings import VoiceSettings
 from beira.apps.voice.understand import Directory
-from beira.sdk import Corrupt, Host
+from beira.sdk import Corrupt, Host, PrivateFiles
 
 log = structlog.get_logger(__name__)
 MODEL = Path(__file__).parents[1] / "model"
@@ -48,13 +48,14 @@ async def known(host: Host) -> tuple[Words, EngineChoice]:
     return Words(choice.language, *names, settings.sentences_file), choice
 
 
-def recogniser_for(words: Words, folder: Path) -> Recogniser:
+def recogniser_for(words: Words, folder: Path, files: PrivateFiles | None = None) -> Recogniser:
     """The built-in recogniser, listening for `words`. Pronunciations are kept in `folder`."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    made = Recogniser(MODEL, words.grammar(), cache=folder / "pronunciations.json")
+    cache = folder / "pronunciations.json"
+    made = Recogniser(MODEL, words.grammar(), cache=cache, files=files)
     try:
         if (voice := folder / "voice.npz").exists():
-            made.adaptation = load(voice, made.model)
+            made.adaptation = load(voice, made.model, files)
     except Corrupt as error:
         log.warning("voice.enrolment_unused", why=error.message, hint=error.hint)
     return made

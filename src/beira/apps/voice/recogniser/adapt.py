@@ -7,6 +7,7 @@ held close to where it was so that ten phrases cannot undo what hours taught.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from beira.apps.voice.recogniser.acoustic import AcousticModel, Adaptation, log_
 from beira.apps.voice.recogniser.acoustic import hidden as hidden_of
 from beira.apps.voice.recogniser.features import Floats, to_float
 from beira.apps.voice.recogniser.phones import BLANK
-from beira.sdk import Corrupt, Invalid
+from beira.sdk import Corrupt, Invalid, PrivateFiles
 
 WARPS = (0.86, 0.9, 0.94, 0.97, 1.0, 1.03, 1.06, 1.1, 1.15)
 LEAST_PHRASES = 3
@@ -127,17 +128,18 @@ def _sweep(emitted: Doubles, skip: npt.NDArray[np.bool_]) -> Doubles:
     return scores
 
 
-def save(adaptation: Adaptation, path: Path) -> None:
+def save(adaptation: Adaptation, path: Path, files: PrivateFiles | None = None) -> None:
     """Write to a small .npz file, whole or not at all."""
-    part = path.with_suffix(".part.npz")
-    np.savez(part, warp=adaptation.warp, weight=adaptation.weight, bias=adaptation.bias)  # type: ignore[arg-type]
-    part.replace(path)
+    made = io.BytesIO()
+    np.savez(made, warp=adaptation.warp, weight=adaptation.weight, bias=adaptation.bias)  # type: ignore[arg-type]
+    (files or PrivateFiles()).write(path, made.getvalue())
 
 
-def load(path: Path, model: AcousticModel) -> Adaptation:
+def load(path: Path, model: AcousticModel, files: PrivateFiles | None = None) -> Adaptation:
     """Read what `save` wrote. Raises `Corrupt` where it is not for this model."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        content = io.BytesIO((files or PrivateFiles()).read(path))
+        with np.load(content, allow_pickle=False) as stored:
             found = Adaptation(float(stored["warp"]), stored["weight"], stored["bias"])
     except (OSError, ValueError, KeyError) as error:
         raise Corrupt(f"{path} is no voice enrolment", code="voice.bad_enrolment",

@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from beira.apps.voice.recogniser.phones import PHONES, phones_of_ipa
-from beira.sdk import Unavailable
+from beira.sdk import Corrupt, PrivateFiles, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -41,17 +41,23 @@ Sounds = tuple[int, ...]
 
 
 class Pronouncer:
-    """Gives the phones of words. Thread-safe; `cache` is a file it may write."""
+    """Gives the phones of words. Thread-safe; `cache` is a file it may write, through `files`."""
 
-    def __init__(self, lexicon: Mapping[str, str] | None = None, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        lexicon: Mapping[str, str] | None = None,
+        cache: Path | None = None,
+        files: PrivateFiles | None = None,
+    ) -> None:
         self._known: dict[str, Sounds] = {w: _sounds(p) for w, p in (lexicon or {}).items()}
         self._cache = cache
+        self._files = files or PrivateFiles()
         self._lock = threading.Lock()
         if cache is not None and cache.exists():
             try:
-                stored = json.loads(cache.read_text(encoding="utf-8"))
+                stored = json.loads(self._files.read(cache))
                 self._known.update({w: _sounds(p) for w, p in stored.items()})
-            except (ValueError, KeyError, AttributeError, OSError) as error:
+            except (ValueError, KeyError, AttributeError, OSError, Corrupt) as error:
                 log.warning("voice.pronunciations_unreadable", path=str(cache), error=str(error))
 
     def sounds(self, words: Iterable[str]) -> dict[str, Sounds]:
@@ -81,10 +87,8 @@ class Pronouncer:
             return
         recent = list(self._known.items())[-MOST_CACHED:]
         named = {word: " ".join(PHONES[p] for p in sounds) for word, sounds in recent}
-        part = self._cache.with_suffix(".part")
         try:
-            part.write_text(json.dumps(named, ensure_ascii=False), encoding="utf-8")
-            part.replace(self._cache)
+            self._files.write(self._cache, json.dumps(named, ensure_ascii=False).encode())
         except OSError as error:
             log.warning("voice.pronunciations_unsaved", path=str(self._cache), error=str(error))
 

@@ -27,7 +27,7 @@ from beira.apps.voice.recogniser.grammar import Grammar
 from beira.apps.voice.recogniser.graph import Graph, build_graph, without
 from beira.apps.voice.recogniser.pronounce import Pronouncer
 from beira.apps.voice.recogniser.second import DEADLINE_S, SecondOpinion
-from beira.sdk import Invalid, TooLarge
+from beira.sdk import Invalid, PrivateFiles, TooLarge
 
 LONGEST_S = 15.0
 POLL_S = 0.12
@@ -93,13 +93,14 @@ class Recogniser:
     def __init__(
         self, model_dir: Path, grammar: Grammar, *, second_opinion: bool = False,
         cache: Path | None = None, adaptation: Adaptation | None = None,
-        endpoint: EndpointSettings | None = None,
+        endpoint: EndpointSettings | None = None, files: PrivateFiles | None = None,
     ) -> None:  # fmt: skip
-        """`cache`: a file for pronunciations of new words. Raises `Misconfigured` or `Corrupt`."""
+        """`cache`: a file for pronunciations of new words, kept through `files`. Raises
+        `Misconfigured` or `Corrupt`."""
         self.model = AcousticModel(model_dir)
         self.adaptation = adaptation
         self.calibration = Calibration.of(self.model.meta.get("calibration"))
-        self._pronouncer = Pronouncer(self.model.meta["lexicon"], cache)
+        self._pronouncer = Pronouncer(self.model.meta["lexicon"], cache, files)
         self._endpoint = endpoint or EndpointSettings()
         self.second = SecondOpinion() if second_opinion else None
         self.second_wait_s = DEADLINE_S
