@@ -113,7 +113,8 @@ def test_an_unsure_punch_is_always_asked_about(
 
 @given(times, st.floats(0.92, 1))
 def test_a_correction_touches_only_the_punch_just_made(time: SaidTime, confidence: float) -> None:
-    talk = carried_out(Talk(), "punch-1", "c", 0.0)
+    made = {"punch": "punch-1", "person": "c", "at": "2026-11-20T17:00:00Z"}
+    talk = carried_out(Talk(), Run("register_punch", {}, 1.0), made, 0.0)
     for now_s in (10.0, 1_000.0):
         world = World(now_s=now_s, local=LOCAL, people=PEOPLE, products=PRODUCTS, bars=BARS)
         _, act = heard(talk, [Meaning("correction", {"time": time})], confidence, world)

@@ -67,7 +67,7 @@ async def test_two_joaos_are_told_apart(shop: Shop) -> None:
 async def test_no_it_was_at_twenty_to_three(shop: Shop) -> None:
     await shop.say("registrar ponto da Clarinha às duas e meia")
     turn = await shop.say("não, foi às duas e quarenta")
-    assert turn.show == "Certo, ponto da Maria Clara Nunes corrigido para 14:40: entrada."
+    assert turn.show == "Certo, ponto da Maria Clara Nunes corrigido das 14:30 para as 14:40: entrada."
     (punch,) = await shop.rows("punches")
     (fixed,) = await shop.rows("punch_corrections")
     assert punch["at"] == at(14, 30)
@@ -183,7 +183,7 @@ async def test_a_sale_without_a_price_asks_for_it(shop: Shop) -> None:
 async def test_no_it_was_a_clock_out(shop: Shop) -> None:
     await shop.say("ponto do Wesley às 14:00")
     turn = await shop.say("não, foi saída")
-    assert turn.show == "Certo, ponto do Wesley Santos corrigido para 14:00: saída."
+    assert turn.show == "Certo, o ponto do Wesley Santos das 14:00 agora é saída."
 
 
 async def test_an_unsure_sale_is_read_back_with_all_of_it(shop: Shop) -> None:
@@ -195,7 +195,7 @@ async def test_an_unsure_sale_is_read_back_with_all_of_it(shop: Shop) -> None:
 
 async def test_two_things_in_one_sale(shop: Shop) -> None:
     turn = await shop.say("vendi duas cocas e três arroz integral")
-    assert turn.show == "Venda registrada: 2 produtos, R$ 46,95."
+    assert turn.show == "Venda registrada: 2 Coca-Cola 2 L e 3 Arroz integral 1 kg. Total: R$ 46,95."
 
 
 async def test_a_great_sale_goes_out_as_critical(shop: Shop) -> None:

@@ -1,15 +1,16 @@
 """Aurora, a shop's voice assistant: speak at the counter, it acts and answers, with or without a network.
 
-This is the exemplar app: `records` says what is written down, `commands` and `reports` what can be done,
-`rules` decides without touching anything, `language`, `understand` and `dialogue` turn words into
-commands, `assistant` joins them to a host. What touches sound is in `engines` and `recogniser`.
+This is the exemplar app: `records` says what is written down; `commands`, `hours`, `requests` and
+`reports` what can be done; `rules` decides without touching anything; `language`, `understand` and
+`dialogue` turn words into commands, `assistant` joins them to a host. What touches sound is in
+`engines` and `recogniser`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from beira.apps.voice import commands, reports
+from beira.apps.voice import commands, hours, reports, requests
 from beira.apps.voice.assistant import Inner, say_command
 from beira.apps.voice.records import (
     CustomerRequest,
@@ -18,6 +19,7 @@ from beira.apps.voice.records import (
     Product,
     Punch,
     PunchCorrection,
+    RequestClosing,
     Sale,
     StockMovement,
 )
@@ -25,9 +27,11 @@ from beira.apps.voice.settings import VoiceSettings
 from beira.sdk import App, collection_of, command_of
 
 _HANDLERS = (
-    commands.register_punch, commands.correct_punch, commands.product_price, commands.product_stock,
+    hours.register_punch, hours.correct_punch, hours.cancel_punch, hours.reassign_punch,
+    hours.hours_worked, hours.who_is_in, commands.product_price, commands.product_stock,
     commands.product_place, commands.register_product, commands.record_sale, commands.move_stock,
-    commands.log_request, reports.daily_summary, reports.raise_emergency,
+    requests.log_request, requests.open_requests, requests.close_request, reports.daily_summary,
+    reports.raise_emergency,
     reports.raise_security_alert, reports.report_failure, reports.tell_help, reports.tell_time,
 )  # fmt: skip
 _COMMANDS = tuple(command_of(handler) for handler in _HANDLERS)
@@ -43,7 +47,8 @@ app = App(
     collections=tuple(
         collection_of(record)
         for record in (
-            Person, Product, StockMovement, Sale, Punch, PunchCorrection, CustomerRequest, Interaction,
+            Person, Product, StockMovement, Sale, Punch, PunchCorrection, CustomerRequest,
+            RequestClosing, Interaction,
         )
     ),
     commands=(*_COMMANDS, command_of(say_command(_by_name))),

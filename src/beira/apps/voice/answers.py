@@ -20,13 +20,27 @@ from beira.apps.voice.understand import Named
 _LOOSE = re.compile(r" ([.,:;?!])")
 _DIGIT = re.compile(r"\d")
 _PLACE = re.compile(r"\{(\w+)(?::(\w+))?\}")
-_MEN = ("o", "os", "or", "el", "on", "ão", "aldo", "ique", "uel", "ael", "ás", "us", "ey")
+_MEN = ("o", "os", "or", "el", "on", "ão", "aldo", "ique", "uel", "ael", "ás", "as", "us", "ey")
 _WOMEN = ("a", "ane", "ine", "one", "ele", "elle", "ice", "iz", "ete")
-_NEITHER = {"luca", "josua", "andrea"}
+_HERS = {
+    "raquel",
+    "isabel",
+    "izabel",
+    "mabel",
+    "maribel",
+    "anabel",
+    "socorro",
+    "rosário",
+    "consuelo",
+}
+_NEITHER = {"luca", "josua", "andrea", "noa", "nicola", "mercedes", "graças", "das", "dos"}
 MOST_SPOKEN = 300
 _JOINTS = {"at": (" ", " "), "for": (" por ", " for "), "to": (" para ", " to "),
-           "and": (" e ", " and ")}  # fmt: skip
-_AFTER = {"and": "amount", "to": "time"}
+           "was": (" ", " "), "of": (" ", " of "), "as": (": ", ": ")}  # fmt: skip
+
+
+_AND, _OR = (" e ", " and "), (" ou ", " or ")
+_MOMENTS = ("at", "now", "was", "since")
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -74,7 +88,7 @@ class Wording:
                 return ""
             style = style.removesuffix("_if")
             joint = _JOINTS[style][self._english]
-            return joint + self._styled(value, _AFTER.get(style, style), now, spoken)
+            return joint + self._styled(value, style, now, spoken) if value != "" else ""
         return self._styled(value, style, now, spoken)
 
     def _typed(self, name: str, value: Any, values: Mapping[str, Any]) -> Any:
@@ -85,20 +99,21 @@ class Wording:
             return _Money(int(value))
         if name.endswith("_milli"):
             return Quantity(int(value), str(values.get("unit", "")))
-        if name in ("at", "now") and isinstance(value, str):
+        if name in _MOMENTS and isinstance(value, str):
             return datetime.fromisoformat(value)
         return value
 
     def _styled(self, value: Any, style: str, now: datetime, spoken: bool) -> str:
-        if style == "or" and isinstance(value, Sequence) and not isinstance(value, str):
-            return self._listed([self._styled(v, "time" if isinstance(v, datetime) else "", now, spoken)
-                                 for v in value])  # fmt: skip
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            return self._several(value, style, now, spoken)
         if isinstance(value, datetime):
             return self._time(value.astimezone(self._zone), style, now, spoken)
         if style == "each":
             return self._each(str(value), spoken)
         if style == "units":
             return self._templates.get(f"word.unit.{value}", str(value)) + "s"
+        if style == "duration":
+            return self._duration(int(value or 0), spoken)
         if style.startswith("many_") and isinstance(value, int):
             return self._many(value, style.removeprefix("many_"), spoken)
         plain = str(self._plain(value, spoken))
@@ -106,6 +121,53 @@ class Wording:
             counted = not isinstance(value, Quantity) or not value.unit
             return plain if counted else f"{plain} {'of' if self._english else 'de'}"
         return self._of(plain) if style == "of" else plain
+
+    def _several(self, values: Sequence[Any], style: str, now: datetime, spoken: bool) -> str:
+        """Things one after the other: as choices, or all of them."""
+        if style in ("lines", "punches", "requests"):
+            told = [getattr(self, f"_{style[:-1]}")(value, now, spoken) for value in values]
+            return self._listed(told, _AND) if style != "requests" else "; ".join(told)
+        plain = [self._styled(v, "time" if isinstance(v, datetime) else "", now, spoken)
+                 for v in values]  # fmt: skip
+        return self._listed(plain, _AND if style == "all" else _OR)
+
+    def _line(self, line: Mapping[str, Any], now: datetime, spoken: bool) -> str:
+        """Something counted: "2 kg de pão"."""
+        return self._counted(
+            Quantity(int(line["quantity_milli"]), str(line["unit"])), str(line["name"]), now, spoken
+        )
+
+    def _counted(self, quantity: Quantity, name: str, now: datetime, spoken: bool) -> str:
+        if quantity.unit == "un":  # "two pieces of" adds nothing to a list
+            quantity = Quantity(quantity.milli)
+        shown = self._plain(name, spoken)
+        return f"{self._styled(quantity, 'amount', now, spoken)} {shown}"
+
+    def _punche(self, punch: Mapping[str, Any], now: datetime, spoken: bool) -> str:
+        """A punch: "entrada 08:10"."""
+        at = punch["at"]
+        moment = datetime.fromisoformat(at) if isinstance(at, str) else at
+        return f"{self._plain(punch['kind'], spoken)} {self._styled(moment, 'bare', now, spoken)}"
+
+    def _request(self, request: Mapping[str, Any], now: datetime, spoken: bool) -> str:
+        """A customer's request: "Ana, bolo"."""
+        whom = f"{request['customer']}, " if request["customer"] else ""
+        return whom + str(request["text"])
+
+    def _duration(self, minutes: int, spoken: bool) -> str:
+        """A span of time: "5 h 20 min", "cinco horas e vinte minutos"."""
+        hours, rest = divmod(minutes, 60)
+        if not spoken:
+            return " ".join(p for p in (f"{hours} h" if hours else "",
+                                        f"{rest} min" if rest or not hours else "") if p)  # fmt: skip
+        hour, minute = ("hour", "minute") if self._english else ("hora", "minuto")
+        parts = []
+        if hours:
+            said = self._tongue.say_number(hours, feminine=True)
+            parts.append(f"{said} {hour}{'s' * (hours != 1)}")
+        if rest or not hours:
+            parts.append(f"{self._tongue.say_number(rest)} {minute}{'s' * (rest != 1)}")
+        return (" and " if self._english else " e ").join(parts)
 
     def _plain(self, value: Any, spoken: bool) -> Any:
         way = self._tongue
@@ -141,11 +203,13 @@ class Wording:
         if style == "is":
             one = local.hour in (0, 1, 12)
             return clock if self._english else f"{'é' if one else 'são'} {clock}"
-        if style != "at":
+        if style == "bare":
+            return clock
+        if style not in ("at", "was", "to", "since"):
             return clock + when
         if self._english:
-            return f"at {clock}{when}"
-        return f"{_preposition(local.hour)} {clock}{when}"
+            return {"at": f"at {clock}{when}", "was": f"of {clock}{when}"}.get(style, clock + when)
+        return f"{_before(style, local.hour)}{clock}{when}"
 
     def _day(self, days: int, local: datetime) -> str:
         if days == 1:
@@ -156,8 +220,12 @@ class Wording:
         if self._english:
             return name
         first = name.split()[0].lower() if name.split() else ""
-        if first not in _NEITHER and first.endswith(_WOMEN):
+        if not name:
+            return ""
+        if first in _HERS or (first not in _NEITHER and first.endswith(_WOMEN)):
             return f"da {name}"
+        if first in _NEITHER:
+            return f"de {name}"
         return f"do {name}" if first.endswith(_MEN) else f"de {name}"
 
     def _each(self, unit: str, spoken: bool) -> str:
@@ -170,20 +238,25 @@ class Wording:
             f" per {word}" if self._english else f" o {word}" if word[-1] != "a" else f" a {word}"
         )
 
-    def _listed(self, items: list[str]) -> str:
+    def _listed(self, items: list[str], joint: tuple[str, str]) -> str:
         if len(items) < 2:
             return "".join(items)
-        return ", ".join(items[:-1]) + (" or " if self._english else " ou ") + items[-1]
+        return ", ".join(items[:-1]) + joint[self._english] + items[-1]
 
 
 class _Money(msgspec.Struct, frozen=True):
     cents: int
 
 
-def _preposition(hour: int) -> str:
-    if hour == 12:
-        return "ao"
-    return "à" if hour in (0, 1) else "às"
+def _before(style: str, hour: int) -> str:
+    """What stands before an hour: noon is a he, midnight and one o'clock are a she, others many."""
+    sort = 0 if hour == 12 else 1 if hour in (0, 1) else 2
+    return {
+        "at": ("ao ", "à ", "às "),
+        "was": ("do ", "da ", "das "),
+        "to": ("o ", "a ", "as "),
+        "since": ("o ", "a ", "as "),
+    }[style][sort]
 
 
 def _tidy(text: str) -> str:

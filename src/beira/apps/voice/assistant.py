@@ -15,7 +15,9 @@ from typing import Annotated, Any, Protocol
 import msgspec
 
 from beira.apps.voice.answers import Answer
+from beira.apps.voice.calls import SAY_CHARS, lines_of, params, total_of
 from beira.apps.voice.dialogue import (
+    ANSWER,
     REPEAT,
     Act,
     Ask,
@@ -26,13 +28,14 @@ from beira.apps.voice.dialogue import (
     World,
     asked_after,
     carried_out,
+    read_back,
+    read_back_after,
 )
 from beira.apps.voice.dialogue import heard as decide
 from beira.apps.voice.knowledge import Known, knowledge_at, knowledge_of
-from beira.apps.voice.language import Quantity
+from beira.apps.voice.language import fold
 from beira.apps.voice.lookup import every
 from beira.apps.voice.records import Interaction, Outcome, Person, Product
-from beira.apps.voice.rules import in_units, line_total_cents
 from beira.apps.voice.settings import VoiceSettings
 from beira.apps.voice.understand import Meaning, Named
 from beira.sdk import (
@@ -46,10 +49,14 @@ from beira.sdk import (
     command,
 )
 
-SAY_CHARS = 400
 TALKS = 256
-LACKING = {"sale.no_price": "total"}
+LACKING = {"sale.no_price": "total", "request.which": "request"}
 """Refusals that only lack something: the answer asks for it."""
+READ_BACK = frozenset({"punch.which"})
+"""Refusals that say what is likeliest meant: it is read back for a yes."""
+FREELY_ANSWERED = frozenset({"customer", "request"})
+"""What is asked for in anybody's own words."""
+ANSWER_CHARS = 60
 VOICE_DOORS = frozenset({"voice", "wyoming", "microphone", "satellite", "browser"})
 
 
@@ -154,18 +161,19 @@ class Assistant:
             return [note.interaction(told[-1], act.command, receipt.id)]
 
         receipt = await self._host.run(
-            act.command, params(act, note.heard), principal=self._host.place.principal,
+            act.command, params(act, note.heard.text), principal=self._host.place.principal,
             door=note.heard.door, trace_id=note.heard.trace, beside=beside,
         )  # fmt: skip
         result = _of_receipt(receipt)
-        turn = note.turn(told[-1] if told else note.ran(result), act.command, receipt)
-        return turn, _remembered(talk, act, result, note.began_s)
+        talk = _remembered(talk, act, result, note.began_s)
+        turn = note.turn(told[-1] if told else note.ran(result), talk, act.command, receipt)
+        return turn, talk
 
     async def _tell(self, note: _Note, act: Ask | Say, talk: Talk) -> tuple[Turn, Talk]:
         told = note.told(act, self._last)
         async with self._host.writing() as ctx:
             ctx.put(note.interaction(told))
-        return note.turn(told), talk
+        return note.turn(told, talk), talk
 
     def _zone_now(self, now: datetime) -> datetime:
         return now.astimezone(self._host.place.zone)
@@ -182,8 +190,10 @@ class _Note:
 
     def told(self, act: Ask | Say, last: Answer | None = None) -> _Answered:
         values = _values(act.values, self.known)
+        if act.key in ("confirm.record_sale", "confirm.move_stock"):
+            values["items"] = lines_of(act.values, self.known.products)
         if act.key == "confirm.record_sale" and values.get("total") is None:
-            values["total"] = _total(act.values, self.known)
+            values["total"] = total_of(act.values, self.known.products)
         if act.key == REPEAT and last is not None:
             return _Answered(last, "done")
         answer = self.known.wording.answer(act.key, values, self.now)
@@ -196,6 +206,8 @@ class _Note:
         values = result.result if isinstance(result.result, Mapping) else {}
         if result.ok:
             return _Answered(wording.answer(str(values.get("told", "")), values, self.now), "done")
+        if result.code in READ_BACK and isinstance(self.act, Run):
+            return self.told(_likeliest(self.act, result))
         key = f"error.{result.code}"
         answer = wording.answer(key, {**values, "message": result.message}, self.now)
         if result.code in LACKING:
@@ -220,11 +232,14 @@ class _Note:
             latency_ms=None if spoken else took_ms, heard=more,
         )  # fmt: skip
 
-    def turn(self, told: _Answered, command: str = "", receipt: Receipt | None = None) -> Turn:
+    def turn(
+        self, told: _Answered, talk: Talk, command: str = "", receipt: Receipt | None = None
+    ) -> Turn:
+        options = talk.pending.labels if talk.pending and told.outcome == "asked" else ()
         return Turn(
             say=told.answer.say, show=told.answer.show, expects=told.expects, outcome=told.outcome,
             understood=told.outcome != "not_understood", intent=self.intent, command=command,
-            receipt=receipt, interaction_id=self.id,
+            receipt=receipt, interaction_id=self.id, options=options,
         )  # fmt: skip
 
 
@@ -234,6 +249,7 @@ def _decided(
     meanings = known.understanding.understand(heard.text)
     if heard.intent:
         meanings.sort(key=lambda m: m.intent != heard.intent)
+    meanings = _as_answers(talk, heard.text, meanings) + meanings
     directory = known.understanding.directory
     world = World(
         now_s=now_s,
@@ -242,17 +258,47 @@ def _decided(
         products=directory.products.shown,
         hours=known.settings.hours,
         bars=known.bars,
+        weighed=known.weighed,
     )
     talk, act = decide(talk, meanings, heard.confidence, world)
     return talk, act, meanings[0] if meanings else None
 
 
+def _as_answers(talk: Talk, text: str, meanings: list[Meaning]) -> list[Meaning]:
+    """What a text is besides, as an answer to the question that waits: one of its choices word for
+    word, or anybody's own words where nothing else is meant."""
+    pending = talk.pending
+    if pending is None:
+        return []
+    labels = [fold(label) for label in pending.labels]
+    if (said := fold(text)) in labels:
+        return [Meaning(ANSWER, {"choice": labels.index(said) + 1})]
+    own = " ".join(text.split())
+    if pending.wants in FREELY_ANSWERED and not meanings and 0 < len(own) <= ANSWER_CHARS:
+        return [Meaning(ANSWER, {"text": own.strip(" .,;:!?")})]
+    return []
+
+
 def _remembered(talk: Talk, act: Run, result: _Result, now_s: float) -> Talk:
-    if result.ok and act.command in ("register_punch", "correct_punch"):
-        return carried_out(talk, result.result["punch"], result.result["person"], now_s)
+    if result.ok:
+        told = result.result if isinstance(result.result, Mapping) else {}
+        return carried_out(talk, act, told, now_s)
     if result.code in LACKING:
-        return asked_after(talk, act, LACKING[result.code], now_s)
+        return asked_after(talk, act, LACKING[result.code], now_s, _choices(result))
+    if result.code in READ_BACK:
+        return read_back_after(talk, act, _likeliest(act, result), now_s)
     return talk
+
+
+def _choices(result: _Result) -> list[tuple[Any, str]]:
+    """What a refusal offers to choose from: (id, label)."""
+    found = result.result if isinstance(result.result, Mapping) else {}
+    return list(zip(found.get("ids", ()), found.get("choices", ()), strict=True))
+
+
+def _likeliest(act: Run, result: _Result) -> Ask:
+    details = result.result if isinstance(result.result, Mapping) else {}
+    return read_back(act, {"punch": details.get("punch"), "at": details.get("at")})
 
 
 def _of_receipt(receipt: Receipt) -> _Result:
@@ -269,74 +315,6 @@ def _values(slots: Mapping[str, Any], known: Known) -> dict[str, Any]:
         else value
         for name, value in slots.items()
     }
-
-
-def _total(slots: Mapping[str, Any], known: Known) -> int | None:
-    """What a sale would come to, where all its prices are known, to be read back."""
-    total = 0
-    for sold in _sold(slots):
-        product = known.products.get(str(sold["product"]))
-        quantity = Quantity(int(str(sold["quantity_milli"])), str(sold["unit"]))
-        milli = in_units(quantity, product.unit) if product else None
-        price = sold.get("price_cents", product.price_cents if product else None)
-        if milli is None or price is None:
-            return None
-        total += line_total_cents(int(str(price)), milli)
-    return total
-
-
-def params(act: Run, heard: Heard) -> dict[str, object]:
-    """A command's parameters from the slots of what was said."""
-    slots = act.slots
-    given: dict[str, object]
-    match act.command:
-        case "register_punch":
-            given = {
-                "employee": _id(slots["employee"]),
-                "at": slots.get("time"),
-                "kind": slots.get("kind"),
-            }
-        case "correct_punch":
-            given = {
-                "punch": slots.get("punch"),
-                "employee": _id(slots["employee"]),
-                "at": slots.get("time"),
-                "kind": slots.get("kind"),
-            }
-        case "register_product":
-            given = {"name": slots["name"], "price_cents": slots["price"]}
-        case "record_sale":
-            given = {"items": _sold(slots), "total_cents": slots.get("total")}
-        case "move_stock":
-            given = {**_counted(slots["product"], slots["quantity"]), "reason": slots["reason"]}
-        case "log_request":
-            given = {"text": slots.get("text"), "product": _id(slots.get("product"))}
-        case "raise_emergency" | "raise_security_alert":
-            given = {"kind": slots.get("kind"), "text": heard.text[:SAY_CHARS]}
-        case "report_failure":
-            given = {"thing": slots["thing"], "text": heard.text[:SAY_CHARS]}
-        case "product_price" | "product_stock" | "product_place":
-            given = {"product": _id(slots["product"])}
-        case _:
-            given = {}
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _id(named: Any) -> str | None:
-    return str(named.ids[0]) if isinstance(named, Named) and named.ids else None
-
-
-def _counted(product: Named, quantity: Quantity) -> dict[str, object]:
-    return {"product": _id(product), "quantity_milli": quantity.milli, "unit": quantity.unit}
-
-
-def _sold(slots: Mapping[str, Any]) -> list[dict[str, object]]:
-    first = _counted(slots["product"], slots["quantity"])
-    if slots.get("price") is not None:
-        first["price_cents"] = slots["price"]
-    if slots.get("product_2") is None:
-        return [first]
-    return [first, _counted(slots["product_2"], slots["quantity_2"])]
 
 
 class SaidBack(msgspec.Struct, kw_only=True):
@@ -383,7 +361,7 @@ def say_command(commands: Callable[[], Mapping[str, Inner]]) -> Any:
         note = _Note(known, heard, meaning, act, f"{ctx.call_id}-i", now, now_s, lambda: now_s)
         result = None
         if isinstance(act, Run):
-            result = await _within(ctx, commands()[act.command], params(act, heard))
+            result = await _within(ctx, commands()[act.command], params(act, heard.text))
             told = note.ran(result)
             talk = _remembered(talk, act, result, now_s)
         else:
@@ -392,7 +370,7 @@ def say_command(commands: Callable[[], Mapping[str, Inner]]) -> Any:
         _TALKS[key] = talk
         if len(_TALKS) > TALKS:
             _TALKS.popitem(last=False)
-        turn = note.turn(told)
+        turn = note.turn(told, talk)
         return SaidBack(say=turn.say, show=turn.show, expects=turn.expects, outcome=turn.outcome,
                         understood=turn.understood, intent=turn.intent, interaction=note.id,
                         result=result.result if result else None)  # fmt: skip

@@ -1,4 +1,4 @@
-"""What Aurora can do, whichever door it was asked at: a voice, a page, the API, the cloud.
+"""What Aurora can do with what is sold, whichever door it was asked at: a voice, a page, the API.
 
 Each command gives a typed result whose `told` names the wording of its answer. People and products
 are given by id or by a name that only one has; quantities in thousandths, money in cents.
@@ -6,29 +6,22 @@ are given by id or by a name that only one has; quantities in thousandths, money
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 
 from beira.apps.voice.language import Quantity, fold
-from beira.apps.voice.lookup import punches_of, the_person, the_product
+from beira.apps.voice.lookup import the_product
 from beira.apps.voice.records import (
-    CustomerRequest,
     Product,
-    Punch,
-    PunchCorrection,
-    PunchKind,
     Reason,
     Sale,
     SaleItem,
     StockMovement,
 )
 from beira.apps.voice.rules import (
-    AHEAD,
     in_units,
     line_total_cents,
-    next_kind,
     share_cents,
     stock_words,
 )
@@ -41,144 +34,18 @@ from beira.sdk import (
     Context,
     Invalid,
     Measure,
-    NotFound,
-    Personal,
     Query,
     Runs,
     command,
-    timestamp,
     where,
 )
 
 ANYONE = ("owner", "member")
-OLDEST_PUNCH = timedelta(hours=36)
-TWICE = timedelta(minutes=1)
 MOST_ITEMS = 50
 MOST_MILLI = 999_999_000
 MOST_CENTS = 99_999_999
 SHORT_CHARS = 120
 TEXT_CHARS = 1_000
-
-
-class Punched(msgspec.Struct, kw_only=True):
-    """A punch as it was written."""
-
-    told: str
-    punch: str
-    person: str
-    employee: str
-    kind: PunchKind
-    at: datetime
-
-
-@command(roles=ANYONE, lane=IMPORTANT)
-async def register_punch(
-    ctx: Context,
-    employee: Annotated[str, Personal],
-    at: datetime | None = None,
-    kind: PunchKind | None = None,
-) -> Punched:
-    """Registers a clock-in or clock-out; without `kind`, whichever the last punch makes it."""
-    person = await the_person(ctx, employee)
-    moment = _moment(ctx, at)
-    held = await punches_of(ctx, person.id)
-    again = next((w for w in held if abs(w.at - moment) < TWICE), None)
-    if again is not None:
-        raise Conflict(
-            f"{person.name} already has a punch at that time.",
-            code="punch.twice",
-            hint="Correct that one if it is wrong.",
-            details={"employee": person.name, "at": timestamp(again.at)},
-        )
-    kind = kind or next_kind(held, moment)
-    punch = ctx.put(
-        Punch(
-            person=person.id, employee=person.name, kind=kind, at=moment, said_at=ctx.now(),
-            trace=ctx.trace_id,
-        )
-    )  # fmt: skip
-    return Punched(told="register_punch", punch=punch.id, person=person.id, employee=person.name,
-                   kind=kind, at=moment)  # fmt: skip
-
-
-def _moment(ctx: Context, at: datetime | None) -> datetime:
-    now = ctx.now()
-    if at is not None and at.tzinfo is None:
-        at = at.replace(tzinfo=ctx.zone)
-    moment = (at or now).astimezone(UTC).replace(microsecond=0)
-    if moment > now + AHEAD:
-        raise Invalid(
-            "That time is yet to come.", code="punch.future", hint="Say a time that has been."
-        )
-    if now - moment > OLDEST_PUNCH:
-        raise Invalid(
-            "That is too long ago for a punch.",
-            code="punch.too_old",
-            hint="An owner can correct older punches in the portal.",
-        )
-    return moment
-
-
-@command(roles=ANYONE, runs=Runs.ANYWHERE, lane=IMPORTANT)
-async def correct_punch(
-    ctx: Context,
-    punch: str = "",
-    employee: Annotated[str, Personal] = "",
-    at: datetime | None = None,
-    kind: PunchKind | None = None,
-    void: bool = False,
-    reason: Annotated[str, Personal] = "",
-) -> Punched:
-    """Corrects a punch by a further fact: its time, whether in or out, or takes it out (`void`).
-
-    Without `punch`, the latest of `employee`. At a node of late punches only; in the cloud an
-    owner may correct any.
-    """
-    _short(reason, TEXT_CHARS)
-    if ctx.principal.role == "member" and ctx.site is None:
-        raise Invalid("Only an owner corrects punches here.", code="punch.owner_only",
-                      hint="Ask an owner, or say it at the shop's counter.")  # fmt: skip
-    found, partition = await _punch(ctx, punch, employee)
-    held = next((w for w in await punches_of(ctx, found.person) if w.punch == found.id), None)
-    moment = _corrected_moment(ctx, at or (held.at if held else found.at))
-    kind = kind or (held.kind if held else found.kind)
-    ctx.put(
-        PunchCorrection(
-            punch=found.id, person=found.person, at=moment, kind=kind, void=void, reason=reason,
-            by=ctx.principal.name or ctx.principal.id, said_at=ctx.now(), trace=ctx.trace_id,
-        ),
-        partition=partition,
-    )  # fmt: skip
-    return Punched(told="correct_punch.void" if void else "correct_punch", punch=found.id,
-                   person=found.person, employee=found.employee, kind=kind, at=moment)  # fmt: skip
-
-
-def _corrected_moment(ctx: Context, at: datetime) -> datetime:
-    if ctx.site is not None:
-        return _moment(ctx, at)
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=ctx.zone)
-    if at > ctx.now() + AHEAD:
-        raise Invalid(
-            "That time is yet to come.", code="punch.future", hint="Give a time that has been."
-        )
-    return at.astimezone(UTC)
-
-
-async def _punch(ctx: Context, id: str, employee: str) -> tuple[Punch, str]:
-    """The punch meant, with its partition."""
-    if not id:
-        person = await the_person(ctx, employee)
-        held = await punches_of(ctx, person.id)
-        if not held:
-            raise NotFound(f"{person.name} has no punch to correct.", code="punch.none",
-                           details={"employee": person.name})  # fmt: skip
-        id = held[-1].punch
-    page = await ctx.query(Query(collection="punches", where=where(id=id), limit=1))
-    found = await ctx.get(Punch, id)
-    if found is None or not page.rows:
-        raise NotFound("There is no such punch.", code="punch.none")
-    return found, str(page.rows[0]["_partition"])
 
 
 class ProductTold(msgspec.Struct, kw_only=True):
@@ -288,6 +155,7 @@ class SaleTold(msgspec.Struct, kw_only=True):
     sale: str
     total_cents: int
     lines: int
+    items: list[SaleItem]
     name: str
     quantity_milli: int
     unit: str
@@ -316,7 +184,7 @@ async def record_sale(ctx: Context, items: list[Sold], total_cents: int | None =
         _move(ctx, line.product, line.name, -line.quantity_milli, line.unit, "sale", sale.id)
     first = lines[0]
     return SaleTold(told="record_sale" if len(lines) == 1 else "record_sale.many", sale=sale.id,
-                    total_cents=total, lines=len(lines), name=first.name,
+                    total_cents=total, lines=len(lines), items=lines, name=first.name,
                     quantity_milli=first.quantity_milli, unit=first.unit)  # fmt: skip
 
 
@@ -399,26 +267,3 @@ def _cents(cents: int | None) -> None:
 def _short(text: str, most: int) -> None:
     if len(text) > most:
         raise Invalid(f"A text here has {most} characters at most.", code="text.too_long")
-
-
-class RequestTold(msgspec.Struct, kw_only=True):
-    """A customer's request as it was written."""
-
-    told: str
-    request: str
-    text: str
-
-
-@command(roles=ANYONE, lane=IMPORTANT)
-async def log_request(
-    ctx: Context, text: Annotated[str, Personal] = "", product: str = ""
-) -> RequestTold:
-    """Notes what a customer asked for: a product of ours, or anything."""
-    _short(text, TEXT_CHARS)
-    found = await the_product(ctx, product) if product else None
-    text = " ".join(text.split()) or (found.name if found else "")
-    if not text:
-        raise Invalid("What did the customer ask for?", code="request.empty")
-    made = ctx.put(CustomerRequest(text=text, product=found.id if found else "", at=ctx.now(),
-                                   trace=ctx.trace_id))  # fmt: skip
-    return RequestTold(told="log_request", request=made.id, text=text)

@@ -14,13 +14,17 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from beira.apps.voice.language import SaidTime
+from beira.apps.voice.language import Quantity, SaidTime
 from beira.apps.voice.rules import Hours, moments
 from beira.apps.voice.understand import Meaning, Named
 
 Expects = Literal["nothing", "slot", "yes_no"]
 Risk = Literal["books", "alert", "words", "none"]
 MOST_CHOICES = 4
+MOST_BUTTONS = 8
+MOST_LINES = 5
+LINES_UNASKED = 2
+"""A sale of more lines is read back however sure."""
 CORRECTABLE_S = 120.0
 CONFIRM = "confirm"
 ANSWER = "answer"
@@ -55,10 +59,13 @@ class World(msgspec.Struct, frozen=True):
     products: Mapping[str, str]
     hours: Hours = Hours()
     bars: Bars = Bars()
+    weighed: frozenset[str] = frozenset()
+    """Products sold by weight or volume: a bare number of them is read back."""
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """A question that waits: for a slot, or (`wants` is `confirm`) for a yes."""
+    """A question that waits: for a slot, or (`wants` is `confirm`) for a yes. `labels` say the
+    `choices`, in their order."""
 
     intent: str
     slots: Mapping[str, Any]
@@ -67,14 +74,19 @@ class Pending(msgspec.Struct, frozen=True):
     confidence: float
     asked_s: float
     choices: tuple[Any, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 class Recent(msgspec.Struct, frozen=True):
-    """The punch just registered, which a "no, it was at…" corrects."""
+    """The punch just registered, which a "no, it was at…" corrects. `said_kind` is in or out where
+    that was said; `latest`: nothing else has been written since."""
 
     punch: str
     person: str
     at_s: float
+    at: datetime | None = None
+    said_kind: str | None = None
+    latest: bool = True
 
 
 class Talk(msgspec.Struct, frozen=True):
@@ -129,10 +141,16 @@ class Spec(msgspec.Struct, frozen=True):
 SPECS: dict[str, Spec] = {
     "register_punch": Spec("books", ("employee",)),
     "correct_punch": Spec("books", ("employee", "change")),
+    "cancel_punch": Spec("books", ("employee",)),
+    "reassign_punch": Spec("books", ("employee", "belongs_to")),
+    "hours_worked": Spec("words", ("employee",)),
+    "who_is_in": Spec("words"),
     "register_product": Spec("books", ("name", "price")),
     "record_sale": Spec("books", ("quantity", "product")),
     "move_stock": Spec("books", ("quantity", "product", "reason")),
     "log_request": Spec("words"),
+    "open_requests": Spec("words"),
+    "close_request": Spec("words"),
     "raise_emergency": Spec("alert"),
     "raise_security_alert": Spec("alert"),
     "report_failure": Spec("alert", ("thing",)),
@@ -144,8 +162,12 @@ SPECS: dict[str, Spec] = {
     "time": Spec("none"),
 }
 _TURNS = frozenset({"yes", "no", "cancel", REPEAT, "correction", ANSWER})
-_NAMES = ("employee", "product", "product_2")
-_PUNCHING = ("register_punch", "correct_punch")
+PRODUCTS = ("product", *(f"product_{n}" for n in range(2, MOST_LINES + 1)))
+QUANTITIES = ("quantity", *(f"quantity_{n}" for n in range(2, MOST_LINES + 1)))
+_PEOPLE = ("employee", "belongs_to")
+_NAMES = (*_PEOPLE, *PRODUCTS)
+_PUNCHING = ("register_punch", "correct_punch", "cancel_punch", "reassign_punch")
+_WRITING = frozenset(name for name, spec in SPECS.items() if spec.risk in ("books", "alert"))
 
 
 def heard(
@@ -177,16 +199,43 @@ def _unmeasured(bars: Bars) -> float:
     return min(max(bars.words, bars.alert), bars.books * 0.999)
 
 
-def asked_after(talk: Talk, run: Run, wants: str, now_s: float) -> Talk:
-    """Wait for what a command turned out to lack; nothing was written."""
+def asked_after(
+    talk: Talk, run: Run, wants: str, now_s: float, choices: Sequence[tuple[Any, str]] = ()
+) -> Talk:
+    """Wait for what a command turned out to lack; nothing was written. `choices` are (value, label)."""
     question = Ask(f"ask.{wants}", run.slots, intent=run.command)
-    pending = Pending(run.command, run.slots, wants, question, run.confidence, now_s)
+    values, labels = tuple(v for v, _ in choices), tuple(label for _, label in choices)
+    pending = Pending(
+        run.command, run.slots, wants, question, run.confidence, now_s, values, labels
+    )
     return replace(talk, pending=pending)
 
 
-def carried_out(talk: Talk, punch: str, person: str, now_s: float) -> Talk:
-    """Remember a punch that was just registered or corrected."""
-    return replace(talk, recent=Recent(punch, person, now_s))
+def read_back(run: Run, more: Mapping[str, Any]) -> Ask:
+    """The question whether a command means what it turned out to mean; `more` says it."""
+    slots = {**run.slots, **more}
+    return Ask(f"confirm.{run.command}", slots, expects="yes_no", intent=run.command)
+
+
+def read_back_after(talk: Talk, run: Run, question: Ask, now_s: float) -> Talk:
+    """Wait for a yes to it."""
+    pending = Pending(run.command, question.values, CONFIRM, question, run.confidence, now_s)
+    return replace(talk, pending=pending)
+
+
+def carried_out(talk: Talk, run: Run, result: Mapping[str, Any], now_s: float) -> Talk:
+    """Remember a punch that was just registered or put right; anything else written is later."""
+    if run.command in ("register_punch", "correct_punch", "reassign_punch"):
+        at = datetime.fromisoformat(result["at"]) if isinstance(result["at"], str) else result["at"]
+        kind = run.slots.get("kind") or (talk.recent and talk.recent.said_kind)
+        return replace(
+            talk, recent=Recent(result["punch"], result["person"], now_s, at, kind or None)
+        )
+    if run.command == "cancel_punch":
+        return replace(talk, recent=None)
+    if run.command in _WRITING and talk.recent:
+        return replace(talk, recent=replace(talk.recent, latest=False))
+    return talk
 
 
 def _in_question(
@@ -197,7 +246,11 @@ def _in_question(
     filled = _filled(pending, known, world)
     if filled is not None:
         return _ready(clear, pending.intent, filled, min(pending.confidence, sure), world)
-    if first.intent in ("no", "cancel"):
+    if first.intent == "no" and pending.wants in _NAMES and len(pending.choices) == 1:
+        ask = Ask(_asking(pending.wants, pending.intent), pending.slots, intent=pending.intent)
+        again = replace(pending, question=ask, choices=(), labels=(), asked_s=world.now_s)
+        return _asked(talk, again)
+    if first.intent in ("no", "cancel") or _takes_back(first, pending):
         return clear, Say("cancelled", outcome="cancelled", intent=pending.intent)
     if first.intent == "yes" and pending.wants == CONFIRM:
         if sure < max(world.bars.words, world.bars.heard):
@@ -208,6 +261,15 @@ def _in_question(
     return _afresh(clear, known, sure, world, False)
 
 
+def _takes_back(meaning: Meaning, pending: Pending) -> bool:
+    """Whether "cancela o ponto" only means the one that is being asked about."""
+    return (
+        meaning.intent == "cancel_punch"
+        and pending.intent == "register_punch"
+        and "employee" not in meaning.slots
+    )
+
+
 def _afresh(
     talk: Talk, known: Sequence[Meaning], sure: float, world: World, expired: bool
 ) -> tuple[Talk, Act]:
@@ -216,21 +278,48 @@ def _afresh(
         return _correction(talk, first, sure, world)
     if first.intent == REPEAT:
         return talk, Say(REPEAT, outcome="done", intent=REPEAT)
+    recent = _recent(talk, world)
+    if first.intent == "cancel_punch" and recent and first.slots.get("employee") is None:
+        return _ready(talk, "cancel_punch", _of_recent(recent, world), sure, world)
     if first.intent in _TURNS:
         if expired:
             return talk, Say("expired", outcome="expired")
+        if first.intent == "cancel" and recent and recent.latest:
+            unsure = min(sure, _below(world.bars.books))
+            return _ready(talk, "cancel_punch", _of_recent(recent, world), unsure, world)
         key = "not_understood" if first.intent == ANSWER else "nothing_asked"
         return talk, Say(key, outcome="not_understood")
     return _ready(talk, first.intent, dict(first.slots), sure, world)
 
 
-def _correction(talk: Talk, meaning: Meaning, sure: float, world: World) -> tuple[Talk, Act]:
+def _recent(talk: Talk, world: World) -> Recent | None:
+    """The punch that may still be put right in passing."""
     recent = talk.recent
-    if recent is None or world.now_s - recent.at_s > CORRECTABLE_S:
+    return recent if recent and world.now_s - recent.at_s <= CORRECTABLE_S else None
+
+
+def _of_recent(recent: Recent, world: World) -> dict[str, Any]:
+    name = world.people.get(recent.person, "")
+    return {"punch": recent.punch, "employee": Named(name, (recent.person,)), "at": recent.at}
+
+
+def _below(bar: float) -> float:
+    return bar * 0.999
+
+
+def _correction(talk: Talk, meaning: Meaning, sure: float, world: World) -> tuple[Talk, Act]:
+    recent = _recent(talk, world)
+    if recent is None:
         return talk, Say("nothing_to_correct", intent="correct_punch")
-    slots = {**meaning.slots, "punch": recent.punch}
-    slots["employee"] = Named(world.people.get(recent.person, ""), (recent.person,))
-    return _ready(talk, "correct_punch", slots, sure, world)
+    slots = _of_recent(recent, world)
+    whose = meaning.slots.get("employee")
+    if not isinstance(whose, Named):
+        return _ready(talk, "correct_punch", {**slots, **meaning.slots}, sure, world)
+    others = tuple(id for id in whose.ids if id != recent.person)
+    slots["kind"] = recent.said_kind
+    if others or not whose.ids:  # else "it was not João" of João's: then whose is it?
+        slots["belongs_to"] = replace(whose, ids=others)
+    return _ready(talk, "reassign_punch", slots, sure, world)
 
 
 def _ready(
@@ -242,20 +331,20 @@ def _ready(
     if isinstance(question, Say):
         return talk, replace(question, intent=intent)
     if question is None:
-        for need in SPECS[intent].needs:
+        for need in _needs(intent, slots):
             if need == CHANGE and (slots.get("time") or slots.get("kind")):
                 continue
             if slots.get(need) is None:
                 wanted = "time" if need == CHANGE else need
-                question = (wanted, Ask(f"ask.{wanted}", slots), ())
+                question = wanted, Ask(_asking(wanted, intent), slots), (), ()
                 break
     if question is not None:
-        wants, ask, choices = question
+        wants, ask, choices, labels = question
         ask = replace(ask, intent=intent)
-        return _asked(talk, Pending(intent, slots, wants, ask, sure, world.now_s, choices))
+        return _asked(talk, Pending(intent, slots, wants, ask, sure, world.now_s, choices, labels))
     risk = SPECS[intent].risk
     must_ask = sure < world.bars.of(risk) or (world.bars.confirm_always and risk == "books")
-    if must_ask:
+    if must_ask or _easily_wrong(intent, slots, world):
         ask = Ask(f"confirm.{intent}", slots, expects="yes_no", intent=intent)
         return _asked(talk, Pending(intent, slots, CONFIRM, ask, sure, world.now_s))
     return talk, Run(intent, slots, sure)
@@ -265,7 +354,33 @@ def _asked(talk: Talk, pending: Pending) -> tuple[Talk, Act]:
     return replace(talk, pending=pending), pending.question
 
 
-_Question: TypeAlias = tuple[str, Ask, tuple[Any, ...]]
+_Question: TypeAlias = tuple[str, Ask, tuple[Any, ...], tuple[str, ...]]
+
+
+def _asking(wanted: str, intent: str) -> str:
+    """The wording of a question for a slot, which an intent may have of its own."""
+    return f"ask.{wanted}.{intent}"
+
+
+def _needs(intent: str, slots: Mapping[str, Any]) -> tuple[str, ...]:
+    """What an intent needs; an order, unlike a wish in passing, is somebody's."""
+    needs = SPECS[intent].needs
+    return (*needs, "customer") if intent == "log_request" and slots.get("order") else needs
+
+
+def _easily_wrong(intent: str, slots: Mapping[str, Any], world: World) -> bool:
+    """A long sale, or a bare number of what is sold by weight ("três pães")."""
+    if intent not in ("record_sale", "move_stock"):
+        return False
+    lines = [(slots.get(q), slots.get(p)) for q, p in zip(QUANTITIES, PRODUCTS, strict=True)]
+    bare = any(
+        isinstance(count, Quantity)
+        and not count.unit
+        and isinstance(what, Named)
+        and not world.weighed.isdisjoint(what.ids)
+        for count, what in lines
+    )
+    return bare or sum(what is not None for _, what in lines) > LINES_UNASKED
 
 
 def _names_question(slots: dict[str, Any], world: World) -> _Question | Say | None:
@@ -273,10 +388,11 @@ def _names_question(slots: dict[str, Any], world: World) -> _Question | Say | No
         named = slots.get(slot)
         if not isinstance(named, Named) or len(named.ids) == 1:
             continue
-        kind = "employee" if slot == "employee" else "product"
+        kind = "employee" if slot in _PEOPLE else "product"
         shown = world.people if kind == "employee" else world.products
         choices = named.ids or named.closest
-        names = sorted(shown[id] for id in choices if id in shown)
+        ordered = tuple(sorted(choices, key=lambda id: shown.get(id, "")))
+        names = [shown[id] for id in ordered if id in shown]
         values = {"said": named.said, "choices": names, "count": len(names)}
         if not choices:
             return Say(f"unknown.{kind}", values)
@@ -286,8 +402,8 @@ def _names_question(slots: dict[str, Any], world: World) -> _Question | Say | No
             ask = Ask(f"which.{kind}", values)
         else:
             ask = Ask(f"closest.{kind}", values, expects="yes_no" if len(choices) == 1 else "slot")
-        ordered = tuple(sorted(choices, key=lambda id: shown.get(id, "")))
-        return slot, ask, ordered
+        labels = tuple(names) if len(names) == len(ordered) <= MOST_BUTTONS else ()
+        return slot, ask, ordered, labels
     return None
 
 
@@ -302,7 +418,9 @@ def _time_question(slots: dict[str, Any], world: World) -> _Question | Say | Non
         slots["time"] = found[0]
         return None
     ordered = tuple(sorted(found))
-    return "time", Ask("which.time", {"choices": list(ordered)}), ordered
+    labels = tuple(f"{moment:%H:%M}" for moment in ordered)
+    labels = labels if len(set(labels)) == len(labels) else ()
+    return "time", Ask("which.time", {"choices": list(ordered)}), ordered, labels
 
 
 def _filled(pending: Pending, known: Sequence[Meaning], world: World) -> dict[str, Any] | None:
@@ -311,12 +429,24 @@ def _filled(pending: Pending, known: Sequence[Meaning], world: World) -> dict[st
         if meaning.intent == "yes" and len(pending.choices) == 1:
             return {**pending.slots, pending.wants: _chosen(pending, 0)}
         if meaning.intent == "correction" and pending.intent in _PUNCHING:
-            return {**pending.slots, **meaning.slots}
+            return _otherwise(pending, meaning)
+        if meaning.intent == "no" and pending.wants == "customer":
+            return {**pending.slots, "customer": ""}
         if meaning.intent == ANSWER:
             value = _answer(pending, meaning.slots, world)
             if value is not None:
                 return {**pending.slots, pending.wants: value}
     return None
+
+
+def _otherwise(pending: Pending, meaning: Meaning) -> dict[str, Any]:
+    """The slots of a question about a punch, as a "no, it was…" makes them."""
+    slots, given = dict(pending.slots), dict(meaning.slots)
+    if "employee" in given and pending.intent == "reassign_punch":
+        return {**slots, "belongs_to": given["employee"]}
+    if "employee" in given:
+        slots = {name: value for name, value in slots.items() if name not in ("punch", "at")}
+    return {**slots, **given}
 
 
 def _answer(pending: Pending, given: Mapping[str, Any], world: World) -> Any:
@@ -325,7 +455,9 @@ def _answer(pending: Pending, given: Mapping[str, Any], world: World) -> Any:
     if "choice" in given and 0 < int(given["choice"]) <= len(pending.choices):
         return _chosen(pending, int(given["choice"]) - 1)
     if wants in _NAMES:
-        return _named_answer(pending, given.get("employee" if wants == "employee" else "product"))
+        return _named_answer(pending, given.get("employee" if wants in _PEOPLE else "product"))
+    if wants == "customer":
+        return _whom(given)
     if wants == "time":
         said = pending.slots.get("time")
         if "period" in given and isinstance(said, SaidTime):
@@ -334,6 +466,12 @@ def _answer(pending: Pending, given: Mapping[str, Any], world: World) -> Any:
     if wants in ("price", "total"):
         return given.get("money")
     return given.get(wants)
+
+
+def _whom(given: Mapping[str, Any]) -> str | None:
+    """A customer's name: theirs may be an employee's too."""
+    named = given.get("employee")
+    return named.said if isinstance(named, Named) else given.get("customer") or given.get("text")
 
 
 def _named_answer(pending: Pending, named: Any) -> Named | None:

@@ -59,6 +59,11 @@ class Known:
         return cls(settings, language, understanding, wording, {p.id: p for p in products})
 
     @property
+    def weighed(self) -> frozenset[str]:
+        """Products that are counted by weight or volume."""
+        return frozenset(p.id for p in self.products.values() if p.unit in ("kg", "l"))
+
+    @property
     def bars(self) -> Bars:
         """How sure is sure enough, as the settings have it."""
         s = self.settings

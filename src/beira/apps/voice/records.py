@@ -29,6 +29,7 @@ from beira.sdk import (
 PunchKind = Literal["in", "out"]
 Reason = Literal["in", "out", "loss", "return", "sale"]
 Outcome = Literal["done", "asked", "refused", "cancelled", "expired", "not_understood", "failed"]
+RequestOutcome = Literal["done", "cancelled"]
 TALK_KEPT_DAYS = 90
 
 
@@ -121,6 +122,7 @@ class PunchCorrection(Fact):
     """What a punch should have been, and who said so. The latest correction of a punch holds.
 
     `void` takes the punch out. `person` is the punch's, for questions about one person's days.
+    Where it was another person's, it is taken out and `instead` is the punch that stands for it.
     """
 
     punch: str
@@ -132,15 +134,34 @@ class PunchCorrection(Fact):
     void: bool = False
     reason: Annotated[str, Personal] = ""
     trace: str = ""
+    instead: str = ""
 
 
-@collection("customer_requests", flow=UP, lane=IMPORTANT, partition=SITE, write=())
+@collection("customer_requests", flow=BOTH, lane=IMPORTANT, partition=SITE, write=())
 class CustomerRequest(Fact):
-    """Something a customer asked for; `product` is its id where it is one we know."""
+    """Something a customer asked for; `product` is its id where it is one we know.
+
+    `customer` and `phone` are there if they were said. `quantity_milli` 0: how much was not said.
+    """
 
     text: Annotated[str, Personal]
     at: datetime
     product: str = ""
+    trace: str = ""
+    customer: Annotated[str, Personal] = ""
+    phone: Annotated[str, Personal] = ""
+    quantity_milli: int = 0
+    unit: str = ""
+
+
+@collection("request_closings", flow=BOTH, lane=IMPORTANT, partition=SITE, write=())
+class RequestClosing(Fact):
+    """What became of a customer's request. One that has none is open."""
+
+    request: str
+    outcome: RequestOutcome
+    by: Annotated[str, Personal]
+    at: datetime
     trace: str = ""
 
 

@@ -104,6 +104,19 @@ def worked(held: Sequence[Worked]) -> tuple[timedelta, bool]:
     return total, odd or since is not None
 
 
+def spent(
+    held: Sequence[Worked], now: datetime | None
+) -> tuple[timedelta, datetime | None, bool]:
+    """Time worked by one person in these punches, when the shift that still runs began, and whether
+    some other shift lacks an end. `now`: the shift may still run, and counts until then."""
+    last = held[-1] if held else None
+    if now is not None and last and last.kind == "in" and now - last.at <= SHIFT_LONGEST:
+        time, lacking = worked(held[:-1])
+        return time + max(now - last.at, timedelta()), last.at, lacking
+    time, lacking = worked(held)
+    return time, None, lacking
+
+
 def in_units(quantity: Quantity, unit: str) -> int | None:
     """Thousandths of the product's `unit`, or None if it is not sold that way ("two kilos" of a
     thing sold by the piece)."""

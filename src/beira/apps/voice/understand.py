@@ -23,7 +23,7 @@ from beira.apps.voice.language.names import Names
 from beira.apps.voice.language.names import people as people_names
 from beira.apps.voice.language.names import products as product_names
 from beira.apps.voice.records import Person, Product
-from beira.apps.voice.sentences import Sentences, load
+from beira.apps.voice.sentences import RECORD_LISTS, Sentences, load
 
 MOST_CHARS = 400
 MOST_MATCHES = 64
@@ -173,14 +173,19 @@ class Understanding:
             if not list_name or (not said and entity.name not in self._lists_of):
                 slots[entity.name] = entity.value
                 continue
-            value = self._value(list_name, said, entity.value, written) if said else entity.value
+            if entity.is_wildcard and list_name not in RECORD_LISTS:
+                value: Any = written.of(said)
+            else:
+                value = (
+                    self._value(list_name, said, entity.value, written) if said else entity.value
+                )
             if value is None:
                 return None
             slots[entity.name] = value
         return Meaning(result.intent.name, slots)
 
     def _value(self, list_name: str, said: str, value: Any, written: _Written) -> Any:
-        if list_name in ("employee", "product"):
+        if list_name in RECORD_LISTS:
             text = written.of(said)
             shown = text.title() if list_name == "employee" else text
             return Named(shown, self._names(list_name).find(said))
@@ -190,7 +195,7 @@ class Understanding:
         }  # fmt: skip
         if list_name in parsers:
             return parsers[list_name](said)
-        return written.of(said) if list_name == "text" else value
+        return value
 
     def _rank(self, result: RecognizeResult, meaning: Meaning) -> tuple[int, ...]:
         """Least open text first, then fewest unknown names, then the order of the file."""

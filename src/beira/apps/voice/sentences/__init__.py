@@ -27,11 +27,13 @@ _WILDCARD = re.compile(r"\{text\b")
 
 
 class Block(msgspec.Struct, frozen=True):
-    """Templates that mean an intent, with the slots they imply."""
+    """Templates that mean an intent, with the slots they imply. Those not `spoken` are understood
+    as text, and are nothing the built-in recogniser listens for."""
 
     intent: str
     templates: tuple[str, ...]
     slots: Mapping[str, Any] = {}
+    spoken: bool = True
 
 
 class Sentences(msgspec.Struct, frozen=True):
@@ -90,7 +92,7 @@ def _read(path: Path) -> Sentences:
 def _sentences(data: Any, name: str) -> Sentences:
     try:
         blocks = tuple(
-            Block(str(intent), _texts(block["sentences"]), block.get("slots", {}))
+            _block(str(intent), block)
             for intent, told in (data.get("intents") or {}).items()
             for block in told["data"]
         )
@@ -106,6 +108,12 @@ def _sentences(data: Any, name: str) -> Sentences:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise _unusable(Path(name), f"its shape is not hassil's ({error!r})") from error
+
+
+def _block(intent: str, block: Mapping[str, Any]) -> Block:
+    return Block(
+        intent, _texts(block["sentences"]), block.get("slots", {}), block.get("spoken", True)
+    )
 
 
 def _texts(texts: Any) -> tuple[str, ...]:
@@ -159,7 +167,7 @@ def grammar_source(
     sentences: dict[str, list[str]] = {}
     for block in known.blocks:
         said = [framed(t) for t in block.templates if not _WILDCARD.search(t)]
-        if said:
+        if said and block.spoken:
             sentences.setdefault(block.intent, []).extend(said)
     lists: dict[str, Sequence[str]] = {
         name: [template for template, _ in values] for name, values in known.lists.items() if values
