@@ -262,6 +262,13 @@ def cloud_run(
         list[str] | None,
         typer.Option(help="A network that may read /metrics, besides this machine."),
     ] = None,
+    blobs: Annotated[
+        str,
+        typer.Option(
+            envvar="BEIRA_BLOBS",
+            help="Where files are kept: a folder, or s3://bucket/prefix; in --data by default.",
+        ),
+    ] = "",
     tls_cert: Certificate = None,
     tls_key: Key = None,
     tls_self_signed: SelfSigned = False,
@@ -282,6 +289,7 @@ def cloud_run(
         origins=tuple(origin or ()),
         proxies=tuple(proxy or ()),
         metrics_from=tuple(metrics_from or ()),
+        blobs=blobs,
         apps=tuple(apps or ()),
     )
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import obstore
 import structlog
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
 from beira.blobs.port import checked_part, missing, wrong_offset
@@ -55,12 +55,15 @@ class S3Blobs:
             raise _unusable(url, error) from None
 
     async def check(self) -> None:
-        """Write and remove a small object. Raises Misconfigured `blob.bucket`."""
+        """Write and remove a small object. Raises Misconfigured `blob.bucket` if the service refuses;
+        one that is away may come back."""
         try:
             await obstore.put_async(self._store, PROBE, b"beira")
             await obstore.delete_async(self._store, PROBE)
-        except (BaseError, OSError) as error:
+        except (FileNotFoundError, PermissionDeniedError, UnauthenticatedError) as error:
             raise _unusable("The bucket", error) from None
+        except (BaseError, OSError) as error:
+            log.warning("blob.storage_away", why=str(error)[:500])
 
     async def size(self, tenant: str, sha256: str) -> int | None:
         with _failures():

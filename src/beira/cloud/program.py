@@ -19,6 +19,7 @@ from litestar.datastructures import State
 import beira
 from beira.api import Api, ApiSettings, Door
 from beira.api.accounts import CloudAccounts
+from beira.blobs import open_blobs
 from beira.cloud.opening import Opening
 from beira.cloud.places import follow_places
 from beira.host import Host, Place, SystemWall, Wall
@@ -34,6 +35,9 @@ from beira.kernel.errors import BeiraError, Conflict, Denied, Misconfigured
 from beira.portal import Portal
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
 from beira.store.postgres.failures import away
+from beira.sync.blob_collector import Collector
+from beira.sync.blob_gate import BlobGate
+from beira.sync.blob_routes import blob_routes
 from beira.sync.gate import Gate, Still
 from beira.sync.routes import sync_routes
 from beira.sync.streams import feed_route
@@ -41,12 +45,14 @@ from beira.sync.streams import feed_route
 log = structlog.get_logger(__name__)
 EPOCH_MARK = "cloud.epoch"
 TIDY_EVERY_S = 3_600
+COLLECT_LOOK_S = 600
 _NO_PAGES = ("/rest/", "/auth/", "/realtime/", "/sync/", "/static/", "/healthz", "/metrics")
 
 
 @dataclass(frozen=True)
 class CloudConfig:
-    """What the operator decides. Without `database_url` an embedded PostgreSQL runs in `data`."""
+    """What the operator decides. Without `database_url` an embedded PostgreSQL runs in `data`;
+    without `blobs` (a folder, or s3://bucket/prefix) they are in `data` too."""
 
     data: Path
     listen: Listen
@@ -57,6 +63,7 @@ class CloudConfig:
     origins: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
     metrics_from: tuple[str, ...] = ()
+    blobs: str = ""
 
 
 class Cloud:
@@ -88,6 +95,11 @@ class Cloud:
                 "Platform administrators see no tenant's data.", hint="Sign in to a tenant."
             )
         return await self.host_of_tenant(principal.tenant)
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """Of the tenants that this replica has served so far."""
+        return tuple(self._hosts.values())
 
     async def host_of_tenant(self, tenant: str) -> Host:
         if tenant not in self._hosts:
@@ -163,11 +175,17 @@ async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
             tickets=identity.nodes,
             release=beira.__version__,
         )
+        blobs = BlobGate(
+            await open_blobs(config.blobs, config.data / "blobs"), cloud.host_of_tenant
+        )
         rechecks: set[asyncio.Task[None]] = set()
         stack.callback(identity.subscribe(lambda news: _recheck(gate, news, rechecks)))
         tidying = asyncio.create_task(_tidy(identity))
         stack.callback(tidying.cancel)
-        address = await stack.enter_async_context(serving(_app(cloud, gate, config), config.listen))
+        collecting = asyncio.create_task(_collect(cloud, blobs))
+        stack.callback(collecting.cancel)
+        site = _app(cloud, gate, blobs, config)
+        address = await stack.enter_async_context(serving(site, config.listen))
         stack.callback(gate.stop)
         stack.callback(cloud.stopping.set)
         log.info("cloud.serving", address=address, release=beira.__version__)
@@ -224,8 +242,9 @@ class _Accounts(CloudAccounts):
         return enrolled
 
 
-def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
+def _app(cloud: Cloud, gate: Gate, blobs: BlobGate, config: CloudConfig) -> Litestar:
     accounts = _Accounts(cloud)
+    admit = partial(_admit, cloud.identity)
     door = Door(accounts, cloud)
     portal = Portal(door=door, identity=cloud.identity, cloud=cloud, proxies=config.proxies)
 
@@ -237,7 +256,7 @@ def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
         return portal.desk.away(request, away("the cloud is starting and waits for it"))
 
     return Litestar(
-        route_handlers=[sync_routes(gate, partial(_admit, cloud.identity))],
+        route_handlers=[sync_routes(gate, admit), blob_routes(blobs, admit)],
         plugins=[
             Api(
                 door,
@@ -304,3 +323,14 @@ async def _tidy(identity: Identity) -> None:
             await identity.tidy()
         except BeiraError as error:
             log.info("identity.not_tidied", why=error.message)
+
+
+async def _collect(cloud: Cloud, blobs: BlobGate) -> None:
+    """Remove blobs that no record names, of each tenant served here in its turn."""
+    while True:
+        for host in cloud.hosts:
+            try:
+                await Collector(blobs.storage, host).collect()
+            except BeiraError as error:
+                log.info("blob.not_collected", tenant=host.place.tenant, why=error.message)
+        await asyncio.sleep(COLLECT_LOOK_S)

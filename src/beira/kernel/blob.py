@@ -145,6 +145,11 @@ def content_digest(data: bytes) -> str:
     return f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
 
 
+def repr_digest(sha256: str) -> str:
+    """The `Repr-Digest` of a whole blob (RFC 9530)."""
+    return f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"
+
+
 def check_digest(data: bytes, digest: str) -> None:
     """Raise Corrupt `blob.digest` unless `data` is what `digest` was made of."""
     if digest != content_digest(data):

@@ -31,7 +31,7 @@ def sync_routes(gate: Gate, admit: Admit) -> ControllerRouterHandler:
     @websocket("/ws")
     async def socket(socket: WebSocket[Any, Any, Any]) -> None:
         try:
-            node, still = await _node(admit, socket.headers.get("authorization", ""))
+            node, still = await admitted_node(admit, socket.headers.get("authorization", ""))
         except BeiraError as error:
             await socket.close(code=CLOSE_REFUSED, reason=error.code)
             return
@@ -41,14 +41,14 @@ def sync_routes(gate: Gate, admit: Admit) -> ControllerRouterHandler:
 
     @post("/exchange", status_code=200, request_max_body_size=limits.MESSAGE_BYTES)
     async def exchange(request: Request[Any, Any, Any]) -> Response[bytes]:
-        node, still = await _node(admit, request.headers.get("authorization", ""))
+        node, still = await admitted_node(admit, request.headers.get("authorization", ""))
         codec = codec_of(request.headers.get("content-type", "").split(";")[0])
         answers = await _exchange(gate, node, still, codec.decode(await request.body()))
         return Response(codec.encode(answers), media_type=codec.media_type)
 
     @post("/wait", status_code=200)
     async def wait(request: Request[Any, Any, Any]) -> Response[bytes]:
-        node, _ = await _node(admit, request.headers.get("authorization", ""))
+        node, _ = await admitted_node(admit, request.headers.get("authorization", ""))
         try:
             cursors = msgspec.json.decode(await request.body(), type=dict[str, int])
         except msgspec.MsgspecError as error:
@@ -122,7 +122,8 @@ async def _exchange(gate: Gate, node: Principal, still: Still, messages: list[Wi
         gate.forget(conversation)
 
 
-async def _node(admit: Admit, authorization: str) -> tuple[Principal, Still]:
+async def admitted_node(admit: Admit, authorization: str) -> tuple[Principal, Still]:
+    """The node that a request's `Authorization` stands for. Raises Unauthenticated, Denied."""
     scheme, _, token = authorization.partition(" ")
     principal, still = await admit(token if scheme.lower() == "bearer" else "")
     if principal.kind is not Kind.NODE:

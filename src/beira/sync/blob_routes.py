@@ -1,0 +1,223 @@
+"""The blobs' door in the cloud: plain HTTP, so that ranges, digests and proxies work as everywhere.
+docs/specs/blobs.md describes it for those who write another client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, Router, get, head, post, put
+from litestar.types import ControllerRouterHandler
+
+from beira.kernel import limits
+from beira.kernel.access import Principal
+from beira.kernel.blob import BlobRef, Told, check_digest, content_digest, repr_digest
+from beira.kernel.errors import BeiraError, Corrupt, Invalid, TooMany
+from beira.sync import blob_metrics as metrics
+from beira.sync.blob_gate import BlobGate
+from beira.sync.routes import Admit, admitted_node
+
+_RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})\Z")
+RETRY_AFTER_S = 1.0
+MEDIA_TYPE = "application/octet-stream"
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """The body of `/missing`: what a node has and may have to send."""
+
+    blobs: list[BlobRef]
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """What the cloud has of each."""
+
+    blobs: list[Told]
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """The body of `/{sha256}/proof`."""
+
+    proof: str
+
+
+class Turnstile:
+    """Lets through so many requests at a time, of each node and of all: chunks are held in memory."""
+
+    def __init__(self) -> None:
+        self._of: dict[tuple[str, str], int] = {}
+
+    @contextlib.contextmanager
+    def passing(self, node: Principal) -> Iterator[None]:
+        """Raises TooMany."""
+        key = (node.tenant, node.id)
+        mine = self._of.get(key, 0)
+        if (
+            mine >= limits.BLOB_REQUESTS_PER_NODE
+            or sum(self._of.values()) >= limits.BLOB_REQUESTS_IN_FLIGHT
+        ):
+            raise TooMany("Too many blobs at once.", retry_after_s=RETRY_AFTER_S)
+        self._of[key] = mine + 1
+        try:
+            yield
+        finally:
+            self._of[key] -= 1
+            if not self._of[key]:
+                del self._of[key]
+
+
+def blob_routes(gate: BlobGate, admit: Admit) -> ControllerRouterHandler:
+    """Handlers for `/sync/v1/blobs`."""
+    turnstile = Turnstile()
+
+    async def admitted(request: Request[Any, Any, Any]) -> Principal:
+        return (await admitted_node(admit, request.headers.get("authorization", "")))[0]
+
+    @post("/missing", status_code=200, request_max_body_size=limits.BODY_BYTES)
+    async def missing(request: Request[Any, Any, Any]) -> Response[bytes]:
+        node = await admitted(request)
+        with turnstile.passing(node):
+            asked = _decoded(await request.body(), Asked)
+            return _json(Answered(await gate.ask(node, asked.blobs)))
+
+    @put("/{sha256:str}", status_code=200, request_max_body_size=limits.BLOB_CHUNK_BYTES)
+    async def append(
+        request: Request[Any, Any, Any], sha256: str, size: int, offset: int
+    ) -> Response[bytes]:
+        node = await admitted(request)
+        with turnstile.passing(node):
+            data = await request.body()
+            await _check(data, request.headers.get("content-digest", ""))
+            ref = BlobRef(sha256=sha256, size_bytes=size)
+            return _json(await gate.append(node, ref, _positive(offset), data))
+
+    @post("/{sha256:str}/proof", status_code=200)
+    async def proof(request: Request[Any, Any, Any], sha256: str, size: int) -> Response[bytes]:
+        node = await admitted(request)
+        with turnstile.passing(node):
+            shown = _decoded(await request.body(), Proof)
+            ref = BlobRef(sha256=sha256, size_bytes=size)
+            return _json(await gate.prove(node, ref, shown.proof))
+
+    @head("/{sha256:str}")
+    async def look(
+        request: Request[Any, Any, Any], sha256: str, collection: str = "", record: str = ""
+    ) -> Response[None]:
+        node = await admitted(request)
+        size = await gate.size(node, sha256, (collection, record) if collection else None)
+        headers = {**_headers(sha256), "Content-Length": str(size)}
+        return Response(None, headers=headers, media_type=MEDIA_TYPE)
+
+    @get("/{sha256:str}")
+    async def read(
+        request: Request[Any, Any, Any], sha256: str, collection: str = "", record: str = ""
+    ) -> Response[Any]:
+        node = await admitted(request)
+        with turnstile.passing(node):
+            size = await gate.size(node, sha256, (collection, record) if collection else None)
+            return await _ranged(gate, node.tenant, sha256, size, request)
+
+    return Router(
+        path="/sync/v1/blobs",
+        route_handlers=[missing, append, proof, look, read],
+        exception_handlers={BeiraError: _told},
+        include_in_schema=False,
+    )
+
+
+async def _ranged(
+    gate: BlobGate, tenant: str, sha256: str, size: int, request: Request[Any, Any, Any]
+) -> Response[bytes]:
+    """The range asked for, a chunk at most, with a digest of its own; a small blob also whole."""
+    span = _range(
+        request.headers.get("range", ""), request.headers.get("if-range", ""), sha256, size
+    )
+    start, length = span or (0, size)
+    if span is None and size > limits.BLOB_CHUNK_BYTES:
+        raise Invalid(
+            f"This blob has {size} bytes: ask for ranges of it.",
+            code="blob.range",
+            hint=f"Range: bytes=0-{limits.BLOB_CHUNK_BYTES - 1}, and so on.",
+        )
+    headers = _headers(sha256)
+    if span is not None and length <= 0:
+        return Response(b"", status_code=416, headers={"Content-Range": f"bytes */{size}"})
+    length = min(length, limits.BLOB_CHUNK_BYTES)
+    data = await gate.storage.read(tenant, sha256, start, length) if length else b""
+    headers["Content-Digest"] = await asyncio.to_thread(content_digest, data)
+    if span is not None:
+        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
+    metrics.BYTES.labels("out").inc(len(data))
+    if start + length == size:
+        metrics.DONE.labels("out").inc()
+    status = 200 if span is None else 206
+    return Response(data, status_code=status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _range(asked: str, if_range: str, sha256: str, size: int) -> tuple[int, int] | None:
+    """(start, length) of a single range; None for the whole, as RFC 9110 has it for what is not
+    understood and for an `If-Range` of another blob. A length of 0 or less cannot be satisfied."""
+    found = _RANGE.match(asked)
+    if found is None or (if_range and if_range != f'"{sha256}"'):
+        return None
+    first, last = found.groups()
+    if not first:
+        return (max(0, size - int(last)), min(size, int(last))) if last else None
+    start = int(first)
+    end = min(int(last), size - 1) if last else size - 1
+    return start, end - start + 1
+
+
+def _headers(sha256: str) -> dict[str, str]:
+    return {
+        "ETag": f'"{sha256}"',
+        "Repr-Digest": repr_digest(sha256),
+        "Accept-Ranges": "bytes",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "private, no-transform",
+    }
+
+
+async def _check(data: bytes, digest: str) -> None:
+    try:
+        await asyncio.to_thread(check_digest, data, digest)
+    except Corrupt:
+        metrics.REFUSED.labels("digest").inc()
+        raise
+
+
+def _positive(offset: int) -> int:
+    if offset < 0:
+        raise Invalid("An offset cannot be negative.", code="blob.offset")
+    return offset
+
+
+def _decoded(body: bytes, kind: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise Invalid(f"Not understood: {error}.", code="blob.ask") from None
+
+
+def _json(body: msgspec.Struct) -> Response[bytes]:
+    return Response(msgspec.json.encode(body), media_type="application/json")
+
+
+def _told(request: Request[Any, Any, Any], error: BeiraError) -> Response[bytes]:
+    body = {
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "details": error.details,
+    }
+    headers = {"Retry-After": "1"} if isinstance(error, TooMany) else {}
+    status = 422 if isinstance(error, Corrupt) else error.status
+    return Response(
+        msgspec.json.encode(body),
+        status_code=status,
+        media_type="application/json",
+        headers=headers,
+    )
