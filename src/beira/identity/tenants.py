@@ -273,6 +273,14 @@ class Tenants:
         names = AuditEntry.__struct_fields__
         return tuple(AuditEntry(**{n: r[n] for n in names}) for r in rows)
 
+    async def note(
+        self, by: Principal, what: str, about: str = "", *, ok: bool = True, detail: str = ""
+    ) -> None:
+        """Put into the tenant's audit what an owner did with its records."""
+        tenant = require_manager(by)
+        async with self._core.database.open(tenant) as connection:
+            await audit(connection, self._core, tenant, by, what, about, ok=ok, detail=detail)
+
     async def _check_sites(self, connection: Transaction, sites: tuple[str, ...] | None) -> None:
         known = await connection.fetchval(
             "SELECT count(*) FROM sites WHERE id = ANY ($1)", list(sites or ())

@@ -107,7 +107,7 @@ def as_text(value: Any) -> str:
 
 
 def _input(name: str, hint: Any, words: Words, **more: Any) -> Input:
-    plain = _plain(hint)
+    plain = plain_type(hint)
     widget, options = _widget(plain)
     label, help_text = words.get(name) or _words(hint, name)
     step = "1" if plain is int else "any"
@@ -130,12 +130,12 @@ def _words(hint: Any, name: str) -> tuple[str, str]:
     return title, next((m.description for m in metas if m.description), "")
 
 
-def _plain(hint: Any) -> Any:
+def plain_type(hint: Any) -> Any:
     """The type without its annotations, and without None."""
     inner = hint.__origin__ if hasattr(hint, "__metadata__") else hint
     if typing.get_origin(inner) in (typing.Union, types.UnionType):
         rest = [a for a in typing.get_args(inner) if a is not type(None)]
-        return _plain(rest[0]) if len(rest) == 1 else Any
+        return plain_type(rest[0]) if len(rest) == 1 else Any
     return inner
 
 
@@ -163,7 +163,7 @@ def _value(item: Input, text: str) -> Any:
     if item.widget == "check":
         plain = text == "true"
     elif item.widget == "number":
-        whole = _plain(item.python_type) is int
+        whole = plain_type(item.python_type) is int
         plain = int(text) if whole else float(text.replace(",", "."))
     elif item.widget == "lines":
         plain = [line.strip() for line in text.splitlines() if line.strip()]

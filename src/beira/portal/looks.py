@@ -15,7 +15,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from beira.portal import formats
-from beira.portal.words import DONE
+from beira.portal.words import AUDIT, DONE
 
 STATIC = Path(__file__).parent / "static"
 ICONS = {
@@ -33,6 +33,7 @@ ICONS = {
     "key": "M4 5h16v14H4zM9 12.500a2 2 0 1 0 0-4 2 2 0 0 0 0 4"
     "M6 16c.500-1.400 1.500-2 3-2s2.500.600 3 2M14.500 10h3M14.500 13.500h3",
     "box": "M4 8l8-4 8 4v8l-8 4-8-4zM4 8l8 4 8-4M12 12v8",
+    "note": "M6 3h9l4 4v14H6zM14 3v5h5M9 12h7M9 16h7",
     "cart": "M3 4h2.500l2 11h10l2.500-8H6.200M9 19.500h.01M17 19.500h.01",
     "shield": "M12 3l8 3v6c0 4.500-3.200 7.600-8 9-4.800-1.400-8-4.500-8-9V6z",
     "mic": "M12 3a3 3 0 0 0-3 3v5a3 3 0 0 0 6 0V6a3 3 0 0 0-3-3M6 11a6 6 0 0 0 12 0M12 17v4",
@@ -64,7 +65,7 @@ def icon(name: str) -> Markup:
 def drawing(svg: str) -> Markup:
     """A QR code drawn by us, made to fill the room it is given."""
     scaled = re.sub(
-        r'width="(\d+)" height="(\d+)"', r'viewBox="0 0 \1 \2" role="img"', svg, count=1
+        r'width="(\d+)" height="(\d+)"', r'viewBox="0 0 \1 \2" aria-hidden="true"', svg, count=1
     )
     return Markup(scaled)  # noqa: S704
 
@@ -141,6 +142,23 @@ def _done(context: Context, code: str) -> str:
     return context["view"].t(*both) if both else ""
 
 
+def _beside(text: str | None, title: str) -> bool:
+    """Whether a text says more than the title it stands beside."""
+    plain, head = (" ".join(re.findall(r"\w+", (t or "").casefold())) for t in (text, title))
+    return bool(plain) and plain not in head
+
+
+@pass_context
+def _audited(context: Context, what: str) -> str:
+    both = AUDIT.get(what)
+    return context["view"].t(*both) if both else what
+
+
+def _said(name: str) -> str:
+    """A name of ours as people would write it: register_punch, Register punch."""
+    return name.replace("_", " ").capitalize()
+
+
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
@@ -171,6 +189,9 @@ def environment(loader: BaseLoader) -> Environment:
         "hours": _hours,
         "duration": _duration,
         "done": _done,
+        "beside": _beside,
+        "audited": _audited,
+        "said": _said,
         "as_json": _json,
         "pretty": _pretty,
     }

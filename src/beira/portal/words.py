@@ -99,10 +99,133 @@ ERRORS: dict[str, tuple[Both, Both]] = {
         ("Esta loja não está entre as suas.", "This site is not among yours."),
         ("Peça acesso a quem é dono.", "Ask an owner for access."),
     ),
+    "quarantine.ended": (
+        ("Alguém já cuidou deste registro.", "Somebody has dealt with this record."),
+        ("Veja em “Resolvidos”.", "See it among the resolved."),
+    ),
+    "quarantine.busy": (
+        ("Outra pessoa está cuidando dos recusados.", "Somebody else is at it."),
+        ("Olhe de novo e tente mais uma vez.", "Look again, then try once more."),
+    ),
+    "quarantine.cut": (
+        ("Nem tudo deste registro foi guardado.", "Not all of this record was kept."),
+        (
+            "Ele não pode ser admitido: leia o que há e descarte.",
+            "It cannot be admitted: read what there is, then discard it.",
+        ),
+    ),
+    "quarantine.node_gone": (
+        ("O nó que o enviou não existe mais.", "The node that sent it is no more."),
+        ("Leia o que há e descarte.", "Read what there is, then discard it."),
+    ),
     "internal": (
         ("Algo falhou aqui.", "Something failed here."),
         ("Tente de novo; o registro tem os detalhes.", "Try again; the log has the details."),
     ),
+}
+
+REFUSALS: dict[str, tuple[Both, Both]] = {
+    "collection.unknown": (
+        (
+            "A nuvem não conhece este tipo de registro.",
+            "The cloud does not know this kind of record.",
+        ),
+        (
+            "Instale na nuvem o aplicativo que o nó usa, ou atualize a nuvem; depois admita de novo.",
+            "Install the node's app in the cloud, or update the cloud; then admit it again.",
+        ),
+    ),
+    "field.invalid": (
+        ("Um campo tem um valor que não serve.", "A field has a value that does not fit."),
+        ("Corrija o campo marcado e admita de novo.", "Mend the marked field and admit it again."),
+    ),
+    "partition.denied": (
+        ("O nó não pode escrever nesse lugar.", "The node may not write to that place."),
+        (
+            "Se o nó mudou de loja, escolha a loja certa. Se não, descarte: pode ser um abuso.",
+            "If the node moved, choose the right site. If not, discard it: it may be an abuse.",
+        ),
+    ),
+    "flow.down": (
+        ("Nós não escrevem este tipo de registro.", "Nodes do not write this kind of record."),
+        (
+            "Só a nuvem o escreve. Se o valor importa, mude-o na sua página; depois descarte.",
+            "Only the cloud does. If the value matters, change it on its page; then discard this.",
+        ),
+    ),
+    "stamp.forged": (
+        ("Veio assinado em nome de outro nó.", "It came signed in another node's name."),
+        (
+            "Nunca é admitido. Confira se há uma cópia da máquina em uso; depois descarte.",
+            "It is never admitted. See whether a copy of the machine is in use; then discard it.",
+        ),
+    ),
+    "stamp.invalid": (
+        ("A marca de tempo não é possível.", "Its time stamp cannot be."),
+        ("Não pode ser admitido: leia-o e descarte.", "It cannot be admitted: read and discard."),
+    ),
+    "id.invalid": (
+        ("O código do registro não é possível.", "The record's id cannot be."),
+        ("Não pode ser admitido: leia-o e descarte.", "It cannot be admitted: read and discard."),
+    ),
+    "fact.immutable": (
+        ("Um fato não se apaga.", "A fact is never deleted."),
+        (
+            "Escreva outro que o corrija (num ponto, “Corrigir”); depois descarte este.",
+            "Write another that corrects it (for a punch, “Correct”); then discard this.",
+        ),
+    ),
+    "fact.taken": (
+        ("Outro nó já escreveu um fato com este código.", "Another node wrote a fact of this id."),
+        (
+            "Os dois existem em seus nós. Compare-os; se este conta, registre-o de novo e descarte.",
+            "Compare the two; if this one counts, record it anew and discard this.",
+        ),
+    ),
+    "partition.fixed": (
+        (
+            "Este registro já existe em outro lugar.",
+            "This record exists already, at another place.",
+        ),
+        (
+            "Um registro não muda de loja: escolha a loja em que ele está, ou descarte.",
+            "A record never moves: choose the site it is at, or discard this.",
+        ),
+    ),
+    "too_large": (
+        ("É grande demais.", "It is too large."),
+        ("Encurte o que for longo e admita de novo.", "Shorten what is long and admit it again."),
+    ),
+}
+
+AUDIT: dict[str, Both] = {
+    "sign_in": ("Entrou", "Signed in"),
+    "signed_out": ("Saiu", "Signed out"),
+    "signed_out_everywhere": ("Saiu de todos os lugares", "Signed out everywhere"),
+    "refresh_reused": ("Sessão copiada: encerrada", "Copied session: ended"),
+    "tenant_entered": ("Entrou na empresa", "Entered the company"),
+    "tenant_created": ("Criou a empresa", "Made the company"),
+    "first_owner": ("Primeiro dono", "First owner"),
+    "invited": ("Convidou", "Invited"),
+    "joined": ("Aceitou o convite", "Accepted the invitation"),
+    "member_removed": ("Removeu da equipe", "Removed from the team"),
+    "role_changed": ("Mudou o papel", "Changed the role"),
+    "password_changed": ("Mudou a senha", "Changed the password"),
+    "password_reset": ("Redefiniu a senha", "Reset the password"),
+    "totp_on": ("Ligou as duas etapas", "Turned two-step on"),
+    "totp_off": ("Desligou as duas etapas", "Turned two-step off"),
+    "recovery": ("Usou um código de recuperação", "Used a recovery code"),
+    "site_added": ("Criou a loja", "Made the site"),
+    "site_changed": ("Mudou a loja", "Changed the site"),
+    "enrol_code_made": ("Gerou um código de nó", "Made a node's code"),
+    "node_enrolled": ("Nó entrou", "Node came in"),
+    "node_renamed": ("Renomeou o nó", "Renamed the node"),
+    "node_revoked": ("Revogou o nó", "Revoked the node"),
+    "node_replaced": ("Trocou a máquina do nó", "Replaced the node's machine"),
+    "node_duplicated": ("Duas máquinas com um nó", "Two machines with one node"),
+    "node_cleared": ("Confirmou que há uma máquina só", "Confirmed there is one machine"),
+    "quarantine_replayed": ("Admitiu um recusado", "Admitted a refused record"),
+    "quarantine_discarded": ("Descartou um recusado", "Discarded a refused record"),
 }
 
 DONE: dict[str, Both] = {
@@ -123,6 +246,10 @@ DONE: dict[str, Both] = {
     "corrected": ("Ponto corrigido.", "Punch corrected."),
     "joined": ("Pronto! Agora entre.", "Done! Now sign in."),
     "left": ("Você saiu.", "You have signed out."),
+    "admitted": ("Admitido: já conta.", "Admitted: it counts from now on."),
+    "discarded": ("Descartado.", "Discarded."),
+    "attended": ("Marcado como atendido.", "Marked as attended."),
+    "given_up": ("Anotado: desistiu.", "Noted: given up."),
 }
 
 
@@ -139,3 +266,16 @@ def told(error: BeiraError, language: str) -> tuple[str, str]:
         wait_s = max(1, round(error.retry_after_s))
         hint = f"Try again in {wait_s} s." if english else f"Tente de novo em {wait_s} s."
     return message, hint
+
+
+def refusal(code: str, language: str) -> tuple[str, str]:
+    """Why a record was refused and what to do about it, in a language."""
+    known = REFUSALS.get(code) or (
+        ("A nuvem não pôde aceitá-lo.", "The cloud could not take it."),
+        (
+            "Leia o motivo abaixo; corrija e admita de novo, ou descarte.",
+            "Read the reason below; mend and admit it again, or discard it.",
+        ),
+    )
+    english = language != "pt-BR"
+    return known[0][english], known[1][english]

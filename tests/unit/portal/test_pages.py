@@ -10,6 +10,8 @@ PAGES = (
     "/products/new", "/products/product-1", "/people", "/people/new", "/people/person-1",
     "/alerts", "/alerts?which=all", "/nodes", "/nodes/new", "/sites", "/team", "/team/audit",
     "/settings/voice", "/settings/voice?for=site:angeloni-1", "/quarantine", "/account",
+    "/quarantine?which=ended", "/quarantine/list", "/requests", "/requests?which=all&q=bolo",
+    "/requests?which=closed&site=angeloni-1", "/requests/list",
     "/voice/today", "/voice/plots", "/interactions/list", "/punches/list", "/nodes/list",
     "/alerts/banner", "/enrol", "/join", "/sign-in",
 )  # fmt: skip

@@ -18,14 +18,17 @@ from beira.api import Api, Door
 from beira.api.accounts import CloudAccounts
 from beira.apps.voice import app as voice
 from beira.apps.voice.records import (
+    CustomerRequest,
     Interaction,
     Person,
     Product,
     Punch,
+    RequestClosing,
     Sale,
     SaleItem,
     StockMovement,
 )
+from beira.cloud.opening import Opening
 from beira.cloud.program import Cloud
 from beira.host import Host, Place, SystemWall
 from beira.host.serve import Listen, serving
@@ -128,10 +131,11 @@ class Browser:
 async def world(server: EmbeddedPostgres, dsn: str, owner_dsn: str) -> AsyncIterator[World]:
     """Serve a portal over an empty database, with two companies in it."""
     catalogue = Catalogue((voice,))
-    database = await PostgresCloud.open(dsn, catalogue.collections, owner_dsn=owner_dsn)
+    database = PostgresCloud(dsn, catalogue.collections, owner_dsn)
     identity = Identity(database, ServerKey(os.urandom(32)), public_url="http://cloud.example")
-    await identity.start()
-    cloud = Cloud(database, identity, catalogue, SystemWall())
+    opening = Opening(database, identity, persevere=False)
+    await opening.begin()
+    cloud = Cloud(database, identity, catalogue, SystemWall(), opening)
     door = Door(identity, cloud)
     portal = Portal(door=door, identity=identity, cloud=cloud, proxies=("127.0.0.1",))
     app = Litestar(plugins=[_api(cloud), portal], openapi_config=None, logging_config=None)
@@ -282,6 +286,31 @@ def _day(site: str, now: datetime, marked: str, talks: int) -> list[tuple[Record
     stock = StockMovement(product="product-1", name="Café torrado", quantity_milli=48_000, unit="un",
                           reason="in", at=now)  # fmt: skip
     made.append((stock, home))
+    made += [(record, home) for record in _asked(site, now, marked)]
+    return made
+
+
+def _asked(site: str, now: datetime, marked: str) -> list[Record]:
+    """What customers asked for: two wait, one was attended to."""
+    asked = (
+        ("bolo de cenoura", "Dona Ana", "48999991234", 2_000),
+        ("pão sem glúten", "", "", 0),
+        ("queijo colonial inteiro", "Seu Pedro", "", 1_000),
+    )
+    made: list[Record] = []
+    for at, (text, customer, phone, milli) in enumerate(asked):
+        made.append(
+            CustomerRequest(
+                id=f"{site}-request-{at}", text=text + marked, at=now - timedelta(hours=at * 3 + 1),
+                customer=customer and customer + marked, phone=phone, quantity_milli=milli, unit="un",
+            )
+        )  # fmt: skip
+    made.append(
+        RequestClosing(
+            id=f"{site}-closing", request=f"{site}-request-2", outcome="done", by="Maria" + marked,
+            at=now - timedelta(minutes=40),
+        )
+    )  # fmt: skip
     return made
 
 
@@ -294,9 +323,15 @@ def alert(level: str = "critical", marked: str = "") -> Alert:
 
 
 def quarantined(node: str, marked: str = "") -> Quarantined:
+    fields = {
+        "person": "person-0", "employee": "João da Silva" + marked, "kind": "in",
+        "at": "ontem" + marked, "said_at": datetime.now(UTC).isoformat(), "extra" + marked: marked,
+    }  # fmt: skip
     return Quarantined(
-        node=node, in_collection="punches", record="r1", code="invalid", at=datetime.now(UTC),
-        message="punches.at: expected a time." + marked, row={"at": "ontem" + marked},
+        id="refused-" + node, node=node, in_collection="punches", record="r1",
+        code="field.invalid", at=datetime.now(UTC),
+        message="punches.at: Invalid RFC3339 encoded datetime." + marked,
+        row={"fields": fields, "partition": "site:angeloni-1", "stamp": [1 << 50, 1, node]},
     )  # fmt: skip
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
 
 from beira.apps.voice.portal_reading import (
@@ -22,7 +23,7 @@ from beira.apps.voice.portal_reading import (
     typed_moment,
 )
 from beira.apps.voice.records import Punch, PunchCorrection
-from beira.apps.voice.rules import Worked, effective, worked
+from beira.apps.voice.rules import SHIFT_LONGEST, Worked, effective, spent
 from beira.sdk import Every, Invalid, Reply, View, page, timestamp, where
 
 DAYS_OF_CSV = 62
@@ -30,7 +31,8 @@ DAYS_OF_CSV = 62
 
 @dataclass
 class PersonDay:
-    """One person's punches of one day, as they hold."""
+    """One person's punches of one day, as they hold. `since`: a shift that runs still; `seconds` counts
+    it until now. `odd`: another shift lacks its other end."""
 
     person: str
     name: str
@@ -38,6 +40,7 @@ class PersonDay:
     held: list[Worked] = field(default_factory=list)
     seconds: float = 0.0
     odd: bool = False
+    since: datetime | None = None
 
 
 @page("/punches", roles=STAFF)
@@ -63,6 +66,7 @@ async def person_hours(view: View) -> Reply:
         name=name,
         days=days,
         first=first,
+        last=last,
         before=(first - timedelta(days=1)).strftime("%Y-%m"),
         after=(last + timedelta(days=1)).strftime("%Y-%m"),
         ahead=last >= view.today,
@@ -146,15 +150,28 @@ async def _person_days(view: View, first: date, last: date, person: str = "") ->
     told = [record_of(Punch, row) for row in rows]
     fixes = [record_of(PunchCorrection, row) for row in await _corrections(view, told)]
     days: dict[tuple[date, str], PersonDay] = {}
-    for w in effective(told, fixes):
-        day = w.at.astimezone(view.zone).date()
+    for day, w in by_day(effective(told, fixes), view.zone):
         if first <= day <= last:
             found = days.setdefault((day, w.person), PersonDay(w.person, w.employee, day))
             found.held.append(w)
+    now = view.host.now()
     for found in days.values():
-        time, found.odd = worked(found.held)
+        time, found.since, found.odd = spent(found.held, now)
         found.seconds = time.total_seconds()
     return [days[key] for key in sorted(days, key=lambda k: (k[0], days[k].name.casefold(), k[1]))]
+
+
+def by_day(held: Iterable[Worked], zone: tzinfo) -> Iterator[tuple[date, Worked]]:
+    """Each punch with the day it counts for: a shift past midnight belongs to the day it began."""
+    begun: dict[str, Worked] = {}
+    for w in held:
+        entry = begun.pop(w.person, None)
+        starts = w
+        if w.kind == "in":
+            begun[w.person] = w
+        elif entry is not None and w.at - entry.at <= SHIFT_LONGEST:
+            starts = entry
+        yield starts.at.astimezone(zone).date(), w
 
 
 async def _corrections(view: View, punches: list[Punch]) -> list[dict[str, Any]]:

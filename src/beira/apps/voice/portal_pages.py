@@ -16,6 +16,7 @@ from typing import Any
 
 from beira.apps.voice import portal_goods as goods
 from beira.apps.voice import portal_hours as hours
+from beira.apps.voice import portal_requests as asked
 from beira.apps.voice.portal_reading import (
     LIST_ROWS,
     NEWEST,
@@ -83,6 +84,8 @@ async def today(view: View) -> Reply:
     sites = await _site_days(view)
     latency = await _latencies(view) if view.principal.role in STAFF else []
     tiles = _tiles(view, sites, latency)
+    if view.principal.role in STAFF:
+        tiles.insert(3, await _waiting(view))
     away = [s for s in sites if not s.online and s.synced_at]
     return view.render("voice/today.html", tiles=tiles, sites=sites, away=away)
 
@@ -224,6 +227,15 @@ def _tiles(view: View, sites: list[SiteDay], latency: list[float]) -> list[Tile]
     return tiles
 
 
+async def _waiting(view: View) -> Tile:
+    """Customers' requests that nobody has attended to."""
+    count = await asked.open_requests(view)
+    more = view.t(
+        "em aberto" if count else "ninguém esperando", "open" if count else "nobody waits"
+    )
+    return Tile(view.t("Pedidos", "Requests"), "note", "/requests", str(count), more=more)
+
+
 def _line(label: str, values: list[Any]) -> dict[str, Any]:
     return {"label": label, "values": values}
 
@@ -268,13 +280,14 @@ PAGES = Pages(
         hours.save_correction, goods.products, goods.products_list, goods.product_new,
         goods.product_add, goods.product, goods.product_save, goods.people, goods.people_list,
         goods.person_new, goods.person_add, goods.person, goods.person_save, goods.sales,
-        goods.sales_list,
+        goods.sales_list, asked.requests, asked.requests_list, asked.close,
     ),
     templates=Path(__file__).parent / "templates" / "portal",
     menu=(
         MenuItem("/interactions", "Conversas", "Conversations", "talk", _STAFF),
         MenuItem("/punches", "Pontos", "Punches", "clock", _STAFF),
         MenuItem("/sales", "Vendas", "Sales", "cart", _ALL),
+        MenuItem("/requests", "Pedidos", "Requests", "note", _STAFF),
         MenuItem("/products", "Produtos", "Products", "tag", _ALL),
         MenuItem("/people", "Pessoas", "People", "people", _STAFF),
         MenuItem("/balcao", "Balcão", "Counter", "mic", _ALL, "node"),

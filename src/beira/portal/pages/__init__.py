@@ -13,6 +13,7 @@ from beira.portal.pages import (
     nodes,
     overview,
     places,
+    quarantine,
     settings,
     team,
 )
@@ -40,6 +41,7 @@ def own_pages() -> tuple[Pages, ...]:
             *team.PAGES,
             *settings.PAGES,
             *account.PAGES,
+            *quarantine.PAGES,
             *admin.PAGES,
         ),
         templates=HERE / "templates",
@@ -49,7 +51,7 @@ def own_pages() -> tuple[Pages, ...]:
             MenuItem("/sites", "Lojas", "Sites", "store", _OWNER, "cloud"),
             MenuItem("/team", "Equipe", "Team", "key", _OWNER, "cloud"),
             MenuItem("/settings", "Ajustes", "Settings", "gear", _OWNER, "cloud"),
-            MenuItem("/quarantine", "Quarentena", "Quarantine", "shield", _OWNER, "cloud"),
+            MenuItem("/quarantine", "Recusados", "Refused", "shield", _OWNER, "cloud"),
         ),
     )
     return first, rest

@@ -1,4 +1,4 @@
-"""Alerts, with who has taken note; and what the cloud could not take, whole."""
+"""Alerts, with who has taken note."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from beira.kernel.access import check_partition, partitions
 from beira.kernel.errors import NotFound
 from beira.kernel.query import Compare, Every, Op, Order, where
 from beira.kernel.system import Alert
-from beira.portal.pages.own import OWNER, STAFF, own
+from beira.portal.pages.own import STAFF, own
 from beira.portal.visit import Visit
 
 PAGE_ROWS = 50
@@ -47,15 +47,6 @@ async def seen(visit: Visit) -> Reply:
     return visit.redirect("/alerts", done="seen")
 
 
-@own("/quarantine", roles=OWNER, where="cloud")
-async def quarantine(visit: Visit) -> Reply:
-    offset = _offset(visit)
-    page = await visit.rows("quarantine", order=NEWEST, limit=PAGE_ROWS, offset=offset, count=True)
-    return visit.render(
-        "portal/quarantine.html", rows=page.rows, total=page.total or 0, offset=offset
-    )
-
-
 async def _list(visit: Visit, template: str) -> Reply:
     only_open = visit.asked.get("which", "open") != "all"
     filters = OPEN if only_open else None
@@ -73,4 +64,4 @@ def _offset(visit: Visit) -> int:
     return min(int(text), 1_000_000) if text.isascii() and text.isdigit() else 0
 
 
-PAGES = (alerts, listed, banner, seen, quarantine)
+PAGES = (alerts, listed, banner, seen)

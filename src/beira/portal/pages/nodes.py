@@ -14,12 +14,13 @@ from beira.kernel.command import Call, Command, Runs
 from beira.kernel.errors import BeiraError, Invalid, NotFound, Unavailable
 from beira.kernel.query import Order, where
 from beira.portal.formats import parsed
-from beira.portal.forms import command_inputs, given
+from beira.portal.forms import as_text, command_inputs, given
 from beira.portal.looks import drawing
 from beira.portal.pages.own import OWNER, STAFF, own
 from beira.portal.visit import Visit
 
 FRESH_S = 60
+SHARE_LEAST = 0.99
 NODES_SHOWN = 1_000
 LANES = (Lane.CRITICAL, Lane.IMPORTANT, Lane.NORMAL)
 
@@ -36,7 +37,7 @@ async def listed(visit: Visit) -> Reply:
 
 @own("/nodes/new", roles=OWNER, where="cloud")
 async def new(visit: Visit) -> Reply:
-    return visit.render("portal/node_new.html", code=None, error=None)
+    return visit.render("portal/node_new.html", code=None, error=None, replacing=None)
 
 
 @own("/nodes/new", method="POST", roles=OWNER, where="cloud")
@@ -52,7 +53,9 @@ async def make_code(visit: Visit) -> Reply:
         raise
     except BeiraError as error:
         told = visit.told(error)
-        return visit.render("portal/node_new.html", status=400, code=None, error=told)
+        return visit.render(
+            "portal/node_new.html", status=400, code=None, error=told, replacing=node
+        )
     shown = {
         "code": code.code,
         "link": code.link,
@@ -61,7 +64,9 @@ async def make_code(visit: Visit) -> Reply:
         "site": visit.site_names.get(code.site, code.site),
     }
     address = code.link.partition("/enrol#")[0]
-    return visit.render("portal/node_new.html", code=shown, error=None, address=address)
+    return visit.render(
+        "portal/node_new.html", code=shown, error=None, address=address, replacing=node
+    )
 
 
 @own("/nodes/{node:str}", where="cloud")
@@ -180,12 +185,15 @@ def _lane(status: dict[str, Any], pending: dict[str, int], lane: Lane) -> dict[s
     kept = {key.lower(): value for key, value in (status.get("met") or {}).items()}
     met, late = [*(kept.get(name) or ()), 0, 0][:2]
     share = met / (met + late) if met + late else None
+    low = share is not None and share < SHARE_LEAST
     return {
         "name": name,
         "deadline_s": lane.deadline_s,
         "waiting": pending.get(name, 0),
         "oldest_s": oldest.get(name, 0),
         "met": share,
+        "low": low,
+        "late": late,
         "batches": met + late,
     }
 
@@ -249,7 +257,20 @@ async def _calls(visit: Visit) -> list[dict[str, Any]]:
     ids = tuple(str(row["id"]) for row in sent)
     receipts = (await visit.rows("receipts", where(id__in=ids), limit=len(ids))).rows
     by_id = {row["id"]: row for row in receipts}
-    return [{**row, "receipt": by_id.get(row["id"])} for row in sent]
+    return [
+        {**row, "receipt": by_id.get(row["id"]), "given": _given_to(visit, row)} for row in sent
+    ]
+
+
+def _given_to(visit: Visit, call: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a command was given, as people would say it."""
+    found = []
+    for name, value in (call["params"] or {}).items():
+        moment = parsed(value) if name == "at" else None
+        shown = f"{moment.astimezone(visit.zone):%d/%m %H:%M}" if moment else as_text(value)
+        words = visit.words.get(name)
+        found.append((words[0] if words else name.replace("_", " "), shown))
+    return found
 
 
 def _zoned(visit: Visit, inputs: list[Any]) -> dict[str, str]:

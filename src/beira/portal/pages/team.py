@@ -57,7 +57,7 @@ async def remove(visit: Visit) -> Reply:
 @own("/team/audit", roles=OWNER, where="cloud")
 async def audit(visit: Visit) -> Reply:
     entries = await visit.desk.people.tenants.audit(visit.principal, limit=200)
-    return visit.render("portal/audit.html", entries=entries)
+    return visit.render("portal/audit.html", entries=entries, names=await _names(visit))
 
 
 async def _page(visit: Visit, *, status: int = 200, **more: object) -> Reply:
@@ -65,6 +65,20 @@ async def _page(visit: Visit, *, status: int = 200, **more: object) -> Reply:
     values = {"error": None, "invitation": None, "email": "", **more}
     visit.keepable = "invitation" not in more
     return visit.render("portal/team.html", status=status, members=members, roles=ROLES, **values)
+
+
+async def _names(visit: Visit) -> dict[str, str]:
+    """What the ids in the log are called."""
+    members = await visit.desk.people.tenants.members(visit.principal)
+    nodes = await visit.desk.people.nodes.of(visit.principal)
+    people = {member.account: member.name or member.email for member in members}
+    called = {node.id: node.name for node in nodes}
+    return {
+        **people,
+        **called,
+        **{f"node {id}": name for id, name in called.items()},
+        **visit.site_names,
+    }
 
 
 def _role(visit: Visit) -> str:

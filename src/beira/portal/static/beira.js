@@ -136,14 +136,15 @@
       form.setAttribute("aria-busy", "true");
     }
   });
+  function copyFrom(button) {
+    var from = button.parentNode.querySelector("input, pre"), text = from.value || from.textContent;
+    if (from.select) from.select(); else getSelection().selectAllChildren(from);
+    (navigator.clipboard ? navigator.clipboard.writeText(text) : Promise.resolve(document.execCommand("copy")))
+      .then(function () { button.textContent = button.dataset.copied; });
+  }
   document.addEventListener("click", function (event) {
     var copy = event.target.closest("[data-copy]");
-    if (copy) {
-      var field = copy.parentNode.querySelector("input");
-      field.select();
-      (navigator.clipboard ? navigator.clipboard.writeText(field.value) : Promise.resolve(document.execCommand("copy")))
-        .then(function () { copy.textContent = copy.dataset.copied; });
-    }
+    if (copy) copyFrom(copy);
     if (event.target.closest("[data-print]")) print();
     document.querySelectorAll("details.menu[open], details.more[open]").forEach(function (open) {
       if (!open.contains(event.target)) open.removeAttribute("open");
