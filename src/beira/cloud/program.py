@@ -75,12 +75,12 @@ class Cloud:
         identity: Identity,
         catalogue: Catalogue,
         wall: Wall,
-        opening: Opening,
+        opening: Opening | None = None,
     ) -> None:
         self.database = database
         self.identity = identity
         self.catalogue = catalogue
-        self.opening = opening
+        self.opening = opening or Opening(database, identity, persevere=False)
         self._wall = wall
         self.stopping = asyncio.Event()
         self._replica = f"cloud-{secrets.token_hex(4)}"

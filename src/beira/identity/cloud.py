@@ -16,6 +16,7 @@ from beira.identity.guard import Guard
 from beira.identity.keyring import KeyRing
 from beira.identity.nodes import Nodes, node_revoked, replaced
 from beira.identity.people import People
+from beira.identity.recovery import Recovery
 from beira.identity.sessions import Sessions, gone
 from beira.identity.shapes import Revocation, SignedIn
 from beira.identity.tenants import Tenants
@@ -77,6 +78,7 @@ class Identity:
         database.told = self._watch.tell
         self.sessions = Sessions(self._core)
         self.people = People(self._core, self.sessions)
+        self.recovery = Recovery(self._core, self.people, self.sessions)
         self.nodes = Nodes(self._core)
         self.tenants = Tenants(self._core)
 

@@ -282,6 +282,10 @@ class People:
             moved = await connection.fetchval("SELECT account_totp_step($1, $2, $3)", *args)
         return moved is not None
 
+    async def prove(self, by: Principal, password: str) -> None:
+        """That it is `by` who asks, by their own password. Raises Unauthenticated, TooMany."""
+        await self._proven(by, password)
+
     async def _proven(self, by: Principal, password: str) -> Any:
         """The account of `by`, who has just shown its password again."""
         await self._count_own(by)
@@ -351,7 +355,7 @@ def _wrong() -> Unauthenticated:
     return Unauthenticated(
         "E-mail or password is wrong.",
         code="auth.wrong",
-        hint="Check both. Who forgot the password asks the platform's admin for a new one.",
+        hint="Check both. Who forgot the password asks an owner of the company for a recovery link.",
     )
 
 

@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS accounts (
   password_hash text NOT NULL, totp_sealed bytea, totp_on boolean NOT NULL DEFAULT false,
   totp_step bigint NOT NULL DEFAULT 0, recovery text[] NOT NULL DEFAULT '{}',
   admin boolean NOT NULL DEFAULT false, created_at float8 NOT NULL);
+ALTER TABLE beira_identity.accounts ADD COLUMN IF NOT EXISTS shut_at float8 NOT NULL DEFAULT 0;
 
 CREATE TABLE IF NOT EXISTS sites (
   tenant text NOT NULL REFERENCES tenants, id text NOT NULL, name text NOT NULL,
@@ -67,6 +68,11 @@ CREATE TABLE IF NOT EXISTS invitations (
   tenant text NOT NULL REFERENCES tenants, selector text PRIMARY KEY, mac bytea NOT NULL,
   email text NOT NULL, role text NOT NULL CHECK (role IN ('owner', 'member', 'guest')),
   sites text[], expires_at float8 NOT NULL, used_at float8);
+
+CREATE TABLE IF NOT EXISTS recoveries (
+  tenant text NOT NULL REFERENCES tenants, selector text PRIMARY KEY, mac bytea NOT NULL,
+  account text NOT NULL REFERENCES accounts, totp_off boolean NOT NULL DEFAULT false,
+  expires_at float8 NOT NULL);
 
 CREATE TABLE IF NOT EXISTS sessions (
   id text PRIMARY KEY, account text NOT NULL REFERENCES accounts, tenant text NOT NULL,
@@ -101,19 +107,21 @@ _TENANT_TABLES = {
     "old_keys": "tenant",
     "enrol_codes": "tenant",
     "invitations": "tenant",
+    "recoveries": "tenant",
     "sessions": "tenant",
     "audit": "tenant",
 }
 
 _GRANTS = {
     "tenants": "SELECT, INSERT, UPDATE (name)",
-    "accounts": "SELECT (id, email, name, totp_on, admin, created_at)",
+    "accounts": "SELECT (id, email, name, totp_on, admin, created_at, shut_at)",
     "sites": "SELECT, INSERT, UPDATE (name, groups)",
     "memberships": "SELECT, INSERT, UPDATE (role, sites), DELETE",
     "nodes": "SELECT, INSERT, UPDATE",
     "old_keys": "SELECT, INSERT",
     "enrol_codes": "SELECT, INSERT, UPDATE (tries, used_at, used_key)",
     "invitations": "SELECT, INSERT, UPDATE (used_at)",
+    "recoveries": "SELECT, INSERT, DELETE",
     "sessions": "SELECT, INSERT, UPDATE (revoked_at)",
     "audit": "SELECT, INSERT",
     "signing_keys": "SELECT, INSERT, UPDATE (retired_at)",
@@ -146,6 +154,10 @@ _FUNCTIONS = {
         "SETOF text",
         """UPDATE accounts SET password_hash = p_hash
            WHERE id = p_id AND password_hash = p_old RETURNING id""",
+    ),
+    "account_shut(p_id text, p_at float8)": (
+        "SETOF text",
+        "UPDATE accounts SET shut_at = greatest(shut_at, p_at) WHERE id = p_id RETURNING id",
     ),
     "account_name(p_id text, p_name text)": (
         "SETOF text",
@@ -180,6 +192,10 @@ _FUNCTIONS = {
     "tenant_of_invitation(p_selector text)": (
         "SETOF text",
         "SELECT tenant FROM invitations WHERE selector = p_selector",
+    ),
+    "tenant_of_recovery(p_selector text)": (
+        "SETOF text",
+        "SELECT tenant FROM recoveries WHERE selector = p_selector",
     ),
     "session_by_id(p_id text)": ("SETOF sessions", "SELECT * FROM sessions WHERE id = p_id"),
     "account_hold(p_id text, p_hash text)": (
@@ -249,6 +265,7 @@ _FUNCTIONS = {
            DELETE FROM tries WHERE since < p_now - 86400;
            DELETE FROM enrol_codes WHERE expires_at < p_now - 86400;
            DELETE FROM invitations WHERE expires_at < p_now - 86400;
+           DELETE FROM recoveries WHERE expires_at < p_now - 86400;
            DELETE FROM sessions WHERE expires_at < p_now - 86400;
            DELETE FROM audit WHERE at < p_audit_before""",
     ),

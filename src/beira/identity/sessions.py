@@ -176,7 +176,11 @@ class Sessions:
         return len(ended)
 
     async def end_all(self, connection: Transaction, account: str, keep: str | None = None) -> int:
-        """End all sessions of `account`, but `keep`; returns how many."""
+        """End all sessions of `account`, but `keep`, and what nodes remember of it; returns how
+        many sessions."""
+        await connection.execute("SELECT account_shut($1, $2)", account, self._core.now())
+        for membership in await memberships(connection, account):
+            await connection.revoked("account", account, membership.tenant)
         return await self._end(connection, account, None, keep)
 
     async def _turn(self, connection: Transaction, row: Any, shown: int) -> int | None:

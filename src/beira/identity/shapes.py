@@ -122,6 +122,15 @@ class Invitation(Struct, frozen=True, kw_only=True):
     expires_at: float
 
 
+class RecoveryLink(Struct, frozen=True, kw_only=True):
+    """One-time: whoever opens the link sets a new password for this address."""
+
+    code: str
+    link: str
+    email: str
+    expires_at: float
+
+
 class NodeView(Struct, frozen=True, kw_only=True):
     """A node as its owner sees it. `duplicated_at`: two machines used its identity."""
 

@@ -14,8 +14,8 @@ ERRORS: dict[str, tuple[Both, Both]] = {
     "auth.wrong": (
         ("E-mail ou senha não conferem.", "E-mail or password is wrong."),
         (
-            "Confira maiúsculas e o endereço. Quem é dono pode enviar um novo convite.",
-            "Check capitals and the address. An owner can send you a new invitation.",
+            "Confira maiúsculas e o endereço. Esqueceu? Quem é dono cria um endereço para nova senha.",
+            "Check capitals and the address. Forgotten? An owner can make you a link for a new one.",
         ),
     ),
     "auth.totp_needed": (
@@ -58,6 +58,30 @@ ERRORS: dict[str, tuple[Both, Both]] = {
         (
             "Ele pode ter sido usado ou ter vencido: peça outro.",
             "It may have been used or have expired: ask for another.",
+        ),
+    ),
+    "recovery.code_wrong": (
+        ("Este endereço não vale mais.", "This link no longer holds."),
+        (
+            "Ele vale uma vez, por 1 hora: peça outro a quem é dono.",
+            "It holds once, for 1 hour: ask an owner for another.",
+        ),
+    ),
+    "recovery.shared": (
+        (
+            "Esta conta não é só desta empresa.",
+            "This account is not of this company alone.",
+        ),
+        (
+            "Quem opera a nuvem define a senha dela: beira cloud reset-password E-MAIL.",
+            "Whoever runs the cloud sets its password: beira cloud reset-password EMAIL.",
+        ),
+    ),
+    "recovery.own": (
+        ("Para si mesmo, não.", "Not for yourself."),
+        (
+            "Mude a sua senha em Conta, ou peça a outra pessoa que é dona.",
+            "Change your password under Account, or ask another owner.",
         ),
     ),
     "identity.exists": (
@@ -244,6 +268,7 @@ DONE: dict[str, Both] = {
     "totp_off": ("Verificação em duas etapas desligada.", "Two-step verification is off."),
     "sessions": ("Sessão encerrada.", "Session ended."),
     "corrected": ("Ponto corrigido.", "Punch corrected."),
+    "recovered": ("Senha nova salva. Agora entre.", "New password saved. Now sign in."),
     "joined": ("Pronto! Agora entre.", "Done! Now sign in."),
     "left": ("Você saiu.", "You have signed out."),
     "admitted": ("Admitido: já conta.", "Admitted: it counts from now on."),

@@ -38,6 +38,8 @@ async def theirs(world: World) -> str:
     await world.node(tenant, site)
     await world.one.nodes.make_code(service(tenant), site)
     await world.one.tenants.invite(service(tenant), "new@example.com", "member")
+    member = await world.signed_in(tenant, "member")
+    await world.one.recovery.issue(service(tenant), member.account)
     return tenant
 
 
@@ -111,6 +113,9 @@ FORBIDDEN = [
     "UPDATE enrol_codes SET expires_at = 9e9",
     "UPDATE enrol_codes SET mac = ''",
     "UPDATE invitations SET role = 'owner'",
+    "UPDATE recoveries SET expires_at = 9e9",
+    "UPDATE recoveries SET account = 'x'",
+    "UPDATE accounts SET shut_at = 0",
     "UPDATE signing_keys SET sealed = ''",
     "DELETE FROM signing_keys",
     "DELETE FROM old_keys",

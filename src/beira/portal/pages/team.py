@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from beira.host.page import Reply
 from beira.kernel.errors import BeiraError, Unavailable
+from beira.portal.pages import recovery
 from beira.portal.pages.own import OWNER, own
 from beira.portal.visit import Visit
 
@@ -92,4 +93,4 @@ def _sites(visit: Visit) -> tuple[str, ...] | None:
     return (chosen[:64],) if chosen else None
 
 
-PAGES = (team, invite, set_role, remove, audit)
+PAGES = (team, invite, set_role, remove, audit, *recovery.PAGES)

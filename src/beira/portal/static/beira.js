@@ -160,7 +160,7 @@
   if (location.hash.length > 1) {
     var code = decodeURIComponent(location.hash.slice(1)).slice(0, 64);
     document.querySelectorAll("[data-code]").forEach(function (el) { el.textContent = code; });
-    var given = document.querySelector('form[action="/join"] input[name="code"]');
+    var given = document.querySelector('form:is([action="/join"], [action="/recover"]) input[name="code"]');
     if (given && !given.value) given.value = code;
   }
   if (location.search.indexOf("done=") >= 0 && history.replaceState) {
