@@ -314,7 +314,7 @@ def _private(data: Path) -> Iterator[Path]:
     for folder in sorted(path for path in data.iterdir() if path.is_dir()):
         for path in sorted(folder.rglob("*")):
             if path.suffix == ".new":  # half written
-                path.unlink()
+                path.unlink(missing_ok=True)
             elif path.is_file() and not path.is_symlink():
                 yield path
 
