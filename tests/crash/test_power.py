@@ -21,8 +21,6 @@ from typing import Any
 import apsw
 import msgspec
 import pytest
-from tests.contract.records import REGISTRY, T0, one_stream, row, sale
-from tests.crash.disk import Disk, recorder
 
 from beira.kernel.clock import hlc_at
 from beira.kernel.collection import BOTH, IMPORTANT, NORMAL, UP, Registry, collection, collection_of
@@ -31,6 +29,8 @@ from beira.store.memory import MemoryStore
 from beira.store.port import NodeStore
 from beira.store.sqlite import SqliteStore, files
 from beira.store.sqlite.schema import select_sql
+from tests.contract.records import REGISTRY, T0, one_stream, row, sale
+from tests.crash.disk import Disk, recorder
 
 ROUNDS = int(os.environ.get("BEIRA_CRASH_ROUNDS", "1"))
 SEED = int(os.environ.get("BEIRA_CRASH_SEED", "20261121"))

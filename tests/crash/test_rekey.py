@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.contract.records import REGISTRY, one_stream, sale, thing
 
 from beira.identity.node_key import NodeKey
 from beira.identity.private_files import PrivateFiles
 from beira.node import at_rest
 from beira.store.sqlite import SqliteStore
+from tests.contract.records import REGISTRY, one_stream, sale, thing
 
 ROUNDS = int(os.environ.get("BEIRA_CRASH_ROUNDS", "1"))
 SEED = int(os.environ.get("BEIRA_CRASH_SEED", "20261121"))

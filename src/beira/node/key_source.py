@@ -4,7 +4,7 @@ A source is written `file:PATH`, `env:NAME`, `keyring:SERVICE/NAME` or `credenti
 hands to a service). A key is 32 random bytes, written as 64 hexadecimal digits.
 
 A file and a keyring can be given a fresh key, which first lies beside the old one, under the same name
-with `.new`: only when all is under it does it take the old one's place, which becomes `.old`, since
+with `.next`: only when all is under it does it take the old one's place, which becomes `.old`, since
 backups made before need it still. So at any moment one of them opens the node, and all are tried.
 """
 
@@ -25,7 +25,7 @@ from beira.kernel.errors import Misconfigured
 
 KEY_BYTES = 32
 CREDENTIAL = "beira-node-key"
-FRESH, OLD = ".new", ".old"
+FRESH, OLD = ".next", ".old"
 HOW = (
     "Give it as file:PATH, env:NAME, keyring:SERVICE/NAME or credential:NAME "
     "(see docs/howto/encryption.md)."
