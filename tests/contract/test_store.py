@@ -489,19 +489,24 @@ class TestInspection:
         for n in (0, 1, 2):
             await store.commit([part(f"i{n}", ms=10 + n, _deleted=True)], route=one_stream)
         last = (await store.since("s", 0, most=100, most_bytes=1 << 20)).upto
-        assert await store.collect("s", last, stamp(12).hlc) == last - 1
+        floor = stamp(12).hlc
+        assert await store.collect("s", last, floor, floor="f") == 2
+        assert await store.marks("f") == {"f": [last - 1, floor]}
         assert await store.get("things", "i0") is None and await store.get("things", "i1") is None
         assert (await store.get("things", "i2")).deleted
         assert ids(await read(store)) == ["i3", "i2"]
         assert await store.end("s") == last
-        assert await store.collect("s", last, stamp(12).hlc) == 0
+        assert await store.collect("s", last, floor, floor="f") == 0
+        assert await store.collect("s", last, stamp(13).hlc, floor="f") == 1
+        assert await store.marks("f") == {"f": [last, stamp(13).hlc]}
 
     async def test_what_the_slowest_has_not_seen_is_not_collected(self, store: Any) -> None:
         await store.commit([thing("a", ms=0)], route=one_stream)
         await store.commit([part("a", ms=1, _deleted=True)], route=one_stream)
         end = await store.end("s")
-        assert await store.collect("s", end - 1, stamp(100).hlc) == 0
-        assert await store.collect("s", end, stamp(100).hlc, most=0) == 0
+        assert await store.collect("s", end - 1, stamp(100).hlc, floor="f") == 0
+        assert await store.collect("s", end, stamp(100).hlc, floor="f", most=0) == 0
+        assert await store.marks("f") == {}
         assert (await store.get("things", "a")).deleted
 
     async def test_rows_logged_anew_are_sent_whole(self, node_store: Any) -> None:

@@ -160,15 +160,15 @@ async def _live_through(seed: int) -> None:
     chance = world.random
     for _ in range(40):
         for node in world.nodes:
-            await _something_happens(world, node, chance)
+            await something_happens(world, node, chance)
         await asyncio.sleep(chance.choice([0, 0.1, 1, 30]))
     for node in world.nodes:
         node.network.up, node.network.half_open, node.wall.error_ms = True, False, 0
     await world.quiet(within_s=2_000)
-    await _check_laws(world)
+    await check_laws(world)
 
 
-async def _something_happens(world: World, node: SimNode, chance: random.Random) -> None:
+async def something_happens(world: World, node: SimNode, chance: random.Random) -> None:
     match chance.randrange(11):
         case 0:
             node.network.up = False
@@ -197,7 +197,7 @@ async def _something_happens(world: World, node: SimNode, chance: random.Random)
                 )
 
 
-async def _check_laws(world: World) -> None:
+async def check_laws(world: World) -> None:
     for name in ("notes", "alarms", "logs"):
         cloud = await world.rows(world.store, name)
         mine = {id for node in world.nodes for kind, id in node.confirmed if kind == name}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from beira.host.host import Host, Place
+from beira.kernel import ticket as tickets
 from beira.kernel.access import Kind, Principal
 from beira.kernel.app import App, Catalogue, catalogue
 from beira.kernel.collection import (
@@ -107,7 +108,13 @@ class SimTickets:
     """The contract of identity's tickets: confirmed or pending, or another machine has it."""
 
     def __init__(self) -> None:
-        self._held: dict[str, tuple[int, int]] = {}
+        self._held: dict[str, tuple[int | None, int | None]] = {}
+
+    def copy(self) -> SimTickets:
+        """As a backup of the cloud has them."""
+        other = SimTickets()
+        other._held = dict(self._held)
+        return other
 
     def clear(self, node: str) -> None:
         """The owner says: whichever comes next is the node."""
@@ -117,10 +124,10 @@ class SimTickets:
         return node not in self._held
 
     async def present_ticket(self, tenant: str, node: str, ticket: int) -> int:
-        confirmed, pending = self._held.get(node, (ticket, ticket))
-        if ticket not in (confirmed, pending):
+        known = self._held.get(node, (None, None))
+        if not tickets.is_good(ticket, *known):
             raise Denied("Two machines use this identity.", code="node.duplicated")
-        following = max(confirmed, pending) + 1
+        following = tickets.following(ticket, *known, chance=7)
         self._held[node] = (ticket, following)
         return following
 
@@ -286,13 +293,7 @@ class World:
         self.trail: list[tuple[str, int, int]] = []
         self.store = MemoryStore(self.catalogue.collections, tenant="acme")
         self.wall = SimWall(self, "cloud")
-        self.host = Host(
-            place=Place(tenant="acme", node="cloud"),
-            store=self.store,
-            catalogue=self.catalogue,
-            wall=self.wall,
-            route=feed_route(self.catalogue.collections),
-        )
+        self.host = self._make_host()
         self.tickets = SimTickets()
         self.gate = Gate(
             host_of=self._host_of,
@@ -304,10 +305,32 @@ class World:
         self.epoch = 1
         self.nodes = [SimNode(self, f"n{i}", f"s{i % 2}") for i in range(nodes)]
 
+    def _make_host(self) -> Host:
+        return Host(
+            place=Place(tenant="acme", node="cloud"),
+            store=self.store,
+            catalogue=self.catalogue,
+            wall=self.wall,
+            route=feed_route(self.catalogue.collections),
+        )
+
     async def boot(self) -> None:
         await self.host.start()
         for node in self.nodes:
             await node.boot()
+
+    def backup(self) -> tuple[MemoryStore, SimTickets]:
+        """The cloud's database as it is now."""
+        return self.store.copy(), self.tickets.copy()
+
+    async def restore(self, copy: tuple[MemoryStore, SimTickets]) -> None:
+        """The cloud's database becomes an older copy of itself, under the same name."""
+        for node in self.nodes:
+            node.network.cut()
+        self.store, held = copy
+        self.tickets._held = held._held
+        self.host = self._make_host()
+        await self.host.start()
 
     async def quiet(self, within_s: float = 600) -> None:
         """Wait until nothing waits to be sent and all cursors stand at the end of their feeds."""

@@ -32,9 +32,11 @@ from beira.kernel import limits
 from beira.kernel.access import Principal
 from beira.kernel.app import Catalogue
 from beira.kernel.errors import BeiraError, Conflict, Denied, Misconfigured
+from beira.kernel.record import Value
 from beira.portal import Portal
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
 from beira.store.postgres.failures import away
+from beira.sync import tombstones
 from beira.sync.blob_collector import Collector
 from beira.sync.blob_gate import BlobGate
 from beira.sync.blob_routes import blob_routes
@@ -109,7 +111,7 @@ class Cloud:
         return self._hosts[tenant]
 
     async def epoch_of(self, tenant: str) -> str:
-        """What names this database: a restored or another one would have another."""
+        """What names this database: a restored or another one has another name."""
         store = (await self.host_of_tenant(tenant)).store
         marks = await store.marks(EPOCH_MARK)
         if EPOCH_MARK not in marks:
@@ -117,15 +119,23 @@ class Cloud:
                 made = secrets.token_hex(8)
                 await store.commit([], marks={EPOCH_MARK: made}, expect={EPOCH_MARK: None})
             marks = await store.marks(EPOCH_MARK)
-        return str(marks[EPOCH_MARK])
+        return f"{marks[EPOCH_MARK]}.{await self.database.instance()}"
 
     async def renew_epoch(self, tenant: str, old: str) -> str:
         """Name the database anew, unless somebody has done so already; the name it has now."""
         store = (await self.host_of_tenant(tenant)).store
         with contextlib.suppress(Conflict):
-            made = secrets.token_hex(8)
-            await store.commit([], marks={EPOCH_MARK: made}, expect={EPOCH_MARK: old})
+            marks: dict[str, Value] = {EPOCH_MARK: secrets.token_hex(8)}
+            await store.commit([], marks=marks, expect={EPOCH_MARK: old.partition(".")[0]})
         return await self.epoch_of(tenant)
+
+    async def forget_deletions(self) -> None:
+        """Collect the tombstones that no node of the tenants served here needs any more."""
+        for tenant, host in list(self._hosts.items()):
+            try:
+                await tombstones.collect(host)
+            except BeiraError as error:
+                log.info("tombstones.put_off", tenant=tenant, why=error.message)
 
     async def follow_places(self, tenant: str) -> None:
         await follow_places(await self.host_of_tenant(tenant), self.identity)
@@ -180,7 +190,7 @@ async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
         )
         rechecks: set[asyncio.Task[None]] = set()
         stack.callback(identity.subscribe(lambda news: _recheck(gate, news, rechecks)))
-        tidying = asyncio.create_task(_tidy(identity))
+        tidying = asyncio.create_task(_tidy(cloud))
         stack.callback(tidying.cancel)
         collecting = asyncio.create_task(_collect(cloud, blobs))
         stack.callback(collecting.cancel)
@@ -316,13 +326,14 @@ def _recheck(gate: Gate, news: Revocation, tasks: set[asyncio.Task[None]]) -> No
     task.add_done_callback(tasks.discard)
 
 
-async def _tidy(identity: Identity) -> None:
+async def _tidy(cloud: Cloud) -> None:
     while True:
         await asyncio.sleep(TIDY_EVERY_S)
         try:
-            await identity.tidy()
+            await cloud.identity.tidy()
         except BeiraError as error:
             log.info("identity.not_tidied", why=error.message)
+        await cloud.forget_deletions()
 
 
 async def _collect(cloud: Cloud, blobs: BlobGate) -> None:

@@ -28,13 +28,13 @@ from beira.identity.shapes import (
 )
 from beira.identity.vault import base64url, from_base64url
 from beira.kernel import limits
+from beira.kernel import ticket as tickets
 from beira.kernel.access import Kind, Principal
 from beira.kernel.errors import BeiraError, Conflict, Denied, Invalid, NotFound, Unauthenticated
 
 CODE_CHARS = 10
 TRIES_PER_CODE = 5
 KEYS_REMEMBERED = 10
-TICKETS = 2**52
 
 
 class Nodes:
@@ -372,22 +372,28 @@ class Nodes:
     async def present_ticket(self, tenant: str, node: str, ticket: int) -> int:
         """The next ticket for a node that shows the one it has; to be confirmed once it is kept.
 
-        Good are the confirmed ticket and the pending one (its confirmation was lost), and any at
-        all after enrolling. Another says that two machines use this identity: raises Denied
+        Good are the confirmed ticket and the pending one (its confirmation was lost), any at all
+        after enrolling, and one of a later turn than any given here: then this database is an older
+        copy, and the node is right. Another says that two machines use this identity: raises Denied
         `node.duplicated`, and the owner sees it. The machine that has the right ticket goes on.
         """
-        fresh = secrets.randbelow(TICKETS - 1) + 1
         async with self._core.database.open(tenant) as connection:
-            held = await connection.fetchval(
-                "UPDATE nodes SET ticket = $2, ticket_pending = $3 WHERE id = $1"
-                " AND (ticket IS NULL OR ticket = $2 OR ticket_pending = $2) RETURNING id",
-                node,
-                ticket,
-                fresh,
+            row = await connection.fetchrow(
+                "SELECT ticket, ticket_pending FROM nodes WHERE id = $1 FOR UPDATE", node
             )
-            if held is None:
+            known = (row["ticket"], row["ticket_pending"]) if row else (0, 0)
+            good = row is not None and tickets.is_good(ticket, *known)
+            fresh = tickets.following(ticket, *known, secrets.randbelow(tickets.CHANCES))
+            if good:
+                await connection.execute(
+                    "UPDATE nodes SET ticket = $2, ticket_pending = $3 WHERE id = $1",
+                    node,
+                    ticket,
+                    fresh,
+                )
+            else:
                 await self._mark_duplicated(connection, tenant, node)
-        if held is None:
+        if not good:
             raise _duplicated()
         return fresh
 

@@ -80,22 +80,45 @@ class Verdict(Enum):
 
     KEEP = "keep"
     SEND = "send"
+    """Its own writes are missing there: send them again."""
+    ADOPT = "adopt"
+    """The cloud has lost what others wrote: write it again, under the node's own name."""
+    REPLACE = "replace"
+    """The cloud is the source: take what it has, or remove the row if it has none."""
     REMOVE = "remove"
+    """It was deleted, and the cloud has forgotten even that."""
+
+
+def lacking(mine: Row, theirs: Row | None) -> frozenset[str]:
+    """The fields of `mine` that the cloud does not have as they are here."""
+    known = {} if theirs is None else {name: theirs.stamp_of(name) for name in theirs.fields}
+    return frozenset(name for name in mine.fields if known.get(name) != mine.stamp_of(name))
 
 
 def verdict(
-    collection: Collection, mine: Row, theirs: Row | None, *, node: str, horizon_hlc: int
+    collection: Collection,
+    mine: Row,
+    theirs: Row | None,
+    *,
+    node: str,
+    horizon_hlc: int,
+    settled_hlc: int,
 ) -> Verdict:
     """What to do with `mine`, after what the cloud has (`theirs`) was merged into it.
 
-    What the node itself wrote and the cloud lacks is sent again. A row last written at or before
-    `horizon_hlc` that the cloud does not have at all was deleted there, and its tombstone is gone.
+    A row last written at or before `horizon_hlc` that the cloud does not have was deleted there. Of
+    what was written after `settled_hlc` only the node's own is judged: the rest may have been on its
+    way while the two were compared, and is looked at next time.
     """
+    missing = lacking(mine, theirs)
     if theirs is None and collection.goes_down and mine.stamp.hlc <= horizon_hlc:
         return Verdict.REMOVE
-    if not collection.goes_up or (theirs is None and mine.deleted):
+    if not missing or (theirs is None and mine.deleted and collection.goes_up):
         return Verdict.KEEP
-    own = {name for name in mine.fields if mine.stamp_of(name).node == node}
-    known = {} if theirs is None else {name: theirs.stamp_of(name) for name in theirs.fields}
-    lacking = any(known.get(name) != mine.stamp_of(name) for name in own)
-    return Verdict.SEND if lacking else Verdict.KEEP
+    if collection.goes_up and any(mine.stamp_of(name).node == node for name in missing):
+        return Verdict.SEND
+    if collection.is_fact or mine.stamp.hlc > settled_hlc:
+        return Verdict.KEEP
+    if not collection.goes_up:
+        return Verdict.REPLACE
+    return Verdict.ADOPT if collection.goes_down else Verdict.KEEP

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from beira.kernel import limits
+from beira.kernel.clock import hlc_at, ms_of
 from beira.kernel.digest import Sums
 from beira.kernel.wire import Check, Checked, Fetch, Found
 
@@ -41,6 +42,7 @@ class Mend:
     since: int
     buckets: tuple[int, ...]
     horizon_hlc: int
+    settled_hlc: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +128,16 @@ class Inspector:
         current = self._round
         if current is None or not current.work or message.collection != current.work[0][0]:
             return []
-        since = current.since[message.collection]
-        return [Mend(message, since, current.work[0][1], current.horizon_hlc)]
+        settled_ms = max(0, ms_of(current.began_hlc) - limits.DRIFT_MS)
+        return [
+            Mend(
+                message,
+                current.since[message.collection],
+                current.work[0][1],
+                current.horizon_hlc,
+                hlc_at(settled_ms),
+            )
+        ]
 
     def mended(self, message: Found, count: int, now_ms: int) -> list[Step]:
         """A page is merged, and `count` rows were put right by it."""

@@ -22,7 +22,7 @@ from beira.store.news import Listeners
 from beira.store.plan import Expression, Plan, Sort, plan
 from beira.store.port import Commit, News, Pending, Route, Slice
 from beira.store.restamp import Restamping
-from beira.store.rows import check_marks, normal, plain_value, row_bytes, sent_since, settle
+from beira.store.rows import check_marks, normal, plain_value, raised, row_bytes, sent_since, settle
 from beira.store.sql import fixed_width, like_matches, shortest
 
 Key = tuple[str, str]
@@ -164,18 +164,22 @@ class MemoryStore:
             del table[id]
         return len(old[:most])
 
-    async def collect(self, stream: str, upto: int, before_hlc: int, *, most: int = 1_000) -> int:
+    async def collect(
+        self, stream: str, upto: int, before_hlc: int, *, floor: str, most: int = 1_000
+    ) -> int:
         self._check_open()
         found = self._streams.get(stream, _Stream())
-        greatest = 0
+        gone: list[int] = []
         for number, (collection, id), _ in list(found.after(0)):
             row = self._tables[collection][id]
-            if number > upto or most <= 0:
+            if number > upto or len(gone) >= most:
                 break
             if row.deleted and row.stamp.hlc < before_hlc:
                 del self._tables[collection][id], found.entries[collection, id]
-                greatest, most = number, most - 1
-        return greatest
+                gone.append(number)
+        if gone:
+            self._marks[floor] = raised(self._marks.get(floor), gone[-1], before_hlc)
+        return len(gone)
 
     async def relog(self, keys: Sequence[Key], route: Route) -> int:
         self._check_open()

@@ -131,9 +131,12 @@ class Store(Protocol):
         Returns how many."""
         ...
 
-    async def collect(self, stream: str, upto: int, before_hlc: int, *, most: int = 1_000) -> int:
+    async def collect(
+        self, stream: str, upto: int, before_hlc: int, *, floor: str, most: int = 1_000
+    ) -> int:
         """Tombstones: remove up to `most` deleted rows that `stream` names at or below `upto`, last
-        written before `before_hlc`, with their entries. Returns the greatest number removed, or 0."""
+        written before `before_hlc`, with their entries. If any went, the mark `floor` becomes
+        [the greatest number removed, `before_hlc`], never less than it was. Returns how many."""
         ...
 
     def subscribe(self, listener: Callable[[News], None]) -> Callable[[], None]:

@@ -93,6 +93,12 @@ def check_marks(present: Mapping[str, Value], expect: Mapping[str, Value] | None
             )
 
 
+def raised(mark: Value, number: int, before_hlc: int) -> list[int]:
+    """A floor's mark once tombstones up to `number`, from before `before_hlc`, are gone."""
+    old_number, old_hlc = mark or (0, 0)
+    return [max(old_number, number), max(old_hlc, before_hlc)]
+
+
 META = ("id", "_partition", "_hlc", "_lane", "_node", "_deleted", "_stamps", "_extra")
 """The columns that `Layout.pack` fills before those of the fields, in this order."""
 

@@ -185,7 +185,7 @@ class _Conversation:
         self._full_since_s: float | None = None
         self._inspections = Inspections(agent.host, agent.store)
         route = log_route(agent.store.registry)
-        self._mender = Mender(agent.store, agent.host.place.node, route)
+        self._mender = Mender(agent.host, agent.store, route)
 
     def heard_news(self, news: News) -> None:
         self._news.set()

@@ -6,14 +6,24 @@ never holds up what is urgent.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import structlog
 
+from beira.host.host import Host
 from beira.kernel import limits
 from beira.kernel.batch import unpack
 from beira.kernel.collection import Collection, Flow, Registry
-from beira.kernel.digest import Digest, Sums, Verdict, bucket_of, counts, differing, verdict
+from beira.kernel.digest import (
+    Digest,
+    Sums,
+    Verdict,
+    bucket_of,
+    counts,
+    differing,
+    lacking,
+    verdict,
+)
 from beira.kernel.inspection import Mend
 from beira.kernel.record import Row
 from beira.kernel.wire import Check, Fetch
@@ -81,9 +91,10 @@ class Mender:
     """Puts right what an inspection found on a node. It remembers the cloud's rows of the buckets at
     hand (their number is bounded by `limits.MENDED_ROWS`) until their last page is merged."""
 
-    def __init__(self, store: NodeStore, node: str, route: Route) -> None:
+    def __init__(self, host: Host, store: NodeStore, route: Route) -> None:
+        self._host = host
         self._store = store
-        self._node = node
+        self._node = host.place.node
         self._route = route
         self._theirs: dict[str, Row] = {}
 
@@ -107,25 +118,36 @@ class Mender:
         name, count = mend.found.collection, 0
         wanted, start = frozenset(mend.buckets), (mend.since, "")
         async for page in _pages(self._store, self._node, name, mend.found.partition, start):
-            mine = [
-                row for row in page if bucket_of(row.id) in wanted and (name, row.id) not in refused
-            ]
-            send, remove = self._sorted(mine, theirs, mend.horizon_hlc)
-            count += await self._store.remove(remove)
-            count += await self._store.relog(send, self._route)
+            for row in page:
+                if bucket_of(row.id) in wanted and (name, row.id) not in refused:
+                    count += await self._judge(mend, row, theirs.get(row.id))
         return count
 
-    def _sorted(
-        self, mine: Iterable[Row], theirs: Mapping[str, Row], horizon_hlc: int
-    ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-        chosen: dict[Verdict, list[tuple[str, str]]] = {kind: [] for kind in Verdict}
-        for row in mine:
-            declared = self._store.registry[row.collection]
-            said = verdict(
-                declared, row, theirs.get(row.id), node=self._node, horizon_hlc=horizon_hlc
-            )
-            chosen[said].append((row.collection, row.id))
-        return chosen[Verdict.SEND], chosen[Verdict.REMOVE]
+    async def _judge(self, mend: Mend, mine: Row, theirs: Row | None) -> int:
+        declared, key = self._store.registry[mine.collection], (mine.collection, mine.id)
+        said = verdict(
+            declared,
+            mine,
+            theirs,
+            node=self._node,
+            horizon_hlc=mend.horizon_hlc,
+            settled_hlc=mend.settled_hlc,
+        )
+        match said:
+            case Verdict.KEEP:
+                return 0
+            case Verdict.SEND:
+                return await self._store.relog([key], self._route)
+            case Verdict.ADOPT:
+                fields = {name: mine.fields[name] for name in lacking(mine, theirs)}
+                row = self._host.stamped(declared, mine.id, mine.partition, fields)
+                await self._host.write([row])
+            case Verdict.REPLACE | Verdict.REMOVE:
+                removed = await self._store.remove([key])
+                if theirs is not None and removed:
+                    await self._store.commit([theirs])
+                return removed
+        return 1
 
 
 async def _pages(

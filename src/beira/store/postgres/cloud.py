@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -35,6 +36,7 @@ HEALTH_TIMEOUT_S = 0.5
 PAUSE_S = 1.0
 """After no answer in time, how long further calls are refused at once rather than kept waiting."""
 TRIES = 5
+INSTANCE_FRESH_S = 10.0
 STATEMENTS_CACHED = 1_000
 OLDEST_VERSION = 150_000
 BUILTIN_COLLATIONS_VERSION = 170_000
@@ -56,6 +58,7 @@ class PostgresCloud:
         self._role = APP_ROLE
         self._set_role = False
         self._paused_until = 0.0
+        self._instance: tuple[float, str] | None = None
         self._queue = _Queue()
         self._pool: asyncpg.Pool | None = None
         self.news = NewsDesk(self._connect)
@@ -137,6 +140,20 @@ class PostgresCloud:
         except Exception:
             return False
         return True
+
+    async def instance(self) -> str:
+        """What tells this database from a copy of it: its cluster, its timeline (a restore to a point
+        in time begins a new one) and its own number there, hashed. A server that does not tell its
+        cluster is known by the last alone. Asked at most every few seconds."""
+        if self._instance is None or time.monotonic() > self._instance[0]:
+            async with self.connection() as connection:
+                try:
+                    found = await connection.fetchrow(_INSTANCE)
+                except asyncpg.InsufficientPrivilegeError:
+                    found = await connection.fetchrow(_DATABASE)
+            name = hashlib.blake2b(repr(tuple(found)).encode(), digest_size=6).hexdigest()
+            self._instance = (time.monotonic() + INSTANCE_FRESH_S, name)
+        return self._instance[1]
 
     async def close(self) -> None:
         await self.news.close()
@@ -299,6 +316,11 @@ SELECT set_config('beira.tenant', $1, true),
   set_config('statement_timeout', '{SERVER_TIMEOUT_MS}', true),
   set_config('idle_in_transaction_session_timeout', '{SERVER_TIMEOUT_MS}', true)
 """
+_DATABASE = "SELECT oid FROM pg_database WHERE datname = current_database()"
+_INSTANCE = (
+    "SELECT (SELECT system_identifier FROM pg_control_system()), "
+    f"(SELECT timeline_id FROM pg_control_checkpoint()), ({_DATABASE})"
+)
 _LOCK = "SELECT count(*) FROM unnest($1::bigint[]) AS k, LATERAL pg_advisory_xact_lock(k)"
 
 

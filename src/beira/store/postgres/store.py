@@ -24,7 +24,7 @@ from beira.store.plan import plan
 from beira.store.port import Commit, News, Pending, Route, Slice
 from beira.store.postgres import bulk, listen, streams
 from beira.store.postgres.listen import CHANNEL, payloads
-from beira.store.rows import Settled, normal, sent_since, settle
+from beira.store.rows import Settled, normal, raised, sent_since, settle
 from beira.store.sql import compiled
 
 if TYPE_CHECKING:
@@ -169,7 +169,9 @@ class PostgresStore:
 
         return await self._run(work)
 
-    async def collect(self, stream: str, upto: int, before_hlc: int, *, most: int = 1_000) -> int:
+    async def collect(
+        self, stream: str, upto: int, before_hlc: int, *, floor: str, most: int = 1_000
+    ) -> int:
         async def work(connection: asyncpg.Connection) -> int:
             await streams.last(connection, self._tenant, stream, lock=True)
             greatest, room = 0, most
@@ -179,9 +181,13 @@ class PostgresStore:
                     text, self._tenant, stream, collection.name, upto, before_hlc, room
                 )
                 greatest, room = max(greatest, last or 0), room - count
-            return greatest
+            if greatest:
+                present = await streams.marks(connection, self._tenant, floor)
+                marks = {floor: raised(present.get(floor), greatest, before_hlc)}
+                await streams.set_marks(connection, self._tenant, marks)
+            return most - room
 
-        return await self._run(work)
+        return await self._run(work, locks=self._locks({("mark", floor)}))
 
     def subscribe(self, listener: Callable[[News], None]) -> Callable[[], None]:
         return self._cloud.news.subscribe(self._tenant, listener)

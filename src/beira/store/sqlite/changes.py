@@ -15,7 +15,7 @@ from beira.kernel.collection import Flow, Registry
 from beira.kernel.record import Row, Value
 from beira.store.port import Commit, Route
 from beira.store.restamp import Restamping
-from beira.store.rows import Layout, Settled, check_marks, normal, settle
+from beira.store.rows import Layout, Settled, check_marks, normal, raised, settle
 from beira.store.sql import quoted
 from beira.store.sqlite.schema import insert_sql, select_sql, upsert_sql
 
@@ -100,8 +100,8 @@ class Changes:
         )
         return self.connection.changes()
 
-    def collect(self, stream: str, upto: int, before_hlc: int, most: int) -> int:
-        gone: list[tuple[int, str, str]] = []
+    def collect(self, stream: str, upto: int, before_hlc: int, floor: str, most: int) -> int:
+        gone: list[tuple[Any, ...]] = []
         for declared in self._registry:
             table = quoted(declared.name)
             gone += self._cursor.execute(
@@ -116,7 +116,10 @@ class Changes:
             self._cursor.execute(
                 "DELETE FROM _streams WHERE stream = ? AND number = ?", (stream, number)
             )
-        return gone[-1][0] if gone else 0
+        if gone:
+            mark = self._present({floor: None}).get(floor)
+            self.set_marks({floor: raised(mark, gone[-1][0], before_hlc)})
+        return len(gone)
 
     def relog(self, keys: Sequence[tuple[str, str]], route: Route) -> Commit:
         rows = [row for row in map(self._found, keys) if row is not None]

@@ -23,6 +23,7 @@ from beira.store.sql import SQLITE, compiled, quoted
 from beira.store.sqlite import files
 from beira.store.sqlite.changes import Changes, known_collections
 from beira.store.sqlite.readers import Readers
+from beira.store.sqlite.rewriting import forget_copy
 from beira.store.sqlite.schema import check_owner, prepare, select_sql
 from beira.store.sqlite.writer import Writer
 
@@ -176,9 +177,11 @@ class SqliteStore:
             lambda: self._changes.forget(collection, before_hlc, most), weight=most
         )
 
-    async def collect(self, stream: str, upto: int, before_hlc: int, *, most: int = 1_000) -> int:
+    async def collect(
+        self, stream: str, upto: int, before_hlc: int, *, floor: str, most: int = 1_000
+    ) -> int:
         return await self._writer.run(
-            lambda: self._changes.collect(stream, upto, before_hlc, most), weight=most
+            lambda: self._changes.collect(stream, upto, before_hlc, floor, most), weight=most
         )
 
     async def relog(self, keys: Sequence[tuple[str, str]], route: Route) -> int:
@@ -293,6 +296,7 @@ def _opened(
     lock = files.Lock(path)
     connection: apsw.Connection | None = None
     try:
+        forget_copy(path)
         files.create(path)
         files.check_key(path, key)
         connection = files.connect(path, key, writer=True)

@@ -1,0 +1,36 @@
+"""Tickets: how a second machine with a node's identity is found out, and an older database is not
+taken for one.
+
+A ticket is a turn and a chance in one number below 2**53. Each session a node shows the ticket it
+has and gets one of the next turn. A clone shows a ticket that was used already; a cloud restored
+from a backup is shown one of a later turn than it ever gave.
+"""
+
+from __future__ import annotations
+
+CHANCES = 1 << 21
+"""How many tickets a turn has: a guess is right once in two million."""
+_MOST = (1 << 53) - CHANCES
+
+
+def turn_of(ticket: int) -> int:
+    return ticket // CHANCES
+
+
+def is_good(ticket: int, confirmed: int | None, pending: int | None) -> bool:
+    """Whether a node that shows `ticket` is the one that was given it. `confirmed` is None after
+    enrolling: then any is good. `pending` was offered last, and its confirmation may be lost."""
+    if not 0 <= ticket <= _MOST:
+        return False
+    latest = max(confirmed or 0, pending or 0)
+    return confirmed is None or ticket in (confirmed, pending) or turn_of(ticket) > turn_of(latest)
+
+
+def is_later(ticket: int, confirmed: int | None, pending: int | None) -> bool:
+    """Whether a good ticket is of a later turn than this cloud remembers giving."""
+    return confirmed is not None and turn_of(ticket) > turn_of(max(confirmed, pending or 0))
+
+
+def following(ticket: int, confirmed: int | None, pending: int | None, chance: int) -> int:
+    """The ticket of the turn after all of these; `chance` is below `CHANCES`."""
+    return (turn_of(max(ticket, confirmed or 0, pending or 0)) + 1) * CHANCES + chance

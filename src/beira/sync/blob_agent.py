@@ -1,0 +1,290 @@
+"""The node's half of the blobs' lane: sends what the node's records name, and fetches what they lack.
+
+It runs beside the agent and never in its way: its own requests, a bandwidth budget, and chunks so
+small that a record waits half a second for the link at most. Each chunk is decided anew, so what is
+most urgent goes next and what was begun goes on later where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from beira.blobs import Shelf
+from beira.host.host import Host
+from beira.kernel import limits
+from beira.kernel.blob import (
+    BlobRef,
+    Bucket,
+    Chunk,
+    Ledger,
+    Named,
+    RecordKey,
+    chunk_bytes,
+    has_blobs,
+    names_in,
+    rate,
+)
+from beira.kernel.collection import Collection
+from beira.kernel.errors import BeiraError, TooMany, Unauthenticated, Unavailable
+from beira.kernel.policy import Link, measured, retry_after_s
+from beira.kernel.query import Order, Query, where
+from beira.store.port import News
+from beira.sync import blob_metrics as metrics
+from beira.sync.agent import CLOUD_MARK
+from beira.sync.blob_client import BlobClient
+from beira.sync.blob_transfer import Downloads, Uploads
+
+log = structlog.get_logger(__name__)
+LOOK_S = 5.0
+RESCAN_S = 3_600
+CHANGES_KEPT = 10_000
+
+
+class BlobState(msgspec.Struct, kw_only=True):
+    """What people may know of a node's blobs."""
+
+    to_send: int = 0
+    to_fetch: int = 0
+    no_room: int = 0
+    held: int = 0
+    disk_bytes: int = 0
+    last_error: str = ""
+    next_step: str = ""
+
+
+class BlobAgent:
+    """Runs the blobs' lane of one node until it is cancelled. Implements `blobs.port.Blobs`.
+
+    `online` says whether there is a session with the cloud, `busy` whether records wait for the
+    link. `bytes_per_s` caps what blobs may take of it (0: no cap).
+    """
+
+    def __init__(
+        self,
+        *,
+        host: Host,
+        shelf: Shelf,
+        client: BlobClient,
+        online: Callable[[], bool],
+        busy: Callable[[], Awaitable[bool]],
+        bytes_per_s: int = 0,
+        disk_bytes: int = limits.BLOB_NODE_BYTES,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.state = BlobState()
+        self.ledger = Ledger(budget_bytes=disk_bytes)
+        self._host = host
+        self._shelf = shelf
+        self._online = online
+        self._busy = busy
+        self._chance = chance
+        self._pace = Pace(bytes_per_s, host.wall.monotonic_s)
+        self._uploads = Uploads(self.ledger, shelf, client, self._pace, self._now_s)
+        self._downloads = Downloads(self.ledger, shelf, client, self._pace, self._now_s)
+        self._declared = {c.name: c for c in host.store.registry if has_blobs(c)}
+        self._changed: set[RecordKey] | None = None
+        self._woken = {name: asyncio.Event() for name in ("follow", "up", "down", "held")}
+        self._cloud = ""
+
+    async def add(self, content: bytes | AsyncIterator[bytes]) -> BlobRef:
+        return await self._shelf.add(content)
+
+    async def path(self, sha256: str) -> Path | None:
+        found = await self._shelf.path(sha256)
+        if found is not None:
+            self.ledger.used(sha256, self._now_s())
+        return found
+
+    async def fetch(self, sha256: str) -> Path:
+        while True:
+            held = self._woken["held"]
+            found = await self.path(sha256)
+            if found is not None:
+                return found
+            self.ledger.ask_for(sha256)
+            self._downloads.at_once(sha256)
+            self._woken["down"].set()
+            await held.wait()
+
+    async def run(self) -> None:
+        """Look at what is here, then follow the records and carry what they name."""
+        self._shelf.on_change = self._shelf_changed
+        unsubscribe = self._host.store.subscribe(self._heard)
+        for name, held in (await asyncio.to_thread(self._shelf.listing)).items():
+            self.ledger.holds(name, held)
+        try:
+            await asyncio.gather(
+                self._follow(),
+                self._carry("up", lambda: bool(self.ledger.unsent), self._uploads.step),
+                self._carry("down", lambda: bool(self.ledger.wanted), self._downloads.step),
+            )
+        finally:
+            unsubscribe()
+
+    def _heard(self, news: News) -> None:
+        if not news.rows:
+            self._changed = None
+        elif self._changed is not None:
+            self._changed |= {(name, id) for name, id, _ in news.rows if name in self._declared}
+            if len(self._changed) > CHANGES_KEPT:
+                self._changed = None
+        if self._changed is None or self._changed:
+            self._woken["follow"].set()
+
+    def _shelf_changed(self, name: str) -> None:
+        held = self._shelf.held(name)
+        if held is None:
+            self.ledger.lost(name)
+        else:
+            self.ledger.holds(name, held)
+            self._woken["held"].set()
+            self._woken["held"] = asyncio.Event()
+        self._wake()
+
+    def _wake(self) -> None:
+        for name in ("follow", "up", "down"):
+            self._woken[name].set()
+
+    async def _follow(self) -> None:
+        """Keep the ledger as the records are."""
+        scanned_s = 0.0
+        while True:
+            try:
+                changed, self._changed = self._changed, set()
+                now_s = self._host.wall.monotonic_s()
+                if changed is None or now_s - scanned_s > RESCAN_S:
+                    await self._look_at_all()
+                    scanned_s = now_s
+                else:
+                    for key in changed:
+                        await self._look_at(key)
+                await self._mark_what_goes_up()
+                await self._look_whose_cloud()
+            except BeiraError as error:
+                self._changed = None
+                self._note(error)
+            self._tell()
+            if self._changed is not None and not self._changed:
+                await _either(self._woken["follow"], LOOK_S)
+            else:
+                await asyncio.sleep(LOOK_S if self.state.last_error else 0)
+
+    async def _look_at_all(self) -> None:
+        """Read all records that may name blobs; forget those that are gone (retention tells nobody)."""
+        seen: set[RecordKey] = set()
+        for declared in self._declared.values():
+            after = ""
+            while True:
+                question = Query(
+                    collection=declared.name,
+                    where=where(id__gt=after),
+                    order=(Order("id"),),
+                    limit=limits.QUERY_ROWS,
+                )
+                rows = (await self._host.store.query(question)).rows
+                for row in rows:
+                    key = (declared.name, str(row["id"]))
+                    seen.add(key)
+                    names = names_in(declared, row)
+                    self._refer(declared, key, names, int(row["_lane"]), int(row["_hlc"]))
+                if len(rows) < limits.QUERY_ROWS:
+                    break
+                after = str(rows[-1]["id"])
+        for key in self.ledger.keys - seen:
+            self.ledger.refer(key, {})
+        self._wake_carriers()
+
+    async def _look_at(self, key: RecordKey) -> None:
+        row = await self._host.store.get(*key)
+        if row is None or row.deleted:
+            self.ledger.refer(key, {})
+        else:
+            declared = self._declared[key[0]]
+            names = names_in(declared, row.fields)
+            self._refer(declared, key, names, int(row.stamp.lane), row.stamp.hlc)
+        self._wake_carriers()
+
+    def _refer(
+        self, declared: Collection, key: RecordKey, names: dict[str, Fetch], lane: int, hlc: int
+    ) -> None:
+        up = declared.goes_up
+        self.ledger.refer(key, {n: Named(how, lane, hlc, up) for n, how in names.items()})
+
+    async def _mark_what_goes_up(self) -> None:
+        """Before anything else may happen to the record that names it."""
+        for name in self.ledger.to_mark():
+            await asyncio.to_thread(self._shelf.mark_sent_up, name)
+            self.ledger.marked(name)
+
+    async def _look_whose_cloud(self) -> None:
+        """Another cloud, or one restored from a backup, has confirmed nothing."""
+        cloud = str((await self._host.store.marks(CLOUD_MARK)).get(CLOUD_MARK, ""))
+        if cloud != self._cloud:
+            self.ledger.doubt()
+            self._cloud = cloud
+        self.ledger.doubt(self._now_s() - limits.BLOB_ASK_AGAIN_S)
+        self._pace.busy = await self._busy()
+
+    def _wake_carriers(self) -> None:
+        self._woken["up"].set()
+        self._woken["down"].set()
+
+    async def _carry(
+        self, way: str, has_work: Callable[[], bool], step: Callable[[], Awaitable[bool]]
+    ) -> None:
+        """Take one step after the other while there is a link and something to carry."""
+        failures = 0
+        while True:
+            if not (self._online() and has_work()):
+                await _either(self._woken[way], LOOK_S)
+                continue
+            try:
+                moved = await step()
+                failures = 0
+                if moved:
+                    self.state.last_error = self.state.next_step = ""
+                else:
+                    await _either(self._woken[way], LOOK_S)
+            except BeiraError as error:
+                failures += 1
+                self._note(error)
+                await asyncio.sleep(retry_after_s(failures, self._chance()))
+            except Exception as error:
+                failures += 1
+                log.exception("blob.failed")
+                self._note(BeiraError(f"Blobs failed: {error}.", hint="The log has the details."))
+                await asyncio.sleep(retry_after_s(failures, self._chance()))
+
+    def _note(self, error: BeiraError) -> None:
+        if error.message != self.state.last_error:
+            log.warning("blob.lost", code=error.code, why=error.message)
+        self.state.last_error, self.state.next_step = error.message, error.hint
+
+    def _tell(self) -> None:
+        state, ledger = self.state, self.ledger
+        state.to_send, state.to_fetch = len(ledger.unsent), len(ledger.wanted)
+        state.no_room = self._downloads.no_room
+        state.held, state.disk_bytes = len(ledger.held), ledger.used_bytes
+        metrics.QUEUED.labels("up").set(state.to_send)
+        metrics.QUEUED.labels("down").set(state.to_fetch)
+        metrics.DISK_BYTES.set(state.disk_bytes)
+        metrics.NO_ROOM.set(state.no_room)
+
+    def _now_s(self) -> float:
+        return self._host.wall.now_ms() / 1000
+
+
+async def _either(event: asyncio.Event, timeout_s: float) -> None:
+    """Wait for the event, but not for ever: links and disks change without telling."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        pass
+    event.clear()

@@ -1,0 +1,189 @@
+"""A node's half of the blobs' wire: one method for each request of docs/specs/blobs.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import aiohttp
+import msgspec
+
+from beira.kernel import limits
+from beira.kernel.blob import BlobRef, RecordKey, Told, check_digest, content_digest
+from beira.kernel.errors import (
+    BeiraError,
+    Conflict,
+    Corrupt,
+    Denied,
+    Full,
+    Invalid,
+    NotFound,
+    TooLarge,
+    TooMany,
+    Unauthenticated,
+    Unavailable,
+)
+from beira.sync.link import TokenSource
+
+PATH = "/sync/v1/blobs"
+MEDIA_TYPE = "application/octet-stream"
+READ_BYTES = 262_144
+T = TypeVar("T")
+_BY_STATUS: dict[int, type[BeiraError]] = {
+    400: Invalid,
+    401: Unauthenticated,
+    403: Denied,
+    404: NotFound,
+    409: Conflict,
+    413: TooLarge,
+    422: Corrupt,
+    507: Full,
+}
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)\Z")
+
+
+class _Answered(msgspec.Struct):
+    blobs: list[Told]
+
+
+class _Refusal(msgspec.Struct):
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+    details: dict[str, Any] | None = None
+
+
+class BlobClient:
+    """Talks to the cloud at `url`. All methods raise the cloud's own errors, and Unavailable when it
+    cannot be reached; nothing is retried here."""
+
+    def __init__(self, url: str, token: TokenSource, *, ssl: object = True) -> None:
+        self._url = url.rstrip("/") + PATH
+        self._token = token
+        self._ssl = ssl
+        self._session: aiohttp.ClientSession | None = None
+
+    async def ask(self, refs: Sequence[BlobRef]) -> list[Told]:
+        """What the cloud has of these, at most `BLOBS_PER_ASK`."""
+        body = msgspec.json.encode({"blobs": list(refs)})
+        _, data = await self._request("POST", "/missing", data=body)
+        return _decoded(data, _Answered).blobs
+
+    async def append(self, ref: BlobRef, offset: int, data: bytes) -> Told:
+        """The next chunk. Raises Conflict `blob.offset`, Corrupt `blob.digest` and `blob.mismatch`."""
+        _, answer = await self._request(
+            "PUT",
+            f"/{ref.sha256}",
+            params={"size": str(ref.size_bytes), "offset": str(offset)},
+            data=data,
+            headers={"Content-Digest": content_digest(data), "Content-Type": MEDIA_TYPE},
+        )
+        return _decoded(answer, Told)
+
+    async def prove(self, ref: BlobRef, proof: str) -> Told:
+        body = msgspec.json.encode({"proof": proof})
+        size = {"size": str(ref.size_bytes)}
+        _, answer = await self._request("POST", f"/{ref.sha256}/proof", params=size, data=body)
+        return _decoded(answer, Told)
+
+    async def size(self, sha256: str, key: RecordKey) -> int:
+        """How large a blob is that the record `key` names. Raises NotFound `blob.missing`."""
+        headers, _ = await self._request("HEAD", f"/{sha256}", params=_named(key))
+        length = headers.get("Content-Length", "")
+        if not length.isdigit() or int(length) > limits.BLOB_BYTES:
+            raise Corrupt("The cloud tells no size that can be.", code="blob.answer")
+        return int(length)
+
+    async def read(self, ref: BlobRef, key: RecordKey, offset: int, size_bytes: int) -> bytes:
+        """A chunk from `offset`, verified by its own digest. Raises Corrupt `blob.digest`."""
+        headers, data = await self._request(
+            "GET",
+            f"/{ref.sha256}",
+            params=_named(key),
+            headers={
+                "Range": f"bytes={offset}-{offset + size_bytes - 1}",
+                "If-Range": f'"{ref.sha256}"',
+                "Accept-Encoding": "identity",
+            },
+        )
+        found = _CONTENT_RANGE.match(headers.get("Content-Range", ""))
+        if found is None or int(found[1]) != offset or int(found[3]) != ref.size_bytes:
+            raise Corrupt("The cloud sent another range than asked for.", code="blob.answer")
+        if not 0 < len(data) <= size_bytes:
+            raise Corrupt("The cloud sent a chunk of another size.", code="blob.answer")
+        check_digest(data, headers.get("Content-Digest", ""))
+        return data
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, str] | None = None,
+        data: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[Any, bytes]:
+        """(headers, body) of an answer that is none of refusal."""
+        told = {"Authorization": f"Bearer {await self._token()}", **(headers or {})}
+        timeout = aiohttp.ClientTimeout(
+            total=limits.BLOB_TIMEOUT_S, sock_connect=limits.CONNECT_TIMEOUT_S
+        )
+        if self._session is None:
+            self._session = aiohttp.ClientSession(auto_decompress=False)
+        try:
+            async with self._session.request(
+                method,
+                self._url + path,
+                params=params,
+                data=data,
+                headers=told,
+                timeout=timeout,
+                ssl=self._ssl,  # type: ignore[arg-type]
+                allow_redirects=False,
+            ) as answer:
+                body = await _body(answer)
+                if answer.status >= 300:
+                    raise self._refusal(answer.status, body)
+                return answer.headers, body
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise Unavailable(f"The cloud cannot be reached: {error or 'timeout'}.") from None
+
+    def _refusal(self, status: int, body: bytes) -> BeiraError:
+        if status in (401, 403):
+            self._token.forget()
+        try:
+            told = msgspec.json.decode(body, type=_Refusal)
+        except msgspec.MsgspecError:
+            told = _Refusal()
+        message = told.message or f"The cloud answered {status}."
+        if status == 429:
+            return TooMany(message, retry_after_s=1.0)
+        kind = _BY_STATUS.get(status, Unavailable)
+        return kind(message, code=told.code, hint=told.hint, details=told.details)
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    """All of an answer, if it is no longer than one may be."""
+    body = bytearray()
+    async for piece in answer.content.iter_chunked(READ_BYTES):
+        body += piece
+        if len(body) > limits.BLOB_CHUNK_BYTES:
+            raise Corrupt("The cloud sent more than was asked for.", code="blob.answer")
+    return bytes(body)
+
+
+def _named(key: RecordKey) -> dict[str, str]:
+    return {"collection": key[0], "record": key[1]}
+
+
+def _decoded(data: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        raise Corrupt(f"The cloud answered something else: {error}.", code="blob.answer") from None

@@ -1,0 +1,219 @@
+"""Replicas that differ find it out and mend it: restored clouds, rotten rows, nodes away too long."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from structlog.testing import capture_logs
+
+from beira.kernel import limits
+from beira.sync import tombstones
+from tests.simulation.test_sync_worlds import SEEDS, check_laws, something_happens
+from tests.simulation.virtual import run_virtual
+from tests.simulation.world import Good, Note, Rule, SimNode, World
+
+
+@pytest.fixture(autouse=True)
+def short_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weeks of one tick a second are long even in virtual time: make them minutes."""
+    for name, seconds in (
+        ("CHECK_EVERY_S", 100),
+        ("CHECK_FULLY_EVERY_S", 400),
+        ("TOMBSTONE_LEAST_S", 300),
+        ("NODE_AWAY_MOST_S", 3_000),
+    ):
+        monkeypatch.setattr(limits, name, seconds)
+
+
+async def settled(world: World) -> None:
+    """Long enough for every partition to be compared, and what that mended to be sent."""
+    for _ in range(3):
+        await world.quiet(within_s=2_000)
+        await asyncio.sleep(60)
+    await world.quiet(within_s=2_000)
+
+
+def test_a_restored_cloud_gets_back_what_it_had_confirmed() -> None:
+    async def story() -> None:
+        world = World(1, nodes=3)
+        await world.boot()
+        await world.nodes[0].write(Good(id="g", name="before"))
+        await settled(world)
+        copy = world.backup()
+        for i, node in enumerate(world.nodes):
+            await node.write(Note(id=f"after-{i}", text="confirmed, and then lost by the cloud"))
+            await node.write(Good(id=f"g{i}", name="after"))
+        async with world.host.writing() as ctx:
+            ctx.put(Rule(id="only-the-cloud-knew", text="gone with it"))
+        await settled(world)
+        await world.restore(copy)
+        await world.nodes[1].write(Good(id="g", name="after the restore"))
+        await settled(world)
+        assert {"after-0", "after-1", "after-2"} <= set(await world.rows(world.store, "notes"))
+        assert {"g", "g0", "g1", "g2"} == set(await world.rows(world.store, "goods"))
+        for node in world.nodes:
+            assert await world.rows(node.store, "goods") == await world.rows(world.store, "goods")
+
+    run_virtual(story())
+
+
+def test_numbers_given_twice_by_a_restored_cloud_hide_nothing() -> None:
+    """The copy's feed runs past the cursor of a node that was away meanwhile."""
+
+    async def story() -> None:
+        world = World(2, nodes=2)
+        first, away = world.nodes
+        await world.boot()
+        copy = world.backup()
+        for i in range(5):
+            await first.write(Good(id=f"old-{i}", name="x"))
+        await settled(world)
+        away.network.up = False
+        away.network.cut()
+        await world.restore(copy)
+        for i in range(20):
+            await first.write(Good(id=f"new-{i}", name="y"))
+        await asyncio.sleep(300)
+        away.network.up = True
+        await settled(world)
+        assert len(await world.rows(away.store, "goods")) == 25
+        assert await world.rows(away.store, "goods") == await world.rows(world.store, "goods")
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("where", ["node", "cloud"])
+def test_a_row_that_rots_is_found_and_mended_alone(where: str) -> None:
+    async def story() -> None:
+        world = World(3, nodes=1)
+        (node,) = world.nodes
+        await world.boot()
+        for i in range(600):
+            await node.write(Note(id=f"n{i}", text="x"))
+        async with world.host.writing() as ctx:
+            for i in range(300):
+                ctx.put(Rule(id=f"r{i}", text="x"))
+        await settled(world)
+        if where == "node":
+            del node.store._tables["rules"]["r77"]
+        else:
+            del world.store._tables["notes"]["n123"]
+        with capture_logs() as told:
+            await asyncio.sleep(limits.CHECK_FULLY_EVERY_S + limits.CHECK_EVERY_S)
+            await settled(world)
+        mended = [line["rows"] for line in told if line["event"] == "sync.mended"]
+        assert mended == [1]
+        assert len(await world.rows(world.store, "notes")) == 600
+        assert len(await world.rows(node.store, "rules")) == 300
+
+    run_virtual(story())
+
+
+def test_whole_replicas_cost_a_few_messages_and_mend_nothing() -> None:
+    async def story() -> None:
+        world = World(4, nodes=2)
+        await world.boot()
+        for node in world.nodes:
+            for i in range(50):
+                await node.write(Good(id=f"g{i}", name=node.place.node))
+        await settled(world)
+        with capture_logs() as told:
+            await asyncio.sleep(2 * limits.CHECK_FULLY_EVERY_S)
+        assert "sync.mended" not in [line["event"] for line in told]
+
+    run_virtual(story())
+
+
+async def _deleted(world: World, node: SimNode) -> None:
+    for i in range(4):
+        await node.write(Good(id=f"g{i}", name="x"))
+    await settled(world)
+    async with world.host.writing() as ctx:
+        ctx.delete(Good, "g0")
+        ctx.delete(Good, "g1")
+
+
+def test_deletions_are_forgotten_once_every_live_node_knows() -> None:
+    async def story() -> None:
+        world = World(5, nodes=2)
+        first, second = world.nodes
+        await world.boot()
+        await _deleted(world, first)
+        second.network.up = False
+        second.network.cut()
+        await asyncio.sleep(limits.TOMBSTONE_LEAST_S + 60)
+        async with world.host.writing() as ctx:
+            ctx.delete(Good, "g2")
+        await asyncio.sleep(60)
+        assert await tombstones.collect(world.host) in (0, 2)
+        assert (await world.store.get("goods", "g2")) is not None, "one node has not heard of it"
+        second.network.up = True
+        await settled(world)
+        await asyncio.sleep(limits.TOMBSTONE_LEAST_S + 60)
+        await tombstones.collect(world.host)
+        assert [await world.store.get("goods", f"g{i}") for i in range(3)] == [None] * 3
+        await asyncio.sleep(limits.CHECK_FULLY_EVERY_S)
+        await settled(world)
+        assert set(await world.rows(world.store, "goods")) == {"g3"}
+        for node in world.nodes:
+            assert set(await world.rows(node.store, "goods")) == {"g3"}
+
+    run_virtual(story())
+
+
+def test_a_node_away_too_long_rebuilds_and_still_sends_all_it_holds() -> None:
+    async def story() -> None:
+        world = World(6, nodes=2)
+        first, away = world.nodes
+        await world.boot()
+        await _deleted(world, first)
+        for i in range(6):
+            await away.write(Good(id=f"of-the-late-one-{i}", name="x"))
+        await settled(world)
+        away.network.up = False
+        away.network.cut()
+        async with world.host.writing() as ctx:
+            ctx.delete(Good, "g3")
+            ctx.delete(Good, "of-the-late-one-0")
+        await away.write(Note(id="unsent", text="kept for three months"))
+        await away.write(Good(id="g2", name="renamed while away"))
+        await asyncio.sleep(limits.NODE_AWAY_MOST_S + 600)
+        assert await tombstones.collect(world.host) > 0
+        assert await world.store.get("goods", "g3") is None
+        away.network.up = True
+        await settled(world)
+        cloud = await world.rows(world.store, "goods")
+        assert "unsent" in await world.rows(world.store, "notes")
+        assert cloud["g2"]["name"] == "renamed while away"
+        assert "g3" not in cloud and "of-the-late-one-0" not in cloud
+        assert await world.rows(away.store, "goods") == cloud
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("seed", list(SEEDS)[: max(1, len(SEEDS) // 3)])
+def test_worlds_whose_cloud_is_restored_now_and_then(seed: int) -> None:
+    run_virtual(_live_through_restores(seed))
+
+
+async def _live_through_restores(seed: int) -> None:
+    world = World(seed, nodes=1 + seed % 3)
+    await world.boot()
+    chance: random.Random = world.random
+    copy = world.backup()
+    for _ in range(30):
+        for node in world.nodes:
+            await something_happens(world, node, chance)
+        match chance.randrange(12):
+            case 0:
+                copy = world.backup()
+            case 1:
+                await world.restore(copy)
+                copy = world.backup()
+        await asyncio.sleep(chance.choice([0, 0.1, 1, 30]))
+    for node in world.nodes:
+        node.network.up, node.network.half_open, node.wall.error_ms = True, False, 0
+    await settled(world)
+    await check_laws(world)
