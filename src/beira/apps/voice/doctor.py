@@ -17,6 +17,7 @@ from beira.apps.voice.engines.language_model import LanguageModel
 from beira.apps.voice.engines.piper import checked_voice
 from beira.apps.voice.engines.whisper import checked_model
 from beira.apps.voice.engines.wyoming_wire import connected
+from beira.apps.voice.recogniser.acoustic import AcousticModel
 from beira.sdk import BeiraError, Invalid, Misconfigured, Unavailable
 
 MODEL = Path(__file__).with_name("model")
@@ -75,7 +76,7 @@ async def _tried(name: str, check: Check, choice: EngineChoice) -> Finding:
 
 
 async def _packages(_choice: EngineChoice) -> Finding:
-    needed = ("numpy", "onnxruntime", "hassil", "webrtcvad", "pocketsphinx", "espeakng_loader")
+    needed = ("numpy", "hassil", "webrtcvad", "pocketsphinx", "espeakng_loader")
     missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise Misconfigured(
@@ -85,22 +86,10 @@ async def _packages(_choice: EngineChoice) -> Finding:
 
 
 async def _recogniser(_choice: EngineChoice) -> Finding:
-    found = sorted(MODEL.glob("*.onnx"))
-    if not found:
-        raise Misconfigured(
-            "The acoustic model is missing.", hint="Reinstall: pip install 'beira[voice]'."
-        )
-    size_kb = found[0].stat().st_size // 1_000
-
-    def load() -> float:
-        import onnxruntime  # type: ignore[import-untyped, unused-ignore]
-
-        began = time.monotonic()
-        onnxruntime.InferenceSession(str(found[0]), providers=["CPUExecutionProvider"])
-        return time.monotonic() - began
-
-    took_s = await asyncio.to_thread(load)
-    what = f"{found[0].name}, {size_kb} kB, loaded in {took_s * 1000:.0f} ms."
+    began = time.monotonic()
+    model = await asyncio.to_thread(AcousticModel, MODEL)
+    took_ms = (time.monotonic() - began) * 1000
+    what = f"Its model, of {len(model.meta['phones'])} sounds, was loaded in {took_ms:.0f} ms."
     return Finding(name="recogniser", ok=True, what=what)
 
 

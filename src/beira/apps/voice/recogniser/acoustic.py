@@ -1,4 +1,4 @@
-"""The acoustic model run by onnxruntime, in stretches, as audio arrives.
+"""The acoustic model, run in stretches as audio arrives.
 
 The model sees REACH steps to either side. A stretch is computed with that much before it, so what is
 final equals what the whole recording would give; what is near the end is computed as if speech ended
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped, unused-ignore]
 
 from beira.apps.voice.recogniser.features import (
     BANDS,
@@ -26,6 +25,7 @@ from beira.apps.voice.recogniser.features import (
     mel_energy,
     mel_matrix,
 )
+from beira.apps.voice.recogniser.network import Network
 from beira.apps.voice.recogniser.phones import PHONES
 from beira.sdk import Corrupt, Misconfigured
 
@@ -50,16 +50,9 @@ class Adaptation:
 class AcousticModel:
     """The network and what came with it (`meta`: lexicon, calibration, figures)."""
 
-    def __init__(self, folder: Path, threads: int = 1) -> None:
-        self.meta: dict[str, Any] = _read_meta(folder)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            str(folder / "acoustic.onnx"), options, providers=["CPUExecutionProvider"]
-        )
+    def __init__(self, folder: Path) -> None:
+        self.meta, content = _read(folder)
+        self._network = Network(content)
 
     @property
     def head(self) -> tuple[Floats, Floats]:
@@ -69,23 +62,25 @@ class AcousticModel:
 
     def run(self, features: Floats) -> tuple[Floats, Floats]:
         """Features (frames, BANDS) to hidden (steps, width) and logits (steps, phones)."""
-        hidden, logits = self._session.run(None, {"features": features.T[None]})
-        return hidden[0].T, logits[0].T
+        found = self._network.run(features)
+        return found["hidden"], found["logits"]
 
 
-def _read_meta(folder: Path) -> dict[str, Any]:
+def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """What is said of the model, and the model, once both are known to belong together."""
     try:
         meta: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        digest = hashlib.sha256((folder / "acoustic.onnx").read_bytes()).hexdigest()
+        content = (folder / "acoustic.onnx").read_bytes()
     except (OSError, ValueError) as error:
         raise Misconfigured(
             f"No speech model can be read in {folder}", code="voice.no_model",
             hint="Install the voice app again; its wheel carries the model.",
         ) from error  # fmt: skip
+    digest = hashlib.sha256(content).hexdigest()
     if digest != meta.get("sha256") or tuple(meta.get("phones", ())) != PHONES:
         raise Corrupt(f"The speech model in {folder} is not the one described beside it",
                       code="voice.bad_model", hint="Install the voice app again.")  # fmt: skip
-    return meta
+    return meta, content
 
 
 def log_softmax(logits: Floats) -> Floats:
