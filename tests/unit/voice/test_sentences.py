@@ -27,7 +27,7 @@ from beira.apps.voice.sentences import LANGUAGES, GrammarSource, grammar_source,
 from beira.apps.voice.understand import Directory, Named, Understanding
 from beira.sdk import Misconfigured
 
-TURNS = {"yes", "no", "cancel", "repeat", "correction", "answer"}
+TURNS = {"yes", "no", "cancel", "repeat", "thanks", "correction", "answer"}
 
 
 class Sampler:

@@ -209,7 +209,7 @@ class Wording:
             return clock + when
         if self._english:
             return {"at": f"at {clock}{when}", "was": f"of {clock}{when}"}.get(style, clock + when)
-        return f"{_before(style, local.hour)}{clock}{when}"
+        return f"{_before(style, local.hour if spoken or local.hour != 12 else 13)}{clock}{when}"
 
     def _day(self, days: int, local: datetime) -> str:
         if days == 1:

@@ -30,6 +30,7 @@ CONFIRM = "confirm"
 ANSWER = "answer"
 CHANGE = "change"
 """What a correction needs: another time, or in for out."""
+THANKS = "thanks"
 REPEAT = "repeat"
 """What was answered last is known to whoever puts it into words: say it again."""
 
@@ -161,7 +162,7 @@ SPECS: dict[str, Spec] = {
     "help": Spec("none"),
     "time": Spec("none"),
 }
-_TURNS = frozenset({"yes", "no", "cancel", REPEAT, "correction", ANSWER})
+_TURNS = frozenset({"yes", "no", "cancel", REPEAT, THANKS, "correction", ANSWER})
 PRODUCTS = ("product", *(f"product_{n}" for n in range(2, MOST_LINES + 1)))
 QUANTITIES = ("quantity", *(f"quantity_{n}" for n in range(2, MOST_LINES + 1)))
 _PEOPLE = ("employee", "belongs_to")
@@ -278,6 +279,8 @@ def _afresh(
         return _correction(talk, first, sure, world)
     if first.intent == REPEAT:
         return talk, Say(REPEAT, outcome="done", intent=REPEAT)
+    if first.intent == THANKS:
+        return talk, Say(THANKS, outcome="done", intent=THANKS)
     recent = _recent(talk, world)
     if first.intent == "cancel_punch" and recent and first.slots.get("employee") is None:
         return _ready(talk, "cancel_punch", _of_recent(recent, world), sure, world)
@@ -287,7 +290,9 @@ def _afresh(
         if first.intent == "cancel" and recent and recent.latest:
             unsure = min(sure, _below(world.bars.books))
             return _ready(talk, "cancel_punch", _of_recent(recent, world), unsure, world)
-        key = "not_understood" if first.intent == ANSWER else "nothing_asked"
+        key = {ANSWER: "not_understood", "cancel": "nothing_to_cancel"}.get(
+            first.intent, "nothing_asked"
+        )
         return talk, Say(key, outcome="not_understood")
     return _ready(talk, first.intent, dict(first.slots), sure, world)
 

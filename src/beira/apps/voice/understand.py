@@ -18,7 +18,7 @@ from hassil.expression import TextChunk
 from hassil.intents import SlotList, TextSlotList, TextSlotValue, WildcardSlotList
 from hassil.recognize import RecognizeResult
 
-from beira.apps.voice.language import Tongue, fold, tongue
+from beira.apps.voice.language import Tongue, colloquial, fold, tongue
 from beira.apps.voice.language.names import Names
 from beira.apps.voice.language.names import people as people_names
 from beira.apps.voice.language.names import products as product_names
@@ -40,6 +40,13 @@ _DAYS = frozenset(
 _REFERENCE = re.compile(r"\{(\w+)(?::(\w+))?\}")
 _POLITE = {"pt": ("por favor", "por gentileza"), "en": ("please",)}
 _CALLS = "ei|oi|ola|ok|hey|hi|okay|o"
+
+
+TELLING = frozenset(
+    ("product_price", "product_stock", "product_place", "hours_worked", "who_is_in",
+     "open_requests", "daily_summary", "help", "time")
+)  # fmt: skip
+"""Intents that write nothing."""
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -130,6 +137,14 @@ class Understanding:
         found = self._match(said, written, self._named)
         if found:
             return found
+        plain, only_asks = colloquial.plain(said, self.sentences.language)
+        if plain != said:
+            found = self._match(plain, written, self._named)
+            if found := [m for m in found if not only_asks or m.intent in TELLING]:
+                return found
+        if only_asks:
+            return []
+        said = plain
         anything: dict[str, SlotList] = {n: WildcardSlotList(name=n) for n in self._named}
         unknown = [m for m in self._match(said, written, anything) if _plausible(m)]
         return [m for m in map(self._offering, unknown[:MOST_OFFERED]) if _nameable(m)]

@@ -111,6 +111,8 @@ def products(entries: Sequence[tuple[str, str, Sequence[str]]], tongue: Tongue) 
     for id, name, also in entries:
         for form in (name, *also):
             exact.append((_form(form, tongue), id))
+            if plural := _plural(spoken(form, tongue).split()):
+                exact.append((Form(fold(plural), plural), id))
             short += [(brief, id) for brief in _short_forms(form, tongue)]
     shown = {id: name for id, name, _ in entries}
     return Names(shown, exact, short, exact_wins=True)
