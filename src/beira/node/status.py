@@ -10,39 +10,8 @@ from litestar.handlers import HTTPRouteHandler
 
 from beira.host import Host
 from beira.kernel.clock import ms_of
+from beira.node.report import LaneStatus, NodeStatusReport
 from beira.sync.agent import Agent
-
-
-class LaneStatus(msgspec.Struct, kw_only=True):
-    """What waits in one lane. `met` and `late` count batches against the lane's deadline."""
-
-    waiting: int
-    oldest_s: int
-    met: int
-    late: int
-
-
-class NodeStatusReport(msgspec.Struct, kw_only=True):
-    """A node by its own account; times in ms since 1970, by its corrected clock. `cursors` say how
-    far it has each partition's feed: nothing from the cloud has come yet where there is none."""
-
-    node: str
-    name: str
-    tenant: str
-    site: str
-    release: str
-    connected: bool
-    link: str
-    rtt_ms: float | None
-    last_sync_ms: int | None
-    skew_ms: int
-    last_error: str
-    next_step: str
-    stopped: bool
-    lanes: dict[str, LaneStatus]
-    cursors: dict[str, int] = {}
-    bytes_raw: int
-    bytes_sent: int
 
 
 async def report(host: Host, agent: Agent, release: str) -> NodeStatusReport:

@@ -1,0 +1,99 @@
+"""The node in a process of its own, which holds nothing but the node: `beira node run` turns into it.
+
+What reads the command line and prints tables is gone by then: a shop's machine would hold it all day
+for nothing. So are packages that others use where they find them (`memory.without`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+
+from beira.node import memory
+from beira.node.process import failing_plainly, run_until_told
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from beira.node.program import NodeConfig
+
+
+class NodeOptions(msgspec.Struct, kw_only=True):
+    """What `beira node run` was told; a path that was not given is empty."""
+
+    data: str
+    host: str
+    port: int
+    cloud: str = ""
+    http_only: bool = False
+    names: tuple[str, ...] = ()
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_self_signed: bool = False
+    ca: str = ""
+    client_cert: str = ""
+    client_key: str = ""
+    apps: tuple[str, ...] = ()
+    key_from: str = ""
+
+
+def become(options: NodeOptions) -> NoReturn:
+    """Turn this process into the node: its id, its environment and its open files stay."""
+    here = sys.path[0] in ("", str(Path.cwd()))  # as `python -m` has it, and `beira` has not
+    program = [sys.executable, *([] if here else ["-P"]), "-m", "beira.node"]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [*program, msgspec.json.encode(options).decode()])  # noqa: S606
+
+
+def main(given: str) -> None:
+    """Run the node that `given` (NodeOptions as JSON) describes, until a signal ends it."""
+    with failing_plainly():
+        options = msgspec.json.decode(given, type=NodeOptions)
+        memory.sparing()
+        with memory.without():
+            from beira.node.program import running
+
+        config = _config(options)
+
+        async def serve(stop: asyncio.Event) -> None:
+            async with running(config) as node:
+                print(f"{node.host.place.name}: {node.address}", file=sys.stderr, flush=True)
+                await stop.wait()
+
+        run_until_told(serve)
+
+
+def _config(options: NodeOptions) -> NodeConfig:
+    from beira.host.certificates import self_signed, trusting
+    from beira.host.serve import Listen
+    from beira.node.program import NodeConfig
+
+    data = Path(options.data)
+    certificate, key = _path(options.tls_cert), _path(options.tls_key)
+    if options.tls_self_signed:
+        certificate, key = self_signed(data)
+    return NodeConfig(
+        data=data,
+        listen=Listen(options.host, options.port, certificate, key),
+        apps=options.apps,
+        cloud=options.cloud,
+        http_only=options.http_only,
+        names=options.names,
+        ssl=trusting(_path(options.ca), _path(options.client_cert), _path(options.client_key)),
+        key_from=options.key_from,
+    )
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("Use: beira node run")
+    main(sys.argv[1])
