@@ -4,6 +4,7 @@ from beira.host import Host, News, Place, PrivateFiles
 from beira.host.page import MenuItem, Page, Pages, Reply, View, page
 from beira.kernel.access import Kind, Principal, group_partition, node_partition, site_partition
 from beira.kernel.app import App
+from beira.kernel.blob import BlobRef
 from beira.kernel.clock import ms_of
 from beira.kernel.collection import (
     BOTH,
@@ -16,7 +17,9 @@ from beira.kernel.collection import (
     SITE,
     TENANT,
     UP,
+    Blob,
     Collection,
+    Fetch,
     Lane,
     MergeOrder,
     Personal,
@@ -55,6 +58,8 @@ __all__ = [
     "Alert",
     "App",
     "BeiraError",
+    "Blob",
+    "BlobRef",
     "Collection",
     "Column",
     "Compare",
@@ -64,6 +69,7 @@ __all__ = [
     "Denied",
     "Every",
     "Fact",
+    "Fetch",
     "Full",
     "Host",
     "Invalid",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from beira.blobs.folder import FolderBlobs
 from beira.blobs.port import BlobStore, pieces
+from beira.blobs.shelf import Shelf
 from beira.kernel.errors import Misconfigured
 
 
@@ -37,4 +38,4 @@ async def open_blobs(where: str, folder: Path) -> BlobStore:
     return store
 
 
-__all__ = ["BlobStore", "FolderBlobs", "open_blobs", "pieces"]
+__all__ = ["BlobStore", "FolderBlobs", "Shelf", "open_blobs", "pieces"]

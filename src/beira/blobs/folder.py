@@ -92,6 +92,14 @@ class FolderBlobs:
             with contextlib.suppress(FileNotFoundError):
                 yield path.name, path.stat()
 
+    def adopt(self, scratch: Path, tenant: str, ref: BlobRef) -> None:
+        """Show a file of the same disk that was made, hashed and synced here. Raises Full."""
+        final = self.path(tenant, ref.sha256)
+        with failures():
+            _make_folder(final.parent)
+            scratch.rename(final)
+            _sync_folder(final.parent)
+
     def free_bytes(self) -> int:
         """How much of the disk blobs may still take."""
         return shutil.disk_usage(self.root).free - self._reserve_bytes
@@ -103,7 +111,7 @@ class FolderBlobs:
     def _append(self, path: Path, offset: int, data: bytes) -> int:
         if self.free_bytes() < len(data):
             raise disk_full()
-        with _failures(), _locked(path, create=True) as fd:
+        with failures(), _locked(path, create=True) as fd:
             there = os.fstat(fd).st_size
             if there != offset:
                 raise wrong_offset(there)
@@ -124,7 +132,7 @@ class FolderBlobs:
             staged.unlink(missing_ok=True)
             self._hashes.drop(staged)
             return
-        with _failures(), _locked(staged, create=ref.size_bytes == 0) as fd:
+        with failures(), _locked(staged, create=ref.size_bytes == 0) as fd:
             there = os.fstat(fd).st_size
             if there < ref.size_bytes:
                 raise wrong_offset(there)
@@ -208,7 +216,8 @@ def _locked(path: Path, *, create: bool) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _failures() -> Iterator[None]:
+def failures() -> Iterator[None]:
+    """What the system says of a disk, in our words: Full, Unavailable."""
     try:
         yield
     except BeiraError:
@@ -239,7 +248,7 @@ def _size(path: Path) -> int | None:
 
 def _read(path: Path, sha256: str, start: int, size_bytes: int) -> bytes:
     try:
-        with _failures_of_reading(sha256), path.open("rb") as file:
+        with _reading(sha256), path.open("rb") as file:
             file.seek(start)
             return file.read(size_bytes)
     except OSError as error:
@@ -251,7 +260,7 @@ def _read(path: Path, sha256: str, start: int, size_bytes: int) -> bytes:
 
 
 @contextlib.contextmanager
-def _failures_of_reading(sha256: str) -> Iterator[None]:
+def _reading(sha256: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:

@@ -8,7 +8,8 @@ of its own: any replica can take the next chunk. tests/contract holds every impl
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
+from pathlib import Path
 from typing import Protocol
 
 from beira.kernel import limits
@@ -60,6 +61,24 @@ class BlobStore(Protocol):
 
     async def tidy(self, tenant: str, before_s: float) -> int:
         """Discard what was staged and not added to since then (seconds since 1970); how many."""
+        ...
+
+
+class Blobs(Protocol):
+    """What an app on a node may do with blobs: `host.blobs`."""
+
+    async def add(self, content: bytes | AsyncIterable[bytes]) -> BlobRef:
+        """Keep a file made here, durably, and name it in a record soon. Raises TooLarge
+        `blob.too_large`, Full `blob.disk_full`."""
+        ...
+
+    async def path(self, sha256: str) -> Path | None:
+        """Where a blob is, verified, or None while it is not here. Never write to it."""
+        ...
+
+    async def fetch(self, sha256: str) -> Path:
+        """The same, waiting until it has come: before all else, and even if it is fetched lazily.
+        A record must name it; bound the wait with `asyncio.timeout`."""
         ...
 
 

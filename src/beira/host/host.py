@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import structlog
 
+from beira.blobs.port import Blobs
 from beira.host.context import CommandContext
 from beira.host.wall import Wall
 from beira.identity.private_files import PrivateFiles
@@ -100,6 +101,7 @@ class Host:
         self.clock = clock or HybridClock()
         self.private = private or PrivateFiles()
         self.took_ms: deque[float] = deque(maxlen=TIMED_COMMANDS)
+        self.blobs: Blobs | None = None
         self._route = route
 
     async def start(self) -> None:

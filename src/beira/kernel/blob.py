@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
@@ -341,6 +341,8 @@ class Ledger:
     _confirmed_s: dict[str, float] = field(default_factory=dict)
     _wanted: set[str] = field(default_factory=set)
     _unsent: set[str] = field(default_factory=set)
+    _to_mark: set[str] = field(default_factory=set)
+    _orders: dict[str, list[str]] = field(default_factory=dict)
 
     def refer(self, key: RecordKey, names: Mapping[str, Named]) -> None:
         """A record names these blobs from now on (none: it is gone)."""
@@ -395,6 +397,16 @@ class Ledger:
                 del self._confirmed_s[name]
                 self._look_at(name)
 
+    def to_mark(self) -> list[str]:
+        """Blobs made here which a record that goes up names, and of which the disk must say so."""
+        return sorted(self._to_mark)
+
+    def marked(self, name: str) -> None:
+        """The disk says so now: it is sent even if the record is forgotten first."""
+        if name in self.held and self.held[name].outbox:
+            self.held[name].sent_up = True
+        self._look_at(name)
+
     def goes_up(self, name: str) -> bool:
         """Whether a record that goes to the cloud names it, or one did before it was confirmed."""
         there = self.held.get(name)
@@ -408,27 +420,37 @@ class Ledger:
         keys = self._named.get(name, {})
         return sorted(keys, key=lambda key: (keys[key].up, key))
 
-    def is_named(self, name: str) -> bool:
-        return name in self._named
+    @property
+    def keys(self) -> set[RecordKey]:
+        """The records that name any blob."""
+        return set(self._names)
+
+    @property
+    def wants(self) -> Set[str]:
+        """What is to be fetched, in no order."""
+        return self._wanted
 
     @property
     def wanted(self) -> list[str]:
         """What to fetch, the most urgent first: what an app waits for, then by lane, then by age."""
-        return sorted(self._wanted, key=self._urgency)
+        return self._ordered("wanted", self._wanted)
 
     @property
     def unsent(self) -> list[str]:
         """What the cloud must still get or confirm, the most urgent first."""
-        return sorted(self._unsent, key=self._urgency)
+        return self._ordered("unsent", self._unsent)
 
-    def room_for(self, size_bytes: int, disk_bytes: int, now_s: float) -> list[str] | None:
-        """What to evict so that `size_bytes` more fit into the budget and into `disk_bytes` of disk;
-        None if it cannot be. What a record names is never evicted, nor what the cloud lacks."""
-        short = max(
-            self.used_bytes + size_bytes - self.budget_bytes,
-            size_bytes - disk_bytes,
-        )
+    def room_for(
+        self, size_bytes: int, disk_bytes: int, now_s: float, *, staged_bytes: int = 0
+    ) -> list[str] | None:
+        """What to evict so that `size_bytes` more fit into the budget, beside `staged_bytes` of others
+        on their way, and into `disk_bytes` of disk; None if it cannot be. What a record names is
+        never evicted, nor what the cloud lacks."""
+        over = self.used_bytes + staged_bytes + size_bytes - self.budget_bytes
+        short = max(over, size_bytes - disk_bytes)
         evicted: list[str] = []
+        if short <= 0:
+            return evicted
         for name in sorted(self.held, key=lambda each: self.held[each].used_s):
             if short <= 0:
                 break
@@ -445,11 +467,21 @@ class Ledger:
 
     def _look_at(self, name: str) -> None:
         """Put a blob among the wanted or the unsent, or take it out."""
+        self._orders.clear()
         here, named = name in self.held, self._named.get(name, {})
         eager = any(each.fetch is Fetch.EAGER for each in named.values())
         _put(self._wanted, name, not here and bool(named) and (eager or name in self._asked))
+        up = any(each.up for each in named.values())
+        unmarked = here and self.held[name].outbox and not self.held[name].sent_up
+        _put(self._to_mark, name, up and unmarked)
         unconfirmed = name not in self._confirmed_s
         _put(self._unsent, name, here and unconfirmed and self.goes_up(name))
+
+    def _ordered(self, what: str, names: set[str]) -> list[str]:
+        """`names` by urgency, sorted again only once something has changed."""
+        if what not in self._orders:
+            self._orders[what] = sorted(names, key=self._urgency)
+        return self._orders[what]
 
     def _urgency(self, name: str) -> tuple[bool, int, int, str]:
         named = self._named.get(name, {}).values()

@@ -141,7 +141,13 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
             site = _app(node, accounts, own_names(config.listen, config.names))
         node.address = await stack.enter_async_context(serving(site, config.listen))
         stack.callback(node.stopping.set)
-        for work in (agent.run(), blobs.run(), _forget(host), _learn_keys(node, cloud), give_back()):
+        for work in (
+            agent.run(),
+            blobs.run(),
+            _forget(host),
+            _learn_keys(node, cloud),
+            give_back(),
+        ):
             task = asyncio.create_task(work)
             stack.push_async_callback(_ended, task)
         log.info("node.serving", address=node.address, node=me.enrolled.node)

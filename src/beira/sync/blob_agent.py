@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -18,27 +19,17 @@ import structlog
 from beira.blobs import Shelf
 from beira.host.host import Host
 from beira.kernel import limits
-from beira.kernel.blob import (
-    BlobRef,
-    Bucket,
-    Chunk,
-    Ledger,
-    Named,
-    RecordKey,
-    chunk_bytes,
-    has_blobs,
-    names_in,
-    rate,
-)
-from beira.kernel.collection import Collection
-from beira.kernel.errors import BeiraError, TooMany, Unauthenticated, Unavailable
-from beira.kernel.policy import Link, measured, retry_after_s
+from beira.kernel.blob import BlobRef, Ledger, Named, RecordKey, has_blobs, names_in
+from beira.kernel.collection import Collection, Fetch, Lane
+from beira.kernel.errors import BeiraError, Full
+from beira.kernel.policy import retry_after_s
 from beira.kernel.query import Order, Query, where
 from beira.store.port import News
 from beira.sync import blob_metrics as metrics
 from beira.sync.agent import CLOUD_MARK
 from beira.sync.blob_client import BlobClient
-from beira.sync.blob_transfer import Downloads, Uploads
+from beira.sync.blob_transfer import Downloads, Pace, Uploads
+from beira.sync.streams import lane_stream
 
 log = structlog.get_logger(__name__)
 LOOK_S = 5.0
@@ -61,8 +52,8 @@ class BlobState(msgspec.Struct, kw_only=True):
 class BlobAgent:
     """Runs the blobs' lane of one node until it is cancelled. Implements `blobs.port.Blobs`.
 
-    `online` says whether there is a session with the cloud, `busy` whether records wait for the
-    link. `bytes_per_s` caps what blobs may take of it (0: no cap).
+    `online` says whether there is a session with the cloud. `bytes_per_s` caps what blobs may take
+    of the link (0: no cap), `disk_bytes` what they may take of the disk.
     """
 
     def __init__(
@@ -72,7 +63,6 @@ class BlobAgent:
         shelf: Shelf,
         client: BlobClient,
         online: Callable[[], bool],
-        busy: Callable[[], Awaitable[bool]],
         bytes_per_s: int = 0,
         disk_bytes: int = limits.BLOB_NODE_BYTES,
         chance: Callable[[], float] = random.random,
@@ -82,7 +72,6 @@ class BlobAgent:
         self._host = host
         self._shelf = shelf
         self._online = online
-        self._busy = busy
         self._chance = chance
         self._pace = Pace(bytes_per_s, host.wall.monotonic_s)
         self._uploads = Uploads(self.ledger, shelf, client, self._pace, self._now_s)
@@ -92,8 +81,12 @@ class BlobAgent:
         self._woken = {name: asyncio.Event() for name in ("follow", "up", "down", "held")}
         self._cloud = ""
 
-    async def add(self, content: bytes | AsyncIterator[bytes]) -> BlobRef:
-        return await self._shelf.add(content)
+    async def add(self, content: bytes | AsyncIterable[bytes]) -> BlobRef:
+        await self._make_room(1)
+        ref = await self._shelf.add(content)
+        with suppress(Full):
+            await self._make_room(0)
+        return ref
 
     async def path(self, sha256: str) -> Path | None:
         found = await self._shelf.path(sha256)
@@ -126,6 +119,19 @@ class BlobAgent:
             )
         finally:
             unsubscribe()
+
+    async def _make_room(self, size_bytes: int) -> None:
+        """Keep within the disk's budget. Raises Full `blob.budget` where nothing may go."""
+        free = self._shelf.folder.free_bytes()
+        evicted = self.ledger.room_for(size_bytes, max(free, size_bytes), self._now_s())
+        if evicted is None:
+            raise Full(
+                "This node's room for blobs is used up.",
+                code="blob.budget",
+                hint="Connect it, so that the cloud gets what it lacks; or give blobs more room.",
+            )
+        for name in evicted:
+            await self._shelf.drop(name)
 
     def _heard(self, news: News) -> None:
         if not news.rows:
@@ -229,7 +235,16 @@ class BlobAgent:
             self.ledger.doubt()
             self._cloud = cloud
         self.ledger.doubt(self._now_s() - limits.BLOB_ASK_AGAIN_S)
-        self._pace.busy = await self._busy()
+        self._pace.busy = await self._records_wait()
+
+    async def _records_wait(self) -> bool:
+        """Whether the cloud has not confirmed all records yet: they and blobs share the link."""
+        store = self._host.store
+        acked = await store.marks("acked:")
+        for lane in Lane:
+            if await store.end(lane_stream(lane)) > int(acked.get(f"acked:{int(lane)}", 0)):
+                return True
+        return False
 
     def _wake_carriers(self) -> None:
         self._woken["up"].set()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
 
 import structlog
 
@@ -18,6 +20,7 @@ from beira.kernel.blob import (
     Download,
     Ledger,
     Prove,
+    RecordKey,
     Upload,
     chunk_bytes,
     proving,
@@ -25,21 +28,23 @@ from beira.kernel.blob import (
 )
 from beira.kernel.errors import (
     BeiraError,
-    Conflict,
     Corrupt,
+    Denied,
     Full,
     NotFound,
     TooMany,
     Unauthenticated,
     Unavailable,
 )
-from beira.kernel.policy import Link, measured, retry_after_s
+from beira.kernel.policy import Link, measured
 from beira.sync import blob_metrics as metrics
 from beira.sync.blob_client import BlobClient
 
 log = structlog.get_logger(__name__)
 AGAIN_S = 60.0
 AGAIN_MOST_S = 3_600.0
+TRIES_AT_ONCE = 3
+KEYS_TRIED = 5
 READ_BYTES = 1_048_576
 _OF_THE_LINK = (Unavailable, Unauthenticated, TooMany)
 """Errors that say nothing of the blob: all of them wait."""
@@ -82,25 +87,21 @@ class PutOff:
         self._steady_s = steady_s
         self._until: dict[str, tuple[int, float]] = {}
 
-    def add(self, name: str) -> None:
-        """Twice as long as the last time."""
+    def add(self, name: str, *, at_once: int = TRIES_AT_ONCE) -> None:
+        """It failed: a few times it may try again at once, then after twice as long each time."""
         failures = self._until.get(name, (0, 0.0))[0]
-        wait_s = min(AGAIN_MOST_S, AGAIN_S * 2.0 ** min(failures, 8))
+        doubled = AGAIN_S * 2.0 ** min(max(0, failures - at_once), 8)
+        wait_s = 0.0 if failures < at_once else min(AGAIN_MOST_S, doubled)
         self._until[name] = failures + 1, self._steady_s() + wait_s
 
     def drop(self, name: str) -> None:
         self._until.pop(name, None)
 
-    def first_free(self, names: list[str]) -> str | None:
+    def free(self, names: list[str], most: int) -> list[str]:
+        """The first of `names` whose time has come."""
         now_s = self._steady_s()
-        for name in names:
-            if self._until.get(name, (0, 0.0))[1] <= now_s:
-                return name
-        return None
-
-    def free(self, names: list[str]) -> list[str]:
-        now_s = self._steady_s()
-        return [name for name in names if self._until.get(name, (0, 0.0))[1] <= now_s]
+        ready = (name for name in names if self._until.get(name, (0, 0.0))[1] <= now_s)
+        return list(islice(ready, most))
 
 
 class Uploads:
@@ -127,7 +128,7 @@ class Uploads:
 
         Raises what concerns the link (Unavailable, Unauthenticated, TooMany).
         """
-        names = self._off.free(self._ledger.unsent)
+        names = self._off.free(self._ledger.unsent, limits.BLOBS_PER_ASK)
         if not names:
             return False
         self._open = {name: self._upload(name) for name in names}
@@ -160,16 +161,15 @@ class Uploads:
         self._settle(upload)
 
     async def _ask(self) -> None:
-        """About all that nothing is known of, as many as one question may hold."""
-        asked = [u for u in self._open.values() if isinstance(u.next(1), Ask)]
-        asked = asked[: limits.BLOBS_PER_ASK]
+        """About all those next to be sent of which nothing is known."""
+        asked = [upload for upload in self._open.values() if isinstance(upload.next(1), Ask)]
         for told in await self._client.ask([upload.ref for upload in asked]):
             upload = self._open.get(told.sha256)
             if upload is None:
                 continue
             upload.told(told)
             if told.state == "later":
-                self._off.add(told.sha256)
+                self._off.add(told.sha256, at_once=0)
             self._settle(upload)
 
     async def _send(self, upload: Upload, offset: int, size_bytes: int) -> None:
@@ -185,6 +185,7 @@ class Uploads:
         self._pace.carried("up", len(data), self._pace.now_s() - began_s)
         metrics.BYTES.labels("up").inc(len(data))
         upload.told(told)
+        self._off.drop(upload.ref.sha256)
 
     def _settle(self, upload: Upload) -> None:
         if isinstance(upload.next(1), Done):
@@ -196,19 +197,15 @@ class Uploads:
             metrics.DONE.labels("up").inc()
 
     async def _failed(self, upload: Upload, error: BeiraError) -> None:
-        """The cloud refused: a chunk that came garbled is sent again, at once."""
-        upload.lost()
+        """The cloud refused. What came garbled is sent again, at once if it does not happen often."""
         name = upload.ref.sha256
-        if isinstance(error, Corrupt) and error.code == "blob.digest":
-            metrics.REFUSED.labels("digest").inc()
-            return
-        if isinstance(error, Conflict):
-            return
-        log.warning("blob.not_sent", blob=name, code=error.code, why=error.message)
+        upload.lost()
         if isinstance(error, Corrupt):
-            metrics.REFUSED.labels("mismatch").inc()
+            metrics.REFUSED.labels("digest" if error.code == "blob.digest" else "mismatch").inc()
+        if error.code == "blob.mismatch":
             await self._shelf.look_again(name)
-        self._off.add(name)
+        log.warning("blob.not_sent", blob=name, code=error.code, why=error.message)
+        self._off.add(name, at_once=0 if isinstance(error, Full | Denied) else TRIES_AT_ONCE)
 
     def _proof(self, name: str, nonce: str) -> str:
         digest = proving(nonce)
@@ -229,7 +226,6 @@ class Downloads:
         pace: Pace,
         now_s: Callable[[], float],
     ) -> None:
-        self.no_room = 0
         self._ledger = ledger
         self._shelf = shelf
         self._client = client
@@ -237,6 +233,13 @@ class Downloads:
         self._now_s = now_s
         self._off = PutOff(pace.now_s)
         self._open: dict[str, Download] = {}
+        self._keys: dict[str, RecordKey] = {}
+        self._roomless: set[str] = set()
+
+    @property
+    def no_room(self) -> int:
+        """How many blobs wait for room on the disk."""
+        return len(self._roomless)
 
     def at_once(self, name: str) -> None:
         """An app waits for it: what went wrong before is no reason to wait now."""
@@ -247,11 +250,13 @@ class Downloads:
 
         Raises what concerns the link (Unavailable, Unauthenticated, TooMany).
         """
-        wanted = self._ledger.wanted
-        self._open = {name: d for name, d in self._open.items() if name in set(wanted)}
-        name = self._off.first_free(wanted)
-        if name is None:
+        for name in [*self._open.keys(), *self._roomless]:
+            if name not in self._ledger.wants:
+                self._forget(name)
+        free = self._off.free(self._ledger.wanted, 1)
+        if not free:
             return False
+        name = free[0]
         try:
             await self._one(name)
         except _OF_THE_LINK:
@@ -259,3 +264,91 @@ class Downloads:
         except BeiraError as error:
             await self._failed(name, error)
         return True
+
+    async def _one(self, name: str) -> None:
+        download = self._open.get(name) or await self._begin(name)
+        ref = download.ref
+        step = download.next(self._pace.chunk("down"))
+        if isinstance(step, Chunk) and step.size_bytes:
+            if not await self._make_room(download):
+                self._roomless.add(name)
+                self._off.add(name, at_once=0)
+                return
+            download.kept(await self._fetch(ref, step))
+            self._roomless.discard(name)
+            self._off.drop(name)
+        if download.next(1) == Chunk(ref.size_bytes, 0):
+            try:
+                await self._shelf.finish(ref)
+            except Corrupt:
+                download.verified(False)
+                raise
+            download.verified(True)
+            self._ledger.confirmed(name, self._now_s())
+            metrics.DONE.labels("down").inc()
+
+    def _forget(self, name: str) -> None:
+        self._open.pop(name, None)
+        self._keys.pop(name, None)
+        self._roomless.discard(name)
+
+    async def _begin(self, name: str) -> Download:
+        """Learn its size from the cloud, and from the disk how far it had come."""
+        size, key = await self._size(name)
+        shelf = self._shelf
+        offset = await shelf.folder.staged(shelf.tenant, shelf.owner, name)
+        if offset > size:
+            await shelf.folder.discard(shelf.tenant, shelf.owner, name)
+        self._keys[name] = key
+        self._open[name] = Download(BlobRef(sha256=name, size_bytes=size), offset)
+        return self._open[name]
+
+    async def _size(self, name: str) -> tuple[int, RecordKey]:
+        """By the first record that opens it."""
+        for key in self._ledger.keys_of(name)[:KEYS_TRIED]:
+            try:
+                return await self._client.size(name, key), key
+            except NotFound:
+                continue
+        raise NotFound(
+            f"The cloud has no blob {name[:12]}… for this node.",
+            code="blob.missing",
+            hint="It may still be on its way to the cloud; it is asked for again.",
+        )
+
+    async def _fetch(self, ref: BlobRef, step: Chunk) -> int:
+        """Get a chunk and keep it durably; how far the blob is then."""
+        await self._pace.take(step.size_bytes)
+        began_s = self._pace.now_s()
+        key = self._keys[ref.sha256]
+        data = await self._client.read(ref, key, step.offset, step.size_bytes)
+        self._pace.carried("down", len(data), self._pace.now_s() - began_s)
+        metrics.BYTES.labels("down").inc(len(data))
+        shelf = self._shelf
+        return await shelf.folder.append(shelf.tenant, shelf.owner, ref.sha256, step.offset, data)
+
+    async def _make_room(self, download: Download) -> bool:
+        """Evict what may go until it has room, or say that it has none."""
+        staged = sum(each.offset for each in self._open.values() if each is not download)
+        free = self._shelf.folder.free_bytes() + download.offset
+        size = download.ref.size_bytes
+        evicted = self._ledger.room_for(size, free, self._now_s(), staged_bytes=staged)
+        for name in evicted or ():
+            log.info("blob.evicted", blob=name)
+            await self._shelf.drop(name)
+        return evicted is not None
+
+    async def _failed(self, name: str, error: BeiraError) -> None:
+        self._open.pop(name, None)
+        if isinstance(error, Corrupt):
+            metrics.REFUSED.labels("digest" if error.code == "blob.digest" else "mismatch").inc()
+        elif isinstance(error, Full):
+            self._roomless.add(name)
+        log.warning("blob.not_fetched", blob=name, code=error.code, why=error.message)
+        self._off.add(name)
+
+
+def _read(path: Path, offset: int, size_bytes: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(size_bytes)
