@@ -154,6 +154,13 @@ def _audited(context: Context, what: str) -> str:
     return context["view"].t(*both) if both else what
 
 
+@pass_context
+def _plain(context: Context, value: float) -> str:
+    """A number with no more digits than it needs, and no marks between thousands."""
+    text = f"{value:.10g}"
+    return text.replace(".", ",") if context["view"].language == "pt-BR" else text
+
+
 def _said(name: str) -> str:
     """A name of ours as people would write it: register_punch, Register punch."""
     return name.replace("_", " ").capitalize()
@@ -192,6 +199,7 @@ def environment(loader: BaseLoader) -> Environment:
         "beside": _beside,
         "audited": _audited,
         "said": _said,
+        "plain": _plain,
         "as_json": _json,
         "pretty": _pretty,
     }

@@ -158,7 +158,7 @@ class Mending:
             name=field.name,
             label=(self._words.get(field.name) or (field.name.replace("_", " ").capitalize(),))[0],
             text=text,
-            expected=self._say(*EXPECTED[field.type]),
+            expected="" if options or _is_text(field) else self._say(*EXPECTED[field.type]),
             options=options,
             long=field.type is FieldType.JSON or len(text) > LONG_CHARS or "\n" in text,
             required=field.required,

@@ -55,9 +55,7 @@ async def seen(host: Host, id: str) -> dict[str, Any]:
 
 
 def principal(made: World, tenant: str = "angeloni", role: str = "owner") -> Principal:
-    return Principal(
-        kind=Kind.PERSON, id="p1", tenant=made.tenants[tenant], name="Dona", role=role
-    )
+    return Principal(kind=Kind.PERSON, id="p1", tenant=made.tenants[tenant], name="Dona", role=role)
 
 
 def node_of(made: World, site: str = "angeloni-1") -> Principal:

@@ -317,7 +317,7 @@ def _asked(site: str, now: datetime, marked: str) -> list[Record]:
 def alert(level: str = "critical", marked: str = "") -> Alert:
     return msgspec.convert(
         {"id": "", "kind": "fire", "level": level, "title": "Fogo no depósito" + marked,
-         "text": "Dito no balcão: fogo no depósito." + marked, "at": datetime.now(UTC).isoformat()},
+         "text": "aurora, tem fogo perto das prateleiras" + marked, "at": datetime.now(UTC).isoformat()},
         Alert,
     )  # fmt: skip
 

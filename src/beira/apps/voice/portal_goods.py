@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -14,11 +15,14 @@ from beira.apps.voice.portal_reading import (
     NEWEST,
     OWNER,
     QUERY_ROWS,
+    ROWS_MOST,
     STAFF,
     between_days,
     cents_of,
     checked_name,
     date_of,
+    every_row,
+    local_time,
     one_row,
     said_lines,
     whole_of,
@@ -242,9 +246,25 @@ async def _sales(view: View) -> dict[str, Any]:
     offset, when = whole_of(view.asked.get("from", "")), between_days(view, day, day)
     found = await view.rows("sales", when, order=NEWEST, limit=LIST_ROWS, offset=offset, count=True)
     total = (Column("total_cents", measure=Measure.SUM, alias="cents"),)
+    by_hour: dict[int, int] = defaultdict(int)
+    for row in await every_row(
+        view, "sales", when, (Column("at"), Column("total_cents")), ROWS_MOST
+    ):
+        by_hour[local_time(view, row["at"]).hour] += int(row["total_cents"])
     cents = (await view.rows("sales", when, columns=total)).rows
     return {
         "sales": found.rows, "total": found.total or 0, "offset": offset, "day": day,
         "cents": int(cents[0]["cents"] or 0) if cents else 0, "sites": await view.sites(),
         "before": day - timedelta(days=1), "after": day + timedelta(days=1),
+        "drawn": _sold(view, by_hour),
     }  # fmt: skip
+
+
+def _sold(view: View, by_hour: Mapping[int, int]) -> dict[str, Any]:
+    """What was sold by hour of the day, as the page draws it."""
+    hours = list(range(min(by_hour, default=0), max(by_hour, default=-1) + 1))
+    labels = {hour: f"{hour}h" if view.language == "pt-BR" else f"{hour}:00" for hour in hours}
+    values = [by_hour.get(hour, 0) / 100 for hour in hours]
+    series = [{"label": "R$", "values": values}]
+    plot = {"x": hours, "labels": labels, "bars": True, "series": series, "height": 150}
+    return {"title": view.t("Vendas por hora (R$)", "Sales by hour (R$)"), "plot": plot}

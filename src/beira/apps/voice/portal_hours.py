@@ -72,7 +72,22 @@ async def person_hours(view: View) -> Reply:
         ahead=last >= view.today,
         total=sum(day.seconds for day in days),
         odd=sum(day.odd for day in days),
+        drawn=_drawn(view, days, first, min(last, view.today)),
     )
+
+
+def _drawn(view: View, days: list[PersonDay], first: date, last: date) -> dict[str, Any]:
+    """Hours worked by day of the month, as the page draws them."""
+    worked_s = {day.day: day.seconds for day in days}
+    every = [first + timedelta(days=at) for at in range(max(0, (last - first).days) + 1)]
+    values = [round(worked_s.get(day, 0.0) / 3600, 2) for day in every]
+    series = [{"label": view.t("horas", "hours"), "values": values}]
+    numbers = [day.day for day in every]
+    plot = {
+        "x": numbers, "labels": {n: str(n) for n in numbers}, "bars": True, "unit": " h",
+        "axis": view.t("dia", "day"), "series": series, "height": 150,
+    }  # fmt: skip
+    return {"title": view.t("Horas por dia", "Hours by day"), "plot": plot}
 
 
 @page("/punches.csv", roles=STAFF)

@@ -87,7 +87,8 @@ async def today(view: View) -> Reply:
     if view.principal.role in STAFF:
         tiles.insert(3, await _waiting(view))
     away = [s for s in sites if not s.online and s.synced_at]
-    return view.render("voice/today.html", tiles=tiles, sites=sites, away=away)
+    staff = view.principal.role in STAFF
+    return view.render("voice/today.html", tiles=tiles, sites=sites, away=away, staff=staff)
 
 
 @page("/voice/plots", panel=20, roles=STAFF)

@@ -100,7 +100,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "day": ("Dia", "Vazio: hoje"),
     "days": ("Dias", ""),
     "command": ("Comando", ""),
-    "person": ("Pessoa", ""),
+    "person": ("Código da pessoa", ""),
     "said_at": ("Dito em", ""),
     "trace": ("Rastro", ""),
     "sale": ("Venda", ""),

@@ -26,6 +26,8 @@ from beira.sync.quarantine import discard as discard_record
 from beira.sync.quarantine import kept, replay
 
 PAGE_ROWS = 50
+GIST_FIELDS = 4
+GIST_CHARS = 48
 NEWEST = (Order("_hlc", descending=True),)
 OPEN = Some((where(state="open"), Compare("state", Op.IS, None)))
 ENDED = where(state__in=("replayed", "discarded"))
@@ -104,7 +106,10 @@ async def _list(visit: Visit, template: str) -> Reply:
     nodes = (await visit.rows("node_info", limit=1_000)).rows
     return visit.render(
         template,
-        rows=[{**row, "why": refusal(row["code"], visit.language)} for row in page.rows],
+        rows=[
+            {**row, "why": refusal(row["code"], visit.language), "gist": _gist(row["row"])}
+            for row in page.rows
+        ],
         total=page.total or 0,
         offset=offset,
         only_open=only_open,
@@ -141,6 +146,14 @@ async def _page(
         places=granted,
         strays=row is not None and row.partition not in dict(granted),
     )
+
+
+def _gist(whole: Any) -> str:
+    """A few of a record's words, to know it by."""
+    fields = whole.get("fields") if isinstance(whole, dict) else None
+    texts = [v for v in fields.values() if isinstance(v, str)] if isinstance(fields, dict) else []
+    few = [text[:GIST_CHARS] for text in texts if text.strip()][:GIST_FIELDS]
+    return " · ".join(few)
 
 
 def _mending(visit: Visit, row: Row) -> Mending | None:

@@ -183,7 +183,7 @@
     var box = figure.querySelector(".plot"), ink = colour("--ink-soft"), line = colour("--line");
     box.textContent = "";
     var format = new Intl.NumberFormat(lang, { maximumFractionDigits: 1 });
-    var series = [{ label: pt ? "hora" : "hour", value: function (_, v) { return v === null ? "–" : given.labels[v]; } }].concat(given.series.map(function (one, index) {
+    var series = [{ label: given.axis || (pt ? "hora" : "hour"), value: function (_, v) { return v === null ? "–" : given.labels[v]; } }].concat(given.series.map(function (one, index) {
       var stroke = colour(index === 0 ? "--accent" : "--accent-2");
       return {
         label: one.label, stroke: stroke, width: 2, fill: given.bars ? stroke : undefined,
