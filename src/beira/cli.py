@@ -150,6 +150,9 @@ def node_run(
         str, typer.Option(help="The cloud's address, if not that of its enrolment.")
     ] = "",
     http_only: Annotated[bool, typer.Option(help="Use no WebSocket.")] = False,
+    metered: Annotated[
+        bool, typer.Option(help="Each byte costs: what is not critical waits for company.")
+    ] = False,
     name: Annotated[
         list[str] | None, typer.Option(help="A further host name its pages may be called by.")
     ] = None,
@@ -172,6 +175,7 @@ def node_run(
             port=port,
             cloud=cloud,
             http_only=http_only,
+            metered=metered,
             names=tuple(name or ()),
             tls_cert=str(tls_cert or ""),
             tls_key=str(tls_key or ""),

@@ -17,7 +17,8 @@ from beira.kernel.clock import ms_of
 from beira.kernel.collection import Lane
 from beira.kernel.digest import Sums
 from beira.kernel.inspection import Ask, Inspected, Inspector, Mend, Step, Sum
-from beira.kernel.policy import Backlog, Link, measured, plan
+from beira.kernel.lanes import Delivery, LaneState, Sent, flight_of
+from beira.kernel.policy import Conditions, Link, measured, plan, rest_ms
 from beira.kernel.record import Row
 from beira.kernel.wire import (
     PROTOCOL,
@@ -116,35 +117,6 @@ Action: TypeAlias = (
 )
 
 
-@dataclass(slots=True)
-class Sent:
-    """A batch on its way."""
-
-    upto: int
-    sent_ms: int
-    size_bytes: int
-    due_from_ms: int
-
-
-@dataclass(slots=True)
-class LaneState:
-    """Numbers of one lane's log: written, read for sending, and acknowledged."""
-
-    written: int = 0
-    sent: int = 0
-    acked: int = 0
-    reading: bool = False
-    flying: list[Sent] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Delivery:
-    """How many batches' oldest changes met their lane's deadline, for the published figure."""
-
-    met: int = 0
-    late: int = 0
-
-
 _OTHER_LOG = Close(
     "sync.other_log",
     "The cloud has more of this node's log than there is here: this is an older copy of it.",
@@ -192,6 +164,9 @@ class NodeSession:
         self._pinged_ms = 0
         self._opened = Now(0, 0, 0)
         self._held_back = False
+        self._conditions = Conditions()
+        self._resting_until_ms = 0.0
+        self._steady_ms = 0
         self._feeding: set[str] = set()
         self._inspector = Inspector()
 
@@ -210,7 +185,7 @@ class NodeSession:
     def opened(self, now: Now) -> list[Action]:
         """The link is up: present the node."""
         self._opened = now
-        self._heard_ms = self._pinged_ms = now.steady_ms
+        self._steady_ms = self._heard_ms = self._pinged_ms = now.steady_ms
         return [Send(self.hello(now.wall_ms))]
 
     def hello(self, wall_ms: int) -> Hello:
@@ -226,7 +201,7 @@ class NodeSession:
 
     def received(self, message: Wire, now: Now) -> list[Action]:
         """A message came from the cloud."""
-        self._heard_ms = now.steady_ms
+        self._steady_ms = self._heard_ms = now.steady_ms
         if self._clock_moved(now):
             return [_CLOCK_MOVED]
         match message:
@@ -252,11 +227,15 @@ class NodeSession:
                     Close("sync.unexpected", f"The cloud sent {type(message).__name__}.", "", True)
                 ]
 
-    def wrote(self, lane: Lane, number: int) -> list[Action]:
+    def wrote(self, lane: Lane, number: int, now: Now) -> list[Action]:
         """The log of a lane has grown to `number`."""
-        state = self.lanes[lane]
-        state.written = max(state.written, number)
+        self._steady_ms = now.steady_ms
+        self.lanes[lane].grown(number, now.steady_ms)
         return self._next()
+
+    def adapt(self, conditions: Conditions) -> None:
+        """The calendar, the battery or the price of the link are different from now on."""
+        self._conditions = conditions
 
     def lane_read(
         self,
@@ -269,6 +248,7 @@ class NodeSession:
         now: Now,
     ) -> list[Action]:
         """The batch asked for was read: `push` carries it, encoded in `size_bytes`."""
+        self._steady_ms = now.steady_ms
         state = self.lanes[lane]
         state.reading = False
         if after != state.sent or not self.live or self._held_back:
@@ -280,6 +260,10 @@ class NodeSession:
         oldest_ms = min((ms_of(row.stamp.hlc) for row in rows), default=now.wall_ms)
         due_from_ms = max(oldest_ms, self._opened.wall_ms)
         state.flying.append(Sent(upto, now.steady_ms, size_bytes, due_from_ms))
+        state.waiting_since_ms = now.steady_ms
+        if lane is not Lane.CRITICAL:
+            rest = rest_ms(size_bytes, self.link, self._conditions)
+            self._resting_until_ms = now.steady_ms + rest
         return [Send(push), *self._next()]
 
     def applied(self, partition: str, upto: int) -> list[Action]:
@@ -299,6 +283,7 @@ class NodeSession:
 
     def tick(self, now: Now) -> list[Action]:
         """Time passed: notice a silent link or a clock that jumped, and keep a quiet link awake."""
+        self._steady_ms = now.steady_ms
         silent_s = (now.steady_ms - self._heard_ms) / 1000
         if not self.live and now.steady_ms - self._opened.steady_ms > limits.HELLO_TIMEOUT_S * 1000:
             return [Close("sync.no_welcome", "The cloud did not answer.", "", True)]
@@ -311,8 +296,8 @@ class NodeSession:
         self._inspector.overdue(now.steady_ms)
         if self.live and now.steady_ms - self._pinged_ms >= limits.PING_EVERY_S * 1000:
             self._pinged_ms = now.steady_ms
-            return [Send(Ping(sent_ms=now.steady_ms))]
-        return []
+            return [Send(Ping(sent_ms=now.steady_ms)), *self._next()]
+        return self._next()
 
     def status(self, fields: dict[str, object]) -> list[Action]:
         """Tell the cloud how the node is."""
@@ -433,13 +418,14 @@ class NodeSession:
         read: only then is it known whether it has more."""
         if not self.live or self._held_back:
             return []
-        backlogs: dict[Lane, Backlog] = {}
+        backlogs = {}
         for lane in sorted(Lane, reverse=True):
             if self.lanes[lane].reading:
                 break
-            backlogs[lane] = Backlog(self.lanes[lane].written, self.lanes[lane].sent)
-        in_flight = sum(len(s.flying) + s.reading for s in self.lanes.values())
-        choice = plan(backlogs, self.link, in_flight=in_flight)
+            backlogs[lane] = self.lanes[lane].backlog(self._steady_ms)
+        rested = self._steady_ms >= self._resting_until_ms
+        flight = flight_of(self.lanes.values(), rested=rested)
+        choice = plan(backlogs, self.link, flight, self._conditions)
         if choice is None:
             return []
         state = self.lanes[choice.lane]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
+
+import msgspec
 
 from beira.kernel.collection import (
     BOTH,
@@ -64,6 +66,30 @@ class NodeStatus(State):
     rtt_ms: float | None = None
 
 
+HOURS = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
+
+
+@collection("sync_windows", flow=DOWN, lane=IMPORTANT, partition=TENANT)
+class SyncWindow(State):
+    """Times, by the site's clock, in which sync gives way: `hold` names the lanes that wait until the
+    window closes (never CRITICAL), `share` is the part of the link that the others may use.
+
+    It is open on `days` (0 is Monday; none: every day) from `begins` to `ends`, past midnight if
+    that is earlier, between the dates `first` and `last`. `place` is a partition ("": everywhere).
+    """
+
+    title: str
+    kind: Literal["business", "event", "maintenance"] = "maintenance"
+    begins: Annotated[str, msgspec.Meta(pattern=HOURS)] = "00:00"
+    ends: Annotated[str, msgspec.Meta(pattern=HOURS)] = "00:00"
+    days: list[Annotated[int, msgspec.Meta(ge=0, le=6)]] = []
+    first: date | None = None
+    last: date | None = None
+    hold: Literal["none", "normal", "important"] = "normal"
+    share: Annotated[float, msgspec.Meta(ge=0.05, le=1)] = 1.0
+    place: str = ""
+
+
 @collection("settings", flow=DOWN, lane=IMPORTANT, partition=TENANT)
 class Setting(State):
     """One app's settings for a tenant, a site or a node; the id is `<app>@<partition>`."""
@@ -110,5 +136,15 @@ class Quarantined(State):
 
 SYSTEM_COLLECTIONS = tuple(
     collection_of(record)
-    for record in (Site, NodeInfo, NodeStatus, Setting, Alert, Quarantined, Call, Receipt)
+    for record in (
+        Site,
+        NodeInfo,
+        NodeStatus,
+        SyncWindow,
+        Setting,
+        Alert,
+        Quarantined,
+        Call,
+        Receipt,
+    )
 )

@@ -30,6 +30,7 @@ class NodeOptions(msgspec.Struct, kw_only=True):
     port: int
     cloud: str = ""
     http_only: bool = False
+    metered: bool = False
     names: tuple[str, ...] = ()
     tls_cert: str = ""
     tls_key: str = ""
@@ -83,6 +84,7 @@ def _config(options: NodeOptions) -> NodeConfig:
         apps=options.apps,
         cloud=options.cloud,
         http_only=options.http_only,
+        metered=options.metered,
         names=options.names,
         ssl=trusting(_path(options.ca), _path(options.client_cert), _path(options.client_key)),
         key_from=options.key_from,

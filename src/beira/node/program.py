@@ -33,10 +33,12 @@ from beira.kernel.access import Principal
 from beira.kernel.app import Catalogue
 from beira.kernel.clock import hlc_at
 from beira.kernel.errors import BeiraError, Corrupt, Misconfigured
+from beira.kernel.policy import Conditions
 from beira.node import at_rest, settled
 from beira.node.at_rest import DATABASE_FILE, KEY_FILE
 from beira.node.cloud_client import CloudClient, RemoteAccounts, TokenSource
 from beira.node.memory import give_back, sparing, without
+from beira.node.power import low_battery
 from beira.node.status import node_routes
 from beira.portal import Portal
 from beira.store.sqlite import SqliteStore
@@ -60,7 +62,8 @@ class NodeConfig:
 
     `cloud` overrides the address it enrolled at. `ssl` is what aiohttp takes for it. `names` are
     further host names its pages may be called by, besides this machine's own. `key_from` says where
-    the key of an encrypted node is (`node.key_source`), if not where it was last.
+    the key of an encrypted node is (`node.key_source`), if not where it was last. On a `metered` link
+    what is not critical waits for company (`kernel.policy`).
     """
 
     data: Path
@@ -71,6 +74,7 @@ class NodeConfig:
     ssl: object = True
     names: tuple[str, ...] = ()
     key_from: str = ""
+    metered: bool = False
     blob_bytes_per_s: int = 0
     blob_disk_bytes: int = limits.BLOB_NODE_BYTES
 
@@ -119,6 +123,7 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
             connector=connector,
             release=beira.__version__,
             status=_status(host, config.data),
+            machine=lambda: Conditions(metered=config.metered, low_battery=low_battery()),
         )
         carrier = BlobClient(cloud.url, token, ssl=config.ssl)
         stack.push_async_callback(carrier.close)

@@ -22,11 +22,11 @@ from beira.kernel.clock import hlc_at, ms_of
 from beira.kernel.collection import Lane
 from beira.kernel.errors import BeiraError, Denied, Full, Unauthenticated
 from beira.kernel.inspection import Inspected, Mend, Sum
+from beira.kernel.lanes import Delivery
 from beira.kernel.node_session import (
     Action,
     Apply,
     Close,
-    Delivery,
     NodeSession,
     Now,
     ReadLane,
@@ -35,8 +35,8 @@ from beira.kernel.node_session import (
     SetClock,
     Trim,
 )
+from beira.kernel.policy import Conditions, retry_after_s
 from beira.kernel.policy import Link as LinkState
-from beira.kernel.policy import retry_after_s
 from beira.kernel.record import Row, Value
 from beira.kernel.system import Quarantined
 from beira.kernel.wire import Feed, Push, Refused, Wire
@@ -46,6 +46,7 @@ from beira.sync.inspect import Mender, add_up
 from beira.sync.inspections import Inspections
 from beira.sync.link import Connector, Link
 from beira.sync.streams import lane_stream, log_route
+from beira.sync.surroundings import Surroundings
 
 log = structlog.get_logger(__name__)
 TICKET_MARK = "sync.ticket"
@@ -73,7 +74,8 @@ class SyncState(msgspec.Struct, kw_only=True):
 
 
 class Agent:
-    """Runs sync for one node until it is stopped. `status` adds to what the cloud is told."""
+    """Runs sync for one node until it is stopped. `status` adds to what the cloud is told, `machine`
+    says whether the link is metered and the battery low."""
 
     def __init__(
         self,
@@ -83,6 +85,7 @@ class Agent:
         connector: Connector,
         release: str,
         status: Callable[[], dict[str, Any]] = dict,
+        machine: Callable[[], Conditions] = Conditions,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.host = host
@@ -93,6 +96,7 @@ class Agent:
         self._release = release
         self._status = status
         self._chance = chance
+        self._machine = machine
         self._link_state = LinkState()
         self._changed: Callable[[], None] = lambda: None
 
@@ -183,6 +187,7 @@ class _Conversation:
         self._warned = False
         self._told_s = 0.0
         self._full_since_s: float | None = None
+        self._surroundings = Surroundings(agent.host, agent._machine)
         self._inspections = Inspections(agent.host, agent.store)
         route = log_route(agent.store.registry)
         self._mender = Mender(agent.host, agent.store, route)
@@ -192,6 +197,7 @@ class _Conversation:
 
     async def run(self) -> bool:
         """Talk until the link or the session ends. Returns whether it ever was live."""
+        await self._adapt()
         await self._perform(self._session.opened(self._now()))
         receiving = asyncio.ensure_future(self._link.receive())
         wake = asyncio.ensure_future(self._news.wait())
@@ -208,6 +214,7 @@ class _Conversation:
                     self._news.clear()
                     wake = asyncio.ensure_future(self._news.wait())
                     await self._look_at_log()
+                await self._adapt()
                 await self._perform(self._session.tick(self._now()))
                 await self._tell_status()
                 await self._inspect()
@@ -396,7 +403,13 @@ class _Conversation:
     async def _look_at_log(self) -> None:
         for lane in sorted(Lane, reverse=True):
             end = await self._store.end(lane_stream(lane))
-            await self._perform(self._session.wrote(lane, end))
+            await self._perform(self._session.wrote(lane, end, self._now()))
+
+    async def _adapt(self) -> None:
+        """Heed the calendar, the battery and the price of the link."""
+        found = await self._surroundings.changed()
+        if found is not None:
+            self._session.adapt(found)
 
     async def _tell_status(self) -> None:
         now_s = self._agent.host.wall.monotonic_s()
