@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
 
-from beira.apps.voice.records import Interaction, Person
+from beira.apps.voice.records import CustomerRequest, Interaction, Person
 from beira.store.postgres import EmbeddedPostgres
 from tests.contract.postgres_fixture import postgres_place
 from tests.unit.portal.world import BAD, PASSWORD, World, alert, fill, quarantined, world
@@ -28,7 +28,9 @@ PAGES = (
     "/", "/interactions", "/punches", "/punches/person/person-1", "/sales", "/products",
     "/products/product-1", "/people", "/people/new", "/alerts?which=all", "/nodes", "/nodes/{node}",
     "/nodes/{node}?command=register_punch", "/nodes/new", "/sites", "/team", "/team/audit",
-    "/settings/voice", "/quarantine", "/account", "/punches/angeloni-1-0-0/correct", "/nowhere",
+    "/settings/voice", "/quarantine", "/quarantine?which=ended", "/quarantine/refused-{node}",
+    "/requests", "/requests?which=all", "/people/person-1", "/account",
+    "/punches/angeloni-1-0-0/correct", "/nowhere",
 )  # fmt: skip
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
@@ -128,6 +130,94 @@ async def test_the_keyboard_reaches_the_content_first(page: Page, shown: World) 
     assert await skip.evaluate("el => el === document.activeElement")
     await page.keyboard.press("Enter")
     assert await page.evaluate("() => document.activeElement.id") == "main"
+
+
+async def test_focus_can_be_seen_on_everything_the_keyboard_reaches(
+    page: Page, shown: World
+) -> None:
+    node = shown.nodes["angeloni-1"]
+    for path in ("/requests", f"/quarantine/refused-{node}", "/nodes/new"):
+        await page.goto(shown.url + path)
+        await page.locator("#main").focus()
+        seen: set[str] = set()
+        for _ in range(12):
+            await page.keyboard.press("Tab")
+            told = await page.evaluate(
+                "() => { const el = document.activeElement, style = getComputedStyle(el);"
+                " return [el.tagName, style.outlineStyle, style.outlineWidth] }"
+            )
+            if told[0] == "BODY":
+                break
+            seen.add(told[0])
+            assert told[1] != "none", (path, told)
+            assert told[2] != "0px", (path, told)
+        assert seen & {"A", "BUTTON", "INPUT"}, path
+
+
+async def test_a_refused_record_is_mended_by_keyboard_alone(page: Page, shown: World) -> None:
+    host = await shown.host()
+    node = shown.nodes["angeloni-1"]
+    lost = quarantined(node)
+    lost.id, lost.record = "by-keyboard", "punch-by-keyboard"
+    lost.row["stamp"][0] = host.clock.tick(host.wall.now_ms())
+    await shown.write(host, [(lost, "tenant")])
+    await page.goto(shown.url + "/quarantine/by-keyboard")
+    wrong = page.get_by_label("Dia e hora")
+    assert await wrong.get_attribute("aria-invalid") == "true"
+    await wrong.focus()
+    await page.keyboard.press("Control+A")
+    await page.keyboard.type("2026-11-20T08:00")
+    await page.keyboard.press("Enter")
+    await page.get_by_role("status").filter(has_text="Admitido").wait_for()
+    row = await host.store.get("punches", "punch-by-keyboard")
+    assert row is not None
+    assert row.fields["at"] == "2026-11-20T11:00:00Z"
+
+
+async def test_discarding_asks_twice(page: Page, shown: World) -> None:
+    host = await shown.host()
+    lost = quarantined(shown.nodes["angeloni-1"])
+    lost.id = "to-discard"
+    await shown.write(host, [(lost, "tenant")])
+    await page.goto(shown.url + "/quarantine/to-discard")
+    button = page.get_by_role("button", name="Descartar de vez")
+    assert not await button.is_visible()
+    await page.locator("summary", has_text="Descartar").click()
+    await button.click()
+    await page.get_by_role("status").filter(has_text="Descartado").wait_for()
+    page.on("dialog", lambda dialog: dialog.dismiss())
+    await page.goto(shown.url + "/nodes/" + shown.nodes["angeloni-2"])
+    await page.locator("summary", has_text="revogação").click()
+    await page.get_by_role("button", name="Revogar o nó").click()
+    assert "/nodes/" + shown.nodes["angeloni-2"] in page.url
+
+
+async def test_the_commands_for_a_node_are_copied_whole(page: Page, shown: World) -> None:
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await page.goto(shown.url + "/nodes/new")
+    await page.get_by_role("button", name="Gerar código").click()
+    code = await page.locator(".enrol-code").inner_text()
+    await page.get_by_role("img", name="Código QR").wait_for()
+    await page.locator(".shell button").first.click()
+    await page.get_by_text("Copiado").wait_for()
+    lines = (await page.evaluate("() => navigator.clipboard.readText()")).splitlines()
+    assert len(lines) == 3
+    assert lines[1].endswith(f" {code} --data /var/lib/private/beira-node")
+    if AXE.exists():
+        await page.locator("#ways summary").click()
+        assert await faults(page) == []
+
+
+async def test_a_customers_request_appears_and_is_attended_to(page: Page, shown: World) -> None:
+    await page.goto(shown.url + "/requests")
+    await page.locator("#pulse[data-state=on]").wait_for()
+    host = await shown.host()
+    asked = CustomerRequest(text="torta de limão", at=host.now(), customer="Dona Zilá")
+    await shown.write(host, [(asked, "site:angeloni-1")])
+    row = page.locator(".request", has_text="torta de limão")
+    await row.get_by_role("button", name="Atendido").click()
+    await page.get_by_text("Marcado como atendido").wait_for()
+    assert await row.count() == 0
 
 
 async def test_a_conversation_appears_by_itself(page: Page, shown: World) -> None:

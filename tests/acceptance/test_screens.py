@@ -11,7 +11,7 @@ from playwright.async_api import Page, async_playwright
 from beira.store.postgres import EmbeddedPostgres
 from tests.acceptance.test_portal_browser import ARGUMENTS, CHROMIUM, sign_in
 from tests.contract.postgres_fixture import postgres_place
-from tests.unit.portal.world import alert, fill, world
+from tests.unit.portal.world import alert, fill, quarantined, world
 
 pytestmark = [pytest.mark.screens, pytest.mark.browser]
 FOLDER = Path(os.environ.get("BEIRA_SCREENS", "docs/pictures"))
@@ -20,11 +20,16 @@ PAGES = {
     "overview": "/",
     "conversations": "/interactions",
     "punches": "/punches",
+    "hours": "/punches/person/person-1",
+    "requests": "/requests",
+    "sales": "/sales",
     "products": "/products",
     "nodes": "/nodes",
     "node": "/nodes/{node}?command=register_punch",
     "alerts": "/alerts",
     "settings": "/settings/voice",
+    "refused": "/quarantine",
+    "mend": "/quarantine/refused-{node}",
 }
 SETTLE_MS = 400
 
@@ -37,6 +42,7 @@ async def test_take_the_pictures() -> None:
         await fill(made)
         host = await made.host()
         await made.write(host, [(alert("warning"), "site:angeloni-2")])
+        await made.write(host, [(quarantined(made.nodes["angeloni-1"]), "tenant")])
         browser = await play.chromium.launch(
             executable_path=CHROMIUM,
             args=[*ARGUMENTS, "--lang=pt-BR"],
