@@ -32,13 +32,14 @@ from beira.store.sqlite import alone, opens, rewrite
 
 log = structlog.get_logger(__name__)
 FILE = "encryption.json"
+BLOBS_FOLDER = "blobs"
 DATABASE_FILE, KEY_FILE, IDENTITY_FILE = "node.db", "node.key", "node.json"
 FORMAT = 1
 _NONCE_BYTES = 12
 _SETTING = "BEIRA_KEY_FROM"
 
 
-class Envelope(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class Envelope(msgspec.Struct, kw_only=True):
     """What `encryption.json` says: nothing in it is secret. `data_keys`, newest first, are each a
     nonce and a key sealed by the operator's, in base64. `moving`: some parts may not be under the
     newest one yet, or not be encrypted at all."""
@@ -275,7 +276,7 @@ def _key_at(where: str, data: Path) -> bytes:
 
 def _check_place(where: str, data: Path) -> None:
     source = source_of(where)
-    if isinstance(source, FileKey) and source.path.is_relative_to(data.absolute()):
+    if isinstance(source, FileKey) and source.path.resolve().is_relative_to(data.resolve()):
         raise Misconfigured(
             f"The key {source.path} would lie in the folder that it opens.",
             code="at_rest.key_beside",
@@ -312,6 +313,8 @@ def _private(data: Path) -> Iterator[Path]:
         if (data / name).exists():
             yield data / name
     for folder in sorted(path for path in data.iterdir() if path.is_dir()):
+        if folder.name == BLOBS_FOLDER:  # checked by their own hash, and given to apps as files
+            continue
         for path in sorted(folder.rglob("*")):
             if path.suffix == ".new":  # half written
                 path.unlink(missing_ok=True)
