@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,14 @@ from tests.unit.voice.shop import PEOPLE, PRODUCTS
 from beira.apps.voice.dialogue import SPECS
 from beira.apps.voice.language import fold, tongue
 from beira.apps.voice.recogniser.grammar import compile_grammar
-from beira.apps.voice.sentences import LANGUAGES, GrammarSource, grammar_source, load
+from beira.apps.voice.sentences import (
+    LANGUAGES,
+    RECORD_LISTS,
+    GrammarSource,
+    grammar_source,
+    load,
+)
+from beira.apps.voice.sentences.checked import checked
 from beira.apps.voice.understand import Directory, Named, Understanding
 from beira.sdk import Misconfigured
 
@@ -220,12 +228,74 @@ def test_a_shop_adds_its_own_sentences(tmp_path: Path) -> None:
     assert understanding.understand("quanto custa a coca")[0].intent == "product_price"
 
 
-@pytest.mark.parametrize("text", ["a: [", "intents: 3", "intents: {x: {data: [{}]}}", "- 1"])
-def test_a_broken_file_says_what_is_wrong(tmp_path: Path, text: str) -> None:
+HELP = "intents:\n  help:\n    data:\n"
+WRONG = [
+    ("a: [", 1, "no YAML", "quote and bracket"),
+    ("intents:\n\tx: 1", 2, "no YAML", "indents are spaces"),
+    ("- 1", 1, "no mapping", "name:"),
+    ("intents: 3", 1, "no mapping", "indented"),
+    ("intent: {}", 1, "no part of the file named 'intent'", "intents"),
+    ("intents:\n  product_prise:\n    data: []", 2, "named 'product_prise'", "product_price"),
+    ("intents:\n  help: {data: [{}]}", 2, "no list of sentences", "sentences:"),
+    (HELP + "      - sentences: [socorro\n        (já, x]", 4, "cannot be read", "Close"),
+    (HELP + '      - sentences:\n          - "oi"\n          - "<itens> aí"', 6,
+     "no rule named 'itens'", "item"),
+    (HELP + '      - sentences: ["{produto} aí"]', 4, "list named 'produto'", "product"),
+    (HELP + "      - sentences: [{product} aí]", 4, "", ""),
+    (HELP + "      - frases: [a]", 4, "named 'frases'", "sentences"),
+    ('expansion_rules:\n  mim: "<voce>"\n  voce: "oi [<mim>]"', 2, "leads back to itself", "Write"),
+    ("lists:\n  thing: [caixa]", 2, "no mapping", "indented"),
+    ("lists:\n  thing: {valores: [caixa]}", 2, "named 'valores'", "values"),
+    ("lists:\n  thing: {}", 2, "no values", "values:"),
+    ("answers:\n  canceled: Beleza", 2, "named 'canceled'", "cancelled"),
+    ("answers:\n  cancelled: a\n  cancelled: b", 3, "twice", "one"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "line", "what", "hint"), WRONG)
+def test_a_broken_file_says_where_what_and_what_to_do(
+    tmp_path: Path, text: str, line: int, what: str, hint: str
+) -> None:
     file = tmp_path / "ours.yaml"
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(Misconfigured, match="cannot be used"):
+    with pytest.raises(Misconfigured, match="cannot be used") as found:
         load("pt-BR", str(file))
+    assert f"line {line}: " in found.value.message, found.value.message
+    assert what in found.value.message and hint in found.value.hint, found.value
+
+
+def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="No such file") as found:
+        load("pt-BR", str(tmp_path / "none.yaml"))
+    assert "sentences_file" in found.value.hint
+    (tmp_path / "latin.yaml").write_bytes("answers: {cancelled: não}".encode("latin-1"))
+    with pytest.raises(Misconfigured) as found:
+        load("pt-BR", str(tmp_path / "latin.yaml"))
+    assert "UTF-8" in found.value.hint
+
+
+def test_an_empty_file_adds_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "ours.yaml"
+    file.write_text("# nothing yet\nintents:\n", encoding="utf-8")
+    assert load("pt-BR", str(file)).blocks == load("pt-BR").blocks
+
+
+def test_a_file_that_breaks_leaves_the_last_good_one(tmp_path: Path) -> None:
+    file = tmp_path / "ours.yaml"
+    file.write_text('answers: {cancelled: "Beleza."}', encoding="utf-8")
+    assert load("pt-BR", str(file)).answers["cancelled"] == "Beleza."
+    file.write_text("answers: [", encoding="utf-8")
+    assert load("pt-BR", str(file)).answers["cancelled"] == "Beleza."
+    file.write_text('answers: {cancelled: "Tá bom."}', encoding="utf-8")
+    assert load("pt-BR", str(file)).answers["cancelled"] == "Tá bom."
+
+
+def test_the_apps_own_files_pass_the_same_check() -> None:
+    for language in LANGUAGES:
+        own = load(language)
+        text = files("beira.apps.voice.sentences").joinpath(f"{language}.yaml").read_text("utf-8")
+        assert checked(text, intents={b.intent for b in own.blocks}, rules=own.rules,
+                       lists=(*own.lists, *RECORD_LISTS), answers=own.answers)  # fmt: skip
 
 
 def test_spelled_names_are_as_they_are_said() -> None:

@@ -439,7 +439,8 @@ def _filled(pending: Pending, known: Sequence[Meaning], world: World) -> dict[st
             return {**pending.slots, "customer": ""}
         if meaning.intent == ANSWER:
             value = _answer(pending, meaning.slots, world)
-            if value is not None:
+            stranger = isinstance(value, Named) and not value.ids
+            if value is not None and (meaning is known[0] or not stranger):
                 return {**pending.slots, pending.wants: value}
     return None
 

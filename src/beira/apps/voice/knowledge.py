@@ -18,6 +18,7 @@ import structlog
 from beira.apps.voice.answers import Wording
 from beira.apps.voice.dialogue import Bars
 from beira.apps.voice.records import Person, Product
+from beira.apps.voice.sentences import stamp
 from beira.apps.voice.settings import VoiceSettings
 from beira.apps.voice.understand import Directory, Understanding
 from beira.sdk import BeiraError, Host, News, Order, Query, State, collection_of
@@ -88,6 +89,7 @@ class Knowledge:
         self._known: Known | None = None
         self._people: list[Person] = []
         self._products: list[Product] = []
+        self._file = (0, 0)
         host.store.subscribe(self._news)
 
     async def fresh(self) -> Known:
@@ -95,7 +97,7 @@ class Knowledge:
         host = self._host()
         assert host is not None, "asked by somebody at that host"
         async with self._reading:
-            if self._known is not None and not self._stale:
+            if self._known is not None and not self._stale and not self._file_changed():
                 return self._known
             names_stale, self._stale, self._names_stale = self._names_stale, False, False
             try:
@@ -104,6 +106,11 @@ class Knowledge:
                 self._stale, self._names_stale = True, names_stale
                 raise
             return self._known
+
+    def _file_changed(self) -> bool:
+        """Whether the shop's own sentences were edited since they were read."""
+        assert self._known is not None
+        return stamp(self._known.settings.sentences_file) != self._file
 
     def _news(self, news: News) -> None:
         for collection, _, _ in news.rows:
@@ -117,7 +124,9 @@ class Knowledge:
             self._people = await everything(host, Person)
             self._products = await everything(host, Product)
         place = host.place
-        if self._known is not None and not names_stale and settings == self._known.settings:
+        before, self._file = self._file, stamp(settings.sentences_file)
+        same = not names_stale and before == self._file
+        if self._known is not None and same and settings == self._known.settings:
             answers = self._known.understanding.sentences.answers
             return replace(self._known, wording=Wording(self._known.language, answers, place.zone))
         return Known.of(settings, self._people, self._products, language=self._language,

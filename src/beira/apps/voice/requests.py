@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from beira.apps.voice.language import fold
+from beira.apps.voice.language import Quantity, fold, tongue
 from beira.apps.voice.lookup import the_product
 from beira.apps.voice.records import CustomerRequest, RequestClosing, RequestOutcome
 from beira.sdk import (
@@ -61,12 +61,12 @@ async def log_request(
     _short(text, TEXT_CHARS)
     _short(customer, NAME_CHARS)
     found = await the_product(ctx, product) if product else None
-    text = " ".join(text.split()) or (found.name if found else "")
-    if not text:
-        raise Invalid("What did the customer ask for?", code="request.empty")
     if not 0 <= quantity_milli <= MOST_MILLI:
         raise Invalid("A quantity is more than nothing.", code="quantity.invalid",
                       hint=f"From 1 to {MOST_MILLI} thousandths.")  # fmt: skip
+    text = " ".join(text.split()) or _counted(found.name if found else "", quantity_milli, unit)
+    if not text:
+        raise Invalid("What did the customer ask for?", code="request.empty")
     customer = " ".join(customer.split())
     made = ctx.put(
         CustomerRequest(
@@ -75,6 +75,14 @@ async def log_request(
         )
     )  # fmt: skip
     return _told("log_request", made)
+
+
+def _counted(name: str, quantity_milli: int, unit: str) -> str:
+    """ "3 Café", "2 kg Pão": how much of it was asked for, if that was said."""
+    if not name or not quantity_milli:
+        return name
+    shown = tongue("pt-BR").show_quantity(Quantity(quantity_milli, "" if unit == "un" else unit))
+    return f"{shown} {name}"
 
 
 def _phone(phone: str) -> str:

@@ -8,6 +8,7 @@ is João. A text that can mean several things gives several meanings, best first
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -88,8 +89,10 @@ class Directory:
         way = tongue(language)
         here = [p for p in people if p.active and (not p.site or site is None or p.site == site)]
         sold = [p for p in products if p.active]
+        named = people_names([(p.id, p.name, p.also_said) for p in here], way)
+        named.shown.update(_namesakes(here))
         return cls(
-            people_names([(p.id, p.name, p.also_said) for p in here], way),
+            named,
             product_names([(p.id, p.name, p.also_said) for p in sold], way),
         )
 
@@ -101,6 +104,12 @@ class Directory:
     @property
     def said_products(self) -> list[str]:
         return self.products.said
+
+
+def _namesakes(people: Sequence[Person]) -> dict[str, str]:
+    """Those who share their whole name, with what they do."""
+    shared = Counter(fold(p.name) for p in people)
+    return {p.id: f"{p.name} ({p.role})" for p in people if shared[fold(p.name)] > 1 and p.role}
 
 
 class Understanding:

@@ -7,6 +7,7 @@ here; a tenant's own file adds to it.
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
@@ -14,12 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 import yaml  # type: ignore[import-untyped]
 
+from beira.apps.voice.sentences.checked import Slip, checked
 from beira.sdk import Misconfigured
+
+log = structlog.get_logger(__name__)
 
 LANGUAGES = ("pt-BR", "en")
 FILE_BYTES = 1_048_576
+FILES_KEPT = 8
 RECORD_LISTS = ("employee", "product")
 WAKE_WORD = "aurora"
 _SAID = re.compile(r"[^\W_]+")
@@ -57,15 +63,39 @@ class GrammarSource(msgspec.Struct, frozen=True):
     rules: Mapping[str, str]
 
 
-def load(language: str, extra: str = "") -> Sentences:
-    """The sentences of a language, with those of the file `extra` added.
+_GOOD: OrderedDict[tuple[str, str], Sentences] = OrderedDict()
+"""What a shop's file said when it was last right, while this program runs."""
 
-    Raises: Misconfigured for a language there is none of, or a file that cannot be used.
+
+def load(language: str, extra: str = "") -> Sentences:
+    """The sentences of a language, with those of the file `extra` added. Where that has become
+    unusable, as it was when it was last right.
+
+    Raises: Misconfigured for a language there is none of, or a file that was never right.
     """
     own = _own(language)
     if not extra:
         return own
-    return _added(own, _read(Path(extra)))
+    try:
+        found = _added(own, _read(Path(extra), own))
+    except Misconfigured as error:
+        if (language, extra) not in _GOOD:
+            raise
+        log.warning("voice.sentences_kept", why=error.message, hint=error.hint)
+        return _GOOD[language, extra]
+    _GOOD[language, extra] = found
+    if len(_GOOD) > FILES_KEPT:
+        _GOOD.popitem(last=False)
+    return found
+
+
+def stamp(extra: str) -> tuple[int, int]:
+    """Changes when the file does; zeros where there is none."""
+    try:
+        there = Path(extra).stat() if extra else None
+    except OSError:
+        there = None
+    return (there.st_mtime_ns, there.st_size) if there else (0, 0)
 
 
 @lru_cache(maxsize=8)
@@ -80,13 +110,23 @@ def _own(language: str) -> Sentences:
     return _sentences(yaml.safe_load(text), f"{language}.yaml")
 
 
-def _read(path: Path) -> Sentences:
+def _read(path: Path, own: Sentences) -> Sentences:
+    """A shop's file. Raises Misconfigured with the line and what to do."""
     try:
         if path.stat().st_size > FILE_BYTES:
             raise _unusable(path, f"it is over {FILE_BYTES} bytes")
-        return _sentences(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise _unusable(path, str(error)) from error
+        data = checked(
+            path.read_text(encoding="utf-8"), intents={b.intent for b in own.blocks},
+            rules=own.rules, lists=(*own.lists, *RECORD_LISTS), answers=own.answers,
+        )  # fmt: skip
+        return _sentences(data, str(path))
+    except Slip as slip:
+        raise _unusable(path, str(slip), slip.hint) from slip
+    except OSError as error:
+        hint = "Put the file there, readable by the node, or correct the setting sentences_file."
+        raise _unusable(path, error.strerror or str(error), hint) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise _unusable(path, str(error), "Save it as UTF-8 text.") from error
 
 
 def _sentences(data: Any, name: str) -> Sentences:
@@ -138,11 +178,11 @@ def _added(own: Sentences, more: Sentences) -> Sentences:
     )
 
 
-def _unusable(path: Path, why: str) -> Misconfigured:
+def _unusable(path: Path, why: str, hint: str = "") -> Misconfigured:
     return Misconfigured(
         f"The sentences in {path} cannot be used: {why}.",
         code="voice.sentences_unusable",
-        hint="Compare it with the examples in docs/howto/voice-sentences.md.",
+        hint=hint or "Compare it with the examples in docs/howto/voice-sentences.md.",
     )
 
 
