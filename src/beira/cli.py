@@ -76,6 +76,16 @@ KeyFrom = Annotated[
         help="Where the key of an encrypted node is: file:PATH, env:NAME, keyring:SERVICE/NAME.",
     ),
 ]
+Origins = Annotated[
+    list[str] | None, typer.Option("--origin", help="A page's origin that may call the API.")
+]
+Proxies = Annotated[
+    list[str] | None, typer.Option("--proxy", help="A reverse proxy's address to believe.")
+]
+MetricsFrom = Annotated[
+    list[str] | None,
+    typer.Option("--metrics-from", help="A network that may read /metrics, besides this machine."),
+]
 Apps = Annotated[list[str] | None, typer.Option("--app", help="Only these apps; all by default.")]
 CaFile = Annotated[Path | None, typer.Option("--ca", help="Trust this certificate for the cloud.")]
 ClientCert = Annotated[
@@ -162,6 +172,9 @@ def node_run(
     ca: CaFile = None,
     client_cert: ClientCert = None,
     client_key: ClientKey = None,
+    origin: Origins = None,
+    proxy: Proxies = None,
+    metrics_from: MetricsFrom = None,
     apps: Apps = None,
     key_from: KeyFrom = "",
 ) -> None:
@@ -185,6 +198,9 @@ def node_run(
             client_key=str(client_key or ""),
             apps=tuple(apps or ()),
             key_from=key_from,
+            origins=tuple(origin or ()),
+            proxies=tuple(proxy or ()),
+            metrics_from=tuple(metrics_from or ()),
         )
     )
 
@@ -280,16 +296,9 @@ def cloud_run(
     database_url: Annotated[str, typer.Option(envvar="DATABASE_URL")] = "",
     owner_url: Annotated[str, typer.Option(envvar="DATABASE_OWNER_URL")] = "",
     public_url: Annotated[str, typer.Option(envvar="BEIRA_PUBLIC_URL")] = "",
-    origin: Annotated[
-        list[str] | None, typer.Option(help="A page's origin that may call the API.")
-    ] = None,
-    proxy: Annotated[
-        list[str] | None, typer.Option(help="A reverse proxy's address to believe.")
-    ] = None,
-    metrics_from: Annotated[
-        list[str] | None,
-        typer.Option(help="A network that may read /metrics, besides this machine."),
-    ] = None,
+    origin: Origins = None,
+    proxy: Proxies = None,
+    metrics_from: MetricsFrom = None,
     blobs: Annotated[
         str,
         typer.Option(

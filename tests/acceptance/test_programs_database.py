@@ -14,7 +14,6 @@ from typing import Any
 
 import aiohttp
 import asyncpg
-import pytest
 import pytest_asyncio
 
 from beira.store.postgres import EmbeddedPostgres
@@ -23,8 +22,8 @@ from tests.acceptance.support import (  # noqa: F401 (fixtures)
     Program,
     Web,
     command,
-    fresh_database,
     free_port,
+    fresh_database,
     postgres_directory,
     postgres_server,
     program,
@@ -189,7 +188,9 @@ async def test_a_password_is_reset_beside_the_running_cloud(web: aiohttp.ClientS
             ask = Web(web, url)
             first = ("cloud", "first-owner", "Padaria", "dona@padaria.example", *data)
             _, said = await asyncio.to_thread(command, *first)
-            token = await ask.sign_in("dona@padaria.example", said.split("password: ")[1].split()[0])
+            token = await ask.sign_in(
+                "dona@padaria.example", said.split("password: ")[1].split()[0]
+            )
             for typed, code, says in (
                 ("short\nshort\n", 1, "auth.password_weak"),
                 (f"{PASSWORD}\n{PASSWORD}\n", 0, "has a new password"),

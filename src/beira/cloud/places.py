@@ -5,7 +5,7 @@ Identity's tables say who exists; these records are made to follow them.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from beira.host.host import Host
 from beira.identity import Identity
@@ -32,21 +32,32 @@ async def follow_places(host: Host, identity: Identity) -> None:
         for node in await identity.nodes.of(asking)
         if node.revoked_at is None
     }
-    await _follow(host, Site, sites)
-    await _follow(host, NodeInfo, nodes)
+    await follow(host, Site, sites)
+    await follow(host, NodeInfo, nodes)
 
 
-async def _follow(host: Host, kind: type[State], wanted: Wanted) -> None:
+async def follow(host: Host, kind: type[State], wanted: Wanted) -> None:
+    """Make the records of `kind` in the tenant's partition equal to `wanted`: fields by id."""
     declared = collection_of(kind)
-    page = await host.store.query(Query(collection=declared.name, limit=limits.QUERY_ROWS))
-    present = {str(row["id"]): row for row in page.rows}
+    present = await _present(host, declared.name)
     rows: list[Row] = []
     for id, fields in wanted.items():
         there = present.pop(id, None)
-        if there is None or any(there[name] != value for name, value in fields.items()):
-            checked = declared.check({**fields, DELETED: False}, whole=there is None)
+        checked = declared.check({**fields, DELETED: False}, whole=there is None)
+        if there is None or any(there[name] != checked[name] for name in fields):
             rows.append(host.stamped(declared, id, TENANT_PARTITION, checked))
     for id in present:
         rows.append(host.stamped(declared, id, TENANT_PARTITION, {DELETED: True}))
     if rows:
         await host.write(rows)
+
+
+async def _present(host: Host, collection: str) -> dict[str, dict[str, Any]]:
+    present: dict[str, dict[str, Any]] = {}
+    while True:
+        page = await host.store.query(
+            Query(collection=collection, limit=limits.QUERY_ROWS, offset=len(present))
+        )
+        present |= {str(row["id"]): row for row in page.rows}
+        if len(page.rows) < limits.QUERY_ROWS:
+            return present

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from beira.api.accounts import CloudAccounts
 from beira.blobs import open_blobs
 from beira.cloud.opening import Opening
 from beira.cloud.places import follow_places
+from beira.cloud.rights import follow_rights
 from beira.host import Host, Place, SystemWall, Wall
 from beira.host.apps import installed, load
 from beira.host.serve import Listen, serving
@@ -140,6 +141,13 @@ class Cloud:
     async def follow_places(self, tenant: str) -> None:
         await follow_places(await self.host_of_tenant(tenant), self.identity)
 
+    async def follow_rights(self, tenant: str) -> None:
+        """Have the records of members' rights follow identity, for tenants that work here (empty: all
+        of them); another replica, or this one later, does so for the rest when they are taken up."""
+        for name in [tenant] if tenant else list(self._hosts):
+            if name in self._hosts:
+                await follow_rights(self._hosts[name], self.identity)
+
     async def close(self) -> None:
         await self._stack.aclose()
 
@@ -153,6 +161,7 @@ class Cloud:
         )
         await host.start()
         await follow_places(host, self.identity)
+        await follow_rights(host, self.identity)
         for app in self.catalogue.apps:
             if app.cloud:
                 await self._stack.enter_async_context(load(app.cloud)(host))
@@ -189,7 +198,7 @@ async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
             await open_blobs(config.blobs, config.data / "blobs"), cloud.host_of_tenant
         )
         rechecks: set[asyncio.Task[None]] = set()
-        stack.callback(identity.subscribe(lambda news: _recheck(gate, news, rechecks)))
+        stack.callback(identity.subscribe(lambda news: _recheck(cloud, gate, news, rechecks)))
         tidying = asyncio.create_task(_tidy(cloud))
         stack.callback(tidying.cancel)
         collecting = asyncio.create_task(_collect(cloud, blobs))
@@ -313,17 +322,32 @@ async def _admit(identity: Identity, token: str) -> tuple[Principal, Still]:
     return grant.principal, partial(identity.still, grant)
 
 
-def _recheck(gate: Gate, news: Revocation, tasks: set[asyncio.Task[None]]) -> None:
-    """Live connections of nodes follow what identity tells; people's are the API's own."""
+def _recheck(cloud: Cloud, gate: Gate, news: Revocation, tasks: set[asyncio.Task[None]]) -> None:
+    """Live connections of nodes follow what identity tells, and so do the records of rights; people's
+    connections are the API's own."""
+    works: list[Coroutine[Any, Any, None]] = []
     if news.kind == "node":
-        work = gate.recheck(news.tenant, news.id)
-    elif news.kind in ("tenant", "lost"):
-        work = gate.recheck(news.tenant)
-    else:
-        return
-    task = asyncio.create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
+        works.append(gate.recheck(news.tenant, news.id))
+    if news.kind in ("tenant", "lost"):
+        works.append(gate.recheck(news.tenant))
+    if news.kind in ("account", "lost"):
+        works.append(_told_rights(cloud, news.tenant))
+    for work in works:
+        task = asyncio.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+
+async def _told_rights(cloud: Cloud, tenant: str) -> None:
+    """Tries until it has worked: a right that was withdrawn must not wait for somebody's restart."""
+    wait_s = limits.RECONNECT_FIRST_S
+    while True:
+        try:
+            return await cloud.follow_rights(tenant)
+        except BeiraError as error:
+            log.warning("rights.not_told", why=error.message, again_in_s=wait_s)
+        await asyncio.sleep(wait_s)
+        wait_s = min(wait_s * 2, limits.RECONNECT_MOST_S)
 
 
 async def _tidy(cloud: Cloud) -> None:

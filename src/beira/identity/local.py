@@ -21,7 +21,7 @@ import msgspec
 from beira.identity import tokens, vault
 from beira.identity.node_key import NodeKey
 from beira.identity.rotation import Turn, decide
-from beira.identity.shapes import Enrolled, Membership, SignedIn
+from beira.identity.shapes import Enrolled, Membership, Rights, SignedIn
 from beira.kernel import limits
 from beira.kernel.access import Kind, Principal
 from beira.kernel.errors import TooMany, Unauthenticated
@@ -32,6 +32,7 @@ SESSIONS_KEPT = 200
 COUNTED_KEPT = 2_000
 DAY_S = 86_400
 
+GetRights = Callable[[str], Awaitable[Rights | None]]
 GetMark = Callable[[str], Awaitable[Any]]
 SetMarks = Callable[[Mapping[str, Any]], Awaitable[None]]
 
@@ -76,7 +77,8 @@ class LocalIdentity:
     """What a node can say of who is asking. Call `start` before anything else.
 
     Args: `get_mark` and `set_marks` keep small values durably (a store's marks); `now` is the time in
-    seconds since 1970, corrected by the measured skew.
+    seconds since 1970, corrected by the measured skew. `rights` is what the cloud last said of an
+    account, and goes before what its tokens say; `groups` are those of the node's site, as of now.
     """
 
     def __init__(
@@ -87,8 +89,12 @@ class LocalIdentity:
         get_mark: GetMark,
         set_marks: SetMarks,
         now: Callable[[], float],
+        rights: GetRights | None = None,
+        groups: Callable[[], tuple[str, ...]] | None = None,
     ) -> None:
         self._place = enrolled
+        self._rights = rights or _unheard
+        self._groups = groups or (lambda: enrolled.groups)
         self._key, self._seals = key.signing, key.seals
         self._get_mark = get_mark
         self._set_marks = set_marks
@@ -124,15 +130,39 @@ class LocalIdentity:
         """Who the bearer of an access token is, here. Raises Unauthenticated with its code."""
         _, unproven = tokens.peek(token)
         if unproven.get("iss") == self._place.node:
-            return self._own(token)
+            return await self._own(token)
         claims = self._clouds.access(
             token, self._cloud_keys, issuer=self._place.issuer, now_s=self._now()
         )
         if claims.kind != Kind.PERSON.value or claims.tenant != self._place.tenant:
             raise _elsewhere()
-        return self._person(claims.sub, claims.name, claims.role, claims.sites)
+        role, sites = await self._as_of_now(claims.sub, claims.role, claims.sites, claims.iat)
+        return self._person(claims.sub, claims.name, role, sites)
 
-    def _own(self, token: str) -> Principal:
+    async def _as_of_now(
+        self, account: str, role: str, sites: tuple[str, ...] | None, proven_at: float
+    ) -> tuple[str, tuple[str, ...] | None]:
+        """Role and sites by what the cloud last said, or else as given. Raises Unauthenticated when
+        they were withdrawn, or what was proven at `proven_at` no longer counts."""
+        rights = await self._rights(account)
+        if rights is None:
+            return role, sites
+        if not rights.role or proven_at < rights.since_s:
+            raise _gone()
+        return rights.role, rights.sites
+
+    async def reconsider(self, account: str) -> None:
+        """The cloud said something of this account: forget it here if it may not come in any more."""
+        for known in [k for k in self._book.people.values() if k.account == account]:
+            try:
+                _, sites = await self._as_of_now(account, known.role, known.sites, known.proven_at)
+            except Unauthenticated:
+                await self.forget(account)
+                return
+            if sites is not None and self._place.site not in sites:
+                await self.forget(account)
+
+    async def _own(self, token: str) -> Principal:
         keys = {self._key.kid or "": self._key}
         issuer = self._place.node
         claims = self._own_ones.access(token, keys, issuer=issuer, now_s=self._now())
@@ -140,7 +170,8 @@ class LocalIdentity:
         known = self._book.people.get(session.email) if session else None
         if known is None or claims.sub != known.account:
             raise _gone()
-        return self._person(known.account, known.name or known.email, known.role, known.sites)
+        role, sites = await self._as_of_now(known.account, known.role, known.sites, known.proven_at)
+        return self._person(known.account, known.name or known.email, role, sites)
 
     def _person(
         self, account: str, name: str, role: str, sites: tuple[str, ...] | None
@@ -154,7 +185,7 @@ class LocalIdentity:
             name=name,
             role=role,
             sites=sites,
-            groups=self._place.groups if sites is not None else (),
+            groups=self._groups() if sites is not None else (),
         )
 
     # Signing in
@@ -177,7 +208,7 @@ class LocalIdentity:
             role=signed.role,
             sites=signed.sites,
             verifier=verifier,
-            proven_at=self._now(),
+            proven_at=signed.expires_at - signed.expires_in_s,  # by the cloud's clock
         )
         self._book.people.pop(signed.email, None)
         self._book.people[signed.email] = known
@@ -217,7 +248,7 @@ class LocalIdentity:
         if known and known.proven_at + limits.OFFLINE_SIGN_IN_DAYS * DAY_S < self._now():
             known = None
         right = await self._passwords.verify(known.verifier if known else None, password)
-        if known is None or not right:
+        if known is None or not right or not await self._welcome(known):
             raise Unauthenticated(
                 "E-mail or password is wrong, or this person has not signed in here lately.",
                 code="auth.wrong",
@@ -252,6 +283,8 @@ class LocalIdentity:
             raise Unauthenticated(
                 "That is no refresh token.", code="auth.refresh_invalid", hint="Sign in again."
             )
+        if not await self._welcome(known):
+            raise _gone()
         now = self._now()
         latest_s = known.proven_at + limits.OFFLINE_SIGN_IN_DAYS * DAY_S
         if min(session.expires_at, latest_s) <= now:
@@ -272,6 +305,11 @@ class LocalIdentity:
             session.expires_at = now + limits.REFRESH_TOKEN_S
             await self._save()
         return self._tokens(id, session, known)
+
+    async def _welcome(self, known: Known) -> bool:
+        """Whether the cloud, as last heard, still lets this person in; who is not is forgotten."""
+        await self.reconsider(known.account)
+        return known.email in self._book.people
 
     async def sign_out(self, token: str) -> None:
         """End the session of a token of this node; others are the cloud's to end."""
@@ -350,6 +388,11 @@ def _bound(entries: dict[str, Any], most: int) -> None:
     """Let the oldest go."""
     while len(entries) > most:
         del entries[next(iter(entries))]
+
+
+async def _unheard(account: str) -> Rights | None:
+    """Nothing was said of anybody."""
+    return None
 
 
 def _gone() -> Unauthenticated:

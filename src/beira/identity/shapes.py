@@ -110,6 +110,16 @@ class Member(Struct, frozen=True, kw_only=True):
     role: str
     sites: tuple[str, ...] | None
     totp: bool
+    shut_at: float = 0.0
+
+
+class Rights(Struct, frozen=True, kw_only=True):
+    """What somebody may do at a node as of now; no role: nothing any more. What was signed or proven
+    before `since_s` (seconds since 1970) does not hold."""
+
+    role: str
+    sites: tuple[str, ...] | None = None
+    since_s: float = 0.0
 
 
 class Invitation(Struct, frozen=True, kw_only=True):

@@ -99,7 +99,7 @@ class Tenants:
     async def members(self, by: Principal) -> tuple[Member, ...]:
         async with self._core.database.open(require_manager(by)) as connection:
             rows = await connection.fetch(
-                "SELECT a.id, a.email, a.name, a.totp_on, m.role, m.sites FROM memberships m"
+                "SELECT a.id, a.email, a.name, a.totp_on, a.shut_at, m.role, m.sites FROM memberships m"
                 " JOIN accounts a ON a.id = m.account ORDER BY a.email"
             )
         return tuple(
@@ -110,6 +110,7 @@ class Tenants:
                 role=r["role"],
                 sites=None if r["sites"] is None else tuple(r["sites"]),
                 totp=r["totp_on"],
+                shut_at=r["shut_at"],
             )
             for r in rows
         )

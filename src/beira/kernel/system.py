@@ -42,6 +42,19 @@ class NodeInfo(State):
     site: str
 
 
+@collection("rights", flow=DOWN, lane=IMPORTANT, partition=TENANT, read=("owner",), write=())
+class MemberRights(State):
+    """What a member of the tenant may do; the id is the account's. Whoever left has a deleted one.
+
+    What was signed or proven before `since` no longer holds: their password was changed then, or
+    their sessions ended. `sites` None means all of the tenant.
+    """
+
+    role: str
+    sites: list[str] | None = None
+    since: datetime | None = None
+
+
 @collection("node_status", flow=LOCAL, lane=NORMAL, partition=NODE, write=())
 class NodeStatus(State):
     """How a node is, by its own account; the id is the node's. Told while connected, never queued.
@@ -139,6 +152,7 @@ SYSTEM_COLLECTIONS = tuple(
     for record in (
         Site,
         NodeInfo,
+        MemberRights,
         NodeStatus,
         SyncWindow,
         Setting,

@@ -40,6 +40,9 @@ class NodeOptions(msgspec.Struct, kw_only=True):
     client_key: str = ""
     apps: tuple[str, ...] = ()
     key_from: str = ""
+    origins: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
+    metrics_from: tuple[str, ...] = ()
 
 
 def become(options: NodeOptions) -> NoReturn:
@@ -88,6 +91,9 @@ def _config(options: NodeOptions) -> NodeConfig:
         names=options.names,
         ssl=trusting(_path(options.ca), _path(options.client_cert), _path(options.client_key)),
         key_from=options.key_from,
+        origins=options.origins,
+        proxies=options.proxies,
+        metrics_from=options.metrics_from,
     )
 
 

@@ -17,7 +17,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 
 import beira
-from beira.api import Api, Door
+from beira.api import Api, ApiSettings, Door
 from beira.api.accounts import NodeAccounts
 from beira.blobs import FolderBlobs, Shelf
 from beira.host import Host, Place, SystemWall
@@ -39,6 +39,7 @@ from beira.node.at_rest import DATABASE_FILE, KEY_FILE
 from beira.node.cloud_client import CloudClient, RemoteAccounts, TokenSource
 from beira.node.memory import give_back, sparing, without
 from beira.node.power import low_battery
+from beira.node.rights import NodeRights
 from beira.node.status import node_routes
 from beira.portal import Portal
 from beira.store.sqlite import SqliteStore
@@ -64,6 +65,7 @@ class NodeConfig:
     further host names its pages may be called by, besides this machine's own. `key_from` says where
     the key of an encrypted node is (`node.key_source`), if not where it was last. On a `metered` link
     what is not critical waits for company (`kernel.policy`).
+    `origins`, `proxies` and `metrics_from` are as in `api.ApiSettings`.
     """
 
     data: Path
@@ -77,6 +79,9 @@ class NodeConfig:
     metered: bool = False
     blob_bytes_per_s: int = 0
     blob_disk_bytes: int = limits.BLOB_NODE_BYTES
+    origins: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
+    metrics_from: tuple[str, ...] = ()
 
 
 @dataclass
@@ -112,7 +117,9 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
         )
         stack.push_async_callback(store.close)
         host = await _host(me, store, catalogue, rest.files)
-        identity = await _identity(me, key, host)
+        rights = NodeRights(host)
+        identity = await _identity(me, key, host, rights)
+        await stack.enter_async_context(rights.followed_by(identity))
         cloud = CloudClient(config.cloud or me.cloud, ssl=config.ssl)
         token = TokenSource(cloud, key, me.enrolled.node)
         connector = CloudConnector(cloud.url, token, ssl=config.ssl, http_only=config.http_only)
@@ -143,7 +150,7 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
         await stack.enter_async_context(answering_calls(host))
         accounts = NodeAccounts(identity, host.place, RemoteAccounts(cloud))
         with without():
-            site = _app(node, accounts, own_names(config.listen, config.names))
+            site = _app(node, accounts, rights, config)
         node.address = await stack.enter_async_context(serving(site, config.listen))
         stack.callback(node.stopping.set)
         for work in (
@@ -239,7 +246,9 @@ async def _host(
     return host
 
 
-async def _identity(me: settled.Settled, key: NodeKey, host: Host) -> LocalIdentity:
+async def _identity(
+    me: settled.Settled, key: NodeKey, host: Host, rights: NodeRights
+) -> LocalIdentity:
     async def get_mark(name: str) -> Any:
         return (await host.store.marks(name)).get(name)
 
@@ -252,16 +261,32 @@ async def _identity(me: settled.Settled, key: NodeKey, host: Host) -> LocalIdent
         get_mark=get_mark,
         set_marks=set_marks,
         now=lambda: host.now().timestamp(),
+        rights=rights.of,
+        groups=rights.groups,
     )
     await identity.start()
     return identity
 
 
-def _app(node: Node, accounts: NodeAccounts, names: list[str]) -> Litestar:
+def _app(node: Node, accounts: NodeAccounts, rights: NodeRights, config: NodeConfig) -> Litestar:
     door = Door(accounts, node)
+    settings = ApiSettings(
+        origins=config.origins,
+        proxies=config.proxies,
+        metrics_from=(*ApiSettings().metrics_from, *config.metrics_from),
+    )
     return Litestar(
         route_handlers=node_routes(node.host, node.agent, beira.__version__),
-        plugins=[Api(door, sign_in=accounts), Portal(door=door, sign_in=accounts, node=node.host)],
+        plugins=[
+            Api(door, sign_in=accounts, revocations=rights, settings=settings),
+            Portal(
+                door=door,
+                sign_in=accounts,
+                node=node.host,
+                proxies=config.proxies,
+                revocations=rights,
+            ),
+        ],
         state=State(
             {
                 "host": node.host,
@@ -270,7 +295,7 @@ def _app(node: Node, accounts: NodeAccounts, names: list[str]) -> Litestar:
                 "stopping": node.stopping,
             }
         ),
-        middleware=[answering_to(names)],
+        middleware=[answering_to(own_names(config.listen, config.names))],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=limits.BODY_BYTES,

@@ -16,7 +16,7 @@ from litestar.static_files import create_static_files_router
 
 from beira.api import Door
 from beira.api.accounts import CloudAccounts
-from beira.api.ports import SignIn
+from beira.api.ports import Revocations, SignIn
 from beira.host import Host
 from beira.host.apps import load
 from beira.host.page import Page, Pages, Reply
@@ -37,7 +37,8 @@ AnyRequest = Request[Any, Any, Any]
 
 
 class Portal(InitPlugin):
-    """The pages as a plugin: give `identity` and `cloud` in the cloud, `sign_in` and `node` on a node.
+    """The pages as a plugin: give `identity` and `cloud` in the cloud, `sign_in`, `node` and its
+    `revocations` on a node.
 
     `cloud` has `catalogue` and `follow_places(tenant)`; `proxies` are the addresses of reverse proxies
     whose X-Forwarded-For and -Proto are believed. A program that stops calls `close`, so that
@@ -53,6 +54,7 @@ class Portal(InitPlugin):
         sign_in: SignIn | None = None,
         node: Host | None = None,
         proxies: tuple[str, ...] = (),
+        revocations: Revocations | None = None,
     ) -> None:
         catalogue: Catalogue | None = node.catalogue if node else getattr(cloud, "catalogue", None)
         self._apps = catalogue.apps if catalogue else ()
@@ -71,6 +73,7 @@ class Portal(InitPlugin):
             bundles=(start, *bundles, manage),
             proxies=proxies,
         )
+        self._revocations: Any = identity or revocations
         self._end: Callable[[], None] | None = None
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
@@ -112,8 +115,8 @@ class Portal(InitPlugin):
         await self.desk.live.close()
 
     async def _start(self) -> None:
-        if self.desk.identity is not None and self._end is None:
-            self._end = self.desk.identity.subscribe(self._revoked)
+        if self._revocations is not None and self._end is None:
+            self._end = self._revocations.subscribe(self._revoked)
 
     def _revoked(self, news: Revocation) -> None:
         """Rights changed somewhere: open pages look again whether they may still listen."""
