@@ -462,6 +462,33 @@ class TestRestamping:
         assert (await node_store.get("things", "a")).stamp == stamp(3)
 
 
+class TestContests:
+    """What different writers put into one field."""
+
+    async def test_the_value_that_lost_is_told_with_its_place_in_the_feed(self, store: Any) -> None:
+        first = await store.commit([thing("a", name="old", ms=0, node="n1")], route=one_stream)
+        assert list(first.contests) == []
+        number = await store.end("s")
+        done = await store.commit([part("a", ms=5, name="new", node="n2")], route=one_stream)
+        (met,) = done.contests
+        assert (met.id, met.field, met.came_in_won, met.number) == ("a", "name", True, number)
+        assert met.lost == ("old", stamp(0, node="n1")) and met.kept == ("new", stamp(5, node="n2"))
+
+    async def test_one_that_comes_too_late_is_told_though_it_changes_nothing(
+        self, store: Any
+    ) -> None:
+        await store.commit([thing("a", name="kept", ms=9, node="n1")], route=one_stream)
+        done = await store.commit([part("a", ms=5, name="late", node="n2")], route=one_stream)
+        assert not done.rows
+        assert [(met.lost[0], met.came_in_won) for met in done.contests] == [("late", False)]
+
+    async def test_ones_own_changes_equal_values_and_facts_are_none(self, store: Any) -> None:
+        await store.commit([thing("a", name="x", ms=0), sale("s")], route=one_stream)
+        own = await store.commit([part("a", ms=5, name="y"), sale("s")], route=one_stream)
+        same = await store.commit([part("a", ms=6, name="y", node="n2")], route=one_stream)
+        assert not own.contests and not same.contests
+
+
 class TestInspection:
     """What integrity checks and the collection of tombstones need."""
 

@@ -217,3 +217,54 @@ async def _live_through_restores(seed: int) -> None:
         node.network.up, node.network.half_open, node.wall.error_ms = True, False, 0
     await settled(world)
     await check_laws(world)
+
+
+def test_what_a_conflict_dropped_is_kept_and_ordinary_changes_are_none() -> None:
+    async def story() -> None:
+        world = World(7, nodes=2)
+        first, second = world.nodes
+        await world.boot()
+        await first.write(Good(id="g", name="as it was", price=1))
+        await world.quiet()
+        async with second.host.writing() as ctx:
+            ctx.patch(Good, "g", name="an ordinary change")
+        await world.quiet()
+        assert not await world.rows(world.store, "conflicts")
+        for node in world.nodes:
+            node.network.up = False
+            node.network.cut()
+        for node, name in ((first, "by the first"), (second, "by the second")):
+            await asyncio.sleep(10)
+            async with node.host.writing() as ctx:
+                ctx.patch(Good, "g", name=name)
+        for late in (second, first):
+            late.network.up = True
+            await asyncio.sleep(120)
+        await world.quiet()
+        (lost,) = (await world.rows(world.store, "conflicts")).values()
+        assert (lost["lost"], lost["kept"]) == ("by the first", "by the second")
+        assert (lost["lost_by"], lost["field"]) == (first.place.node, "name")
+
+    run_virtual(story())
+
+
+def test_a_conflict_is_seen_in_either_order_of_arrival() -> None:
+    async def story() -> None:
+        world = World(8, nodes=2)
+        first, second = world.nodes
+        await world.boot()
+        await first.write(Good(id="g", name="as it was"))
+        await world.quiet()
+        second.network.up = False
+        second.network.cut()
+        async with first.host.writing() as ctx:
+            ctx.patch(Good, "g", name="in the cloud before")
+        await asyncio.sleep(30)
+        async with second.host.writing() as ctx:
+            ctx.patch(Good, "g", name="written offline, later")
+        second.network.up = True
+        await settled(world)
+        (lost,) = (await world.rows(world.store, "conflicts")).values()
+        assert (lost["lost"], lost["kept"]) == ("in the cloud before", "written offline, later")
+
+    run_virtual(story())

@@ -15,6 +15,7 @@ from beira.kernel.access import Principal, partitions
 from beira.kernel.admit import Admitted, admit, is_ahead, without_echo
 from beira.kernel.batch import Block, pack
 from beira.kernel.collection import Lane, Registry
+from beira.kernel.contest import Contest, is_conflict
 from beira.kernel.errors import BeiraError
 from beira.kernel.record import Row
 from beira.kernel.wire import (
@@ -240,6 +241,16 @@ class GateSession:
         self._committing.pop(lane, None)
         self.acked[lane] = max(self.acked[lane], upto)
         return [Send(Ack(lane=int(lane), upto=self.acked[lane], refused=list(refused)))]
+
+    def conflicts(self, contests: Iterable[Contest]) -> list[Contest]:
+        """Which of the contests a push met were conflicts, and no ordinary changes."""
+        began_ms = 0 if self.hello is None else self.hello.clock_ms
+        found = []
+        for contest in contests:
+            feed = self.feeds.get(contest.partition, FeedState())
+            if is_conflict(contest, began_ms=began_ms, began_at=feed.began_at, got=feed.got):
+                found.append(contest)
+        return found
 
     def lane_moved(self, lane: Lane, has: int) -> list[Action]:
         """Another connection of this node has moved the lane meanwhile: say where it is."""

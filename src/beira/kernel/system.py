@@ -147,6 +147,26 @@ class Quarantined(State):
     mended: Annotated[dict[str, Any], Personal] = {}
 
 
+@collection("conflicts", flow=LOCAL, lane=NORMAL, partition=TENANT, write=(), retention_days=365)
+class LostValue(State):
+    """A value that lost against another writer's, neither knowing of the other. `place` is the
+    record's partition; `restored_by` is set once somebody has written the value again."""
+
+    in_collection: str
+    record: str
+    place: str
+    field: str
+    lost_by: str
+    lost_at: datetime
+    kept_by: str
+    kept_at: datetime
+    at: datetime
+    lost: Annotated[Any, Personal] = None
+    kept: Annotated[Any, Personal] = None
+    restored_by: str = ""
+    restored_at: datetime | None = None
+
+
 SYSTEM_COLLECTIONS = tuple(
     collection_of(record)
     for record in (
@@ -158,6 +178,7 @@ SYSTEM_COLLECTIONS = tuple(
         Setting,
         Alert,
         Quarantined,
+        LostValue,
         Call,
         Receipt,
     )

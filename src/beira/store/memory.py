@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from beira.kernel.collection import FieldType, Flow, Registry
+from beira.kernel.contest import Contest, contests
 from beira.kernel.errors import Unavailable
 from beira.kernel.query import Compare, Every, Filter, Measure, Not, Op, Page, Query
 from beira.kernel.record import Row, Value
@@ -56,11 +57,14 @@ class MemoryStore:
         check_marks(self._marks, expect)
         changed: dict[Key, Row] = {}
         since: dict[tuple[str, Key], int] = {}
+        met: list[Contest] = []
         for row in map(normal, rows):
             key = (row.collection, row.id)
             declared = self._registry[row.collection]
             before = changed.get(key) or self._tables[row.collection].get(row.id)
             settled = settle(declared, before, row)
+            after = settled.row if settled else before or row
+            met += self._numbered(contests(declared, before, row, after), route)
             if settled is None:
                 continue
             changed.pop(key, None)
@@ -70,7 +74,16 @@ class MemoryStore:
                 earliest = since.pop((stream, key), settled.since_hlc)
                 since[stream, key] = min(earliest, settled.since_hlc)
         self._apply(changed, since, marks)
-        return Commit(rows=tuple(changed.values()))
+        return Commit(rows=tuple(changed.values()), contests=met)
+
+    def _numbered(self, met: list[Contest], route: Route | None) -> list[Contest]:
+        """Contests with the place of their rows in the feed, as it is before the commit."""
+        if not met or route is None:
+            return met
+        key = (met[0].collection, met[0].id)
+        entries = self._streams.get(route(self._tables[key[0]][key[1]]) or "", _Stream()).entries
+        number, _ = entries.get(key, (0, 0))
+        return [msgspec.structs.replace(contest, number=number) for contest in met]
 
     def _apply(
         self,

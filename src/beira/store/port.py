@@ -18,6 +18,7 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from beira.kernel.collection import Registry
+from beira.kernel.contest import Contest
 from beira.kernel.query import Page, Query
 from beira.kernel.record import Row, Value
 
@@ -28,9 +29,11 @@ come in columns (`kernel.batch.Block`) and have these in common."""
 
 
 class Commit(msgspec.Struct, kw_only=True, frozen=True):
-    """What a commit did: the rows as they are now, of those it changed (replays change nothing)."""
+    """What a commit did: the rows as they are now, of those it changed (replays change nothing), and
+    the fields for which different writers had different values."""
 
     rows: Sequence[Row] = ()
+    contests: Sequence[Contest] = ()
 
 
 class Slice(msgspec.Struct, kw_only=True, frozen=True):

@@ -7,9 +7,8 @@ node that is cut off comes back to any replica.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -34,16 +33,15 @@ from beira.kernel.gate_session import (
     Send,
 )
 from beira.kernel.record import DELETED, Row
-from beira.kernel.system import NodeStatus, Quarantined
+from beira.kernel.system import NodeStatus
 from beira.kernel.wire import Refused, Wire
 from beira.store.port import News
 from beira.sync import metrics
 from beira.sync.inspect import compare, read_buckets
+from beira.sync.set_aside import lost_value, quarantined
 from beira.sync.streams import FLOOR_MARK, feed_route, feed_stream
 
 log = structlog.get_logger(__name__)
-MESSAGE_CHARS = 1_000
-UNTAMED_CHARS = limits.RECORD_BYTES // 4
 Sender = Callable[[list[Wire]], Awaitable[None]]
 Still = Callable[[], Awaitable[object]]
 """Asks again whether a node may still be here; raises as identity does when it may not."""
@@ -382,17 +380,22 @@ class Conversation:
         return self.session.committed(action.lane, action.upto, [why for _, why in refused])
 
     async def _write(
-        self, action: Commit, rows: list[Row], refused: list[tuple[Row, Refused]]
+        self, action: Commit, rows: Sequence[Row], refused: list[tuple[Row, Refused]]
     ) -> None:
         mark = f"up:{self.session.node.id}:{int(action.lane)}"
-        await self._host.store.commit(
-            [*rows, *(self._quarantined(row, why) for row, why in refused)],
+        done = await self._host.store.commit(
+            [
+                *rows,
+                *(quarantined(self._host, self.session.node.id, row, why) for row, why in refused),
+            ],
             route=self._route,
             marks={mark: action.upto},
             expect={mark: action.has or None},
         )
+        if lost := self.session.conflicts(done.contests):
+            await self._host.store.commit([lost_value(self._host, c) for c in lost])
 
-    async def _isolated(self, rows: list[Row]) -> tuple[list[Row], list[tuple[Row, Refused]]]:
+    async def _isolated(self, rows: Sequence[Row]) -> tuple[list[Row], list[tuple[Row, Refused]]]:
         """Commit the rows one by one, to find those that contradict what is there."""
         taken: list[Row] = []
         refused: list[tuple[Row, Refused]] = []
@@ -406,24 +409,6 @@ class Conversation:
                 )
                 refused.append((row, why))
         return taken, refused
-
-    def _quarantined(self, row: Row, why: Refused) -> Row:
-        declared = collection_of(Quarantined)
-        node = self.session.node.id
-        log.warning(
-            "sync.quarantined", node=node, collection=row.collection, id=row.id, code=why.code
-        )
-        record = Quarantined(
-            node=node,
-            in_collection=_tame(row.collection, limits.NAME_CHARS),
-            record=_tame(row.id, limits.ID_CHARS),
-            code=why.code,
-            message=_tame(why.message, MESSAGE_CHARS),
-            at=self._host.now(),
-            row=_whole(row),
-        )
-        id = self._host.wall.new_id()
-        return self._host.stamped(declared, id, "tenant", declared.encode(record))
 
     async def _has(self, lane: Lane) -> int:
         mark = f"up:{self.session.node.id}:{int(lane)}"
@@ -455,23 +440,3 @@ class Conversation:
 
     def _now_ms(self) -> int:
         return self._host.clock.now_ms(self._host.wall.now_ms())
-
-
-def _tame(text: str, most: int) -> str:
-    """Text that came from anybody, as any store can hold it."""
-    return text[:most].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-
-
-def _whole(row: Row) -> dict[str, Any]:
-    """A row as it came, or as JSON text where no record could hold it: a row that cannot even be put
-    into quarantine would stop all that its node sends."""
-    whole: dict[str, Any] = {"fields": row.fields, "partition": row.partition}
-    whole["stamp"] = list(row.stamp)
-    if row.stamps:
-        whole["stamps"] = {name: list(stamp) for name, stamp in row.stamps.items()}
-    try:
-        collection_of(Quarantined).check({"row": whole}, whole=False)
-    except BeiraError:
-        text = json.dumps(whole)
-        return {"json": text[:UNTAMED_CHARS], "cut": len(text) > UNTAMED_CHARS}
-    return whole

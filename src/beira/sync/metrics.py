@@ -17,3 +17,4 @@ BATCHES = Counter(
 )
 INSPECTED = Counter("beira_node_inspections", "Partitions compared with the cloud by digests.")
 MENDED = Counter("beira_node_mended_rows", "Rows that comparing with the cloud has put right.")
+CONFLICTS = Counter("beira_sync_conflicts", "Values that lost against another writer's, both kept.")

@@ -319,7 +319,8 @@ SELECT set_config('beira.tenant', $1, true),
 _DATABASE = "SELECT oid FROM pg_database WHERE datname = current_database()"
 _INSTANCE = (
     "SELECT (SELECT system_identifier FROM pg_control_system()), "
-    f"(SELECT timeline_id FROM pg_control_checkpoint()), ({_DATABASE})"
+    "(SELECT timeline_id FROM pg_control_checkpoint()), "
+    "(SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 _LOCK = "SELECT count(*) FROM unnest($1::bigint[]) AS k, LATERAL pg_advisory_xact_lock(k)"
 

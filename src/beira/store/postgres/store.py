@@ -16,6 +16,7 @@ import msgspec
 
 from beira.kernel import limits
 from beira.kernel.collection import Registry
+from beira.kernel.contest import Contest, contests
 from beira.kernel.errors import Conflict, Invalid, Unavailable
 from beira.kernel.merge import merge
 from beira.kernel.query import Page, Query
@@ -66,16 +67,19 @@ class PostgresStore:
         if not (rows or marks or expect):
             return Commit()
 
+        met: list[Contest] = []
+
         async def work(connection: asyncpg.Connection) -> Sequence[Row]:
+            met.clear()
             if expect:
                 await streams.demand(connection, self._tenant, expect)
             if marks:
                 await streams.set_marks(connection, self._tenant, marks)
             if new is not None:
-                return await self._insert(connection, rows, new, route)
-            return await self._changed(
-                connection, await self._settle_all(connection, folded), route
-            )
+                return await self._insert(connection, rows, new, route, met)
+            settled = await self._settle_all(connection, folded, met)
+            met[:] = await streams.numbered(connection, self._tenant, met, route)
+            return await self._changed(connection, settled, route)
 
         if new is not None:
             partitions = {("partition", item.group.partitions[0]) for item in new}
@@ -83,7 +87,7 @@ class PostgresStore:
             partitions = {("partition", row.partition) for row in folded.values()}
         named = {("mark", name) for name in (*marks, *expect)}
         changed = await self._run(work, locks=self._locks(partitions | named))
-        return Commit(rows=changed)
+        return Commit(rows=changed, contests=met)
 
     async def since(
         self, stream: str, after: int, *, whole: bool = False, most: int, most_bytes: int
@@ -233,6 +237,7 @@ class PostgresStore:
         rows: Sequence[Row],
         new: Sequence[bulk.Insertion],
         route: Route | None,
+        met: list[Contest],
     ) -> Sequence[Row]:
         """Insert a block; what was there already is merged as any other row."""
         old: set[Key] = set()
@@ -241,7 +246,8 @@ class PostgresStore:
             old |= {(item.group.collection, id) for id in there}
         if old:
             known = {key: row for row in rows if (key := (row.collection, row.id)) in old}
-            merged = await self._settle_all(connection, known)
+            merged = await self._settle_all(connection, known, met)
+            met[:] = await streams.numbered(connection, self._tenant, met, route)
             fresh = (row for row in rows if (row.collection, row.id) not in old)
             settled = [*(Settled(row, row.stamp.hlc) for row in fresh), *merged]
             return await self._changed(connection, settled, route)
@@ -267,21 +273,22 @@ class PostgresStore:
         return rows
 
     async def _settle_all(
-        self, connection: asyncpg.Connection, folded: Mapping[Key, Row]
+        self, connection: asyncpg.Connection, folded: Mapping[Key, Row], met: list[Contest]
     ) -> list[Settled]:
-        """Merge and write; what changed, in the order given."""
+        """Merge and write; what changed, in the order given. What met another writer's value is
+        added to `met`."""
         by_collection: dict[str, list[Row]] = {}
         for row in folded.values():
             by_collection.setdefault(row.collection, []).append(row)
         changed: dict[Key, Settled] = {}
         for name in sorted(by_collection):
             rows = sorted(by_collection[name], key=lambda row: row.id)
-            for item in await self._settle(connection, name, rows):
+            for item in await self._settle(connection, name, rows, met):
                 changed[name, item.row.id] = item
         return [changed[key] for key in folded if key in changed]
 
     async def _settle(
-        self, connection: asyncpg.Connection, name: str, rows: list[Row]
+        self, connection: asyncpg.Connection, name: str, rows: list[Row], met: list[Contest]
     ) -> list[Settled]:
         collection, table = self.registry[name], self._cloud.tables[name]
         settled: list[Settled] = []
@@ -294,6 +301,9 @@ class PostgresStore:
                 return settled
         present = await self._present(connection, [(name, row.id) for row in rows])
         merged = [settle(collection, present.get((name, row.id)), row) for row in rows]
+        for row, item in zip(rows, merged, strict=True):
+            before = present.get((name, row.id))
+            met += contests(collection, before, row, item.row if item else before or row)
         taught = [item for item in merged if item is not None]
         if taught:
             written = await connection.execute(

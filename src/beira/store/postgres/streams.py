@@ -14,9 +14,10 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
+from beira.kernel.contest import Contest
 from beira.kernel.errors import Conflict
 from beira.kernel.record import Value
-from beira.store.port import Pending
+from beira.store.port import Pending, Route
 
 
 class Entry(NamedTuple):
@@ -101,6 +102,25 @@ async def entries(
 ) -> list[Entry]:
     found = await connection.fetch(_ENTRIES, tenant, stream, after, most)
     return [Entry(*record) for record in found]
+
+
+async def numbered(
+    connection: asyncpg.Connection, tenant: str, met: Sequence[Contest], route: Route | None
+) -> list[Contest]:
+    """Contests with the place of their rows in the feed, as it is before they are named anew."""
+    if route is None or not met:
+        return list(met)
+    keys = {(contest.collection, contest.id) for contest in met}
+    found = await connection.fetch(
+        "SELECT s.collection, s.id, max(s.number) FROM beira._streams AS s "
+        "JOIN unnest($2::text[], $3::text[]) AS u (collection, id) "
+        "ON s.collection = u.collection AND s.id = u.id WHERE s.tenant_id = $1 GROUP BY 1, 2",
+        tenant,
+        [collection for collection, _ in keys],
+        [id for _, id in keys],
+    )
+    numbers = {(collection, id): number for collection, id, number in found}
+    return [msgspec.structs.replace(c, number=numbers.get((c.collection, c.id), 0)) for c in met]
 
 
 async def trim(connection: asyncpg.Connection, tenant: str, stream: str, upto: int) -> None:

@@ -12,6 +12,7 @@ import apsw
 import msgspec
 
 from beira.kernel.collection import Flow, Registry
+from beira.kernel.contest import Contest, contests
 from beira.kernel.record import Row, Value
 from beira.store.port import Commit, Route
 from beira.store.restamp import Restamping
@@ -62,8 +63,9 @@ class Changes:
         if expect:
             check_marks(self._present(expect), expect)
         changed: dict[tuple[str, str], Row] = {}
+        met: list[Contest] = []
         for row in map(normal, rows):
-            settled = self._merge(row)
+            settled = self._merge(row, route, met)
             if settled is None:
                 continue
             changed.pop((row.collection, row.id), None)
@@ -72,7 +74,7 @@ class Changes:
             if stream is not None:
                 self._name(stream, settled)
         self.set_marks(marks)
-        return Commit(rows=tuple(changed.values()))
+        return Commit(rows=tuple(changed.values()), contests=met)
 
     def trim(self, stream: str, upto: int, marks: Mapping[str, Value] | None) -> None:
         """Entries of collections that no app here declares stay: they were never handed out."""
@@ -192,7 +194,7 @@ class Changes:
                 if stamp is not None and stamp[2] == node:
                     yield stamp[0]
 
-    def _merge(self, row: Row) -> Settled | None:
+    def _merge(self, row: Row, route: Route | None, met: list[Contest]) -> Settled | None:
         """Merge one row into its table. A fact that is new needs no look at what is there."""
         declared = self._registry[row.collection]
         if declared.is_fact:
@@ -200,10 +202,24 @@ class Changes:
             self._cursor.execute(self._insert[row.collection], packed)
             if self.connection.changes():
                 return settle(declared, None, row)
-        settled = settle(declared, self._found((row.collection, row.id)), row)
+        before = self._found((row.collection, row.id))
+        settled = settle(declared, before, row)
+        if before is not None:
+            after = settled.row if settled else before
+            met += self._numbered(contests(declared, before, row, after), before, route)
         if settled is not None:
             self._put(settled.row)
         return settled
+
+    def _numbered(self, met: list[Contest], row: Row, route: Route | None) -> list[Contest]:
+        """Contests with the place of their row in the feed, as it is before the commit."""
+        stream = route(row) if met and route else None
+        if stream is None:
+            return met
+        query = "SELECT number FROM _streams WHERE stream = ? AND collection = ? AND id = ?"
+        found = self._cursor.execute(query, (stream, row.collection, row.id)).fetchone()
+        number = 0 if found is None else found[0]
+        return [msgspec.structs.replace(contest, number=number) for contest in met]
 
     def _found(self, key: tuple[str, str]) -> Row | None:
         collection, id = key

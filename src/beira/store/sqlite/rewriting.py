@@ -77,6 +77,7 @@ def _rewrite(path: Path, key: bytes | None, new_key: bytes) -> None:
         if said is not None and said[0]:
             raise apsw.BusyError(path.name)
         os.close(os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        connection.pragma("auto_vacuum", "incremental")
         connection.execute("VACUUM INTO ?", (files.address(copy, new_key),))
         _check(connection, copy, new_key)
     except BaseException:

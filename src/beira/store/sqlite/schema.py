@@ -43,8 +43,9 @@ def prepare(connection: apsw.Connection, registry: Registry) -> dict[str, Layout
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        connection.pragma("application_id", APPLICATION_ID)
-        connection.pragma("user_version", FORMAT)
+        for name, value in (("application_id", APPLICATION_ID), ("user_version", FORMAT)):
+            if connection.pragma(name) != value:  # on a full disk too, one can start and read
+                connection.pragma(name, value)
         connection.execute(_INTERNAL)
         layouts = {declared.name: _table(connection, declared) for declared in registry}
         connection.execute("COMMIT")

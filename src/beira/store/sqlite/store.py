@@ -24,6 +24,7 @@ from beira.store.sqlite import files
 from beira.store.sqlite.changes import Changes, known_collections
 from beira.store.sqlite.readers import Readers
 from beira.store.sqlite.rewriting import forget_copy
+from beira.store.sqlite.room import Ballast, release
 from beira.store.sqlite.schema import check_owner, prepare, select_sql
 from beira.store.sqlite.writer import Writer
 
@@ -66,19 +67,22 @@ class SqliteStore:
         key: bytes | None = None,
         tenant: str = "",
         reserve_bytes: int = limits.DISK_RESERVE_BYTES,
+        ballast_bytes: int = 0,
     ) -> SqliteStore:
         """Open the database at `path`, making or migrating it; 32 bytes of `key` encrypt it.
 
-        `tenant` is told in news. Below `reserve_bytes` of free disk, only critical rows are taken.
+        `tenant` is told in news. Below `reserve_bytes` of free disk, only critical rows are taken; and
+        `ballast_bytes` are kept from others for them, and for opening on a disk that is full.
 
         Raises: Misconfigured (no right to write, open in another process, another program's file, a
         newer Beira's, a field of another type), Corrupt (the file is left untouched), Full.
         """
         path = Path(path)
-        lock, connection, layouts = await asyncio.to_thread(_opened, path, registry, key)
+        ballast = Ballast(path, ballast_bytes, reserve_bytes)
+        lock, connection, layouts = await asyncio.to_thread(_opened, path, registry, key, ballast)
         changes = Changes(connection, registry, layouts)
         readers = Readers(path, key)
-        writer = Writer(changes, path, reserve_bytes)
+        writer = Writer(changes, path, reserve_bytes, ballast)
         return cls(path, tenant, lock, changes, layouts, registry, readers, writer)
 
     @property

@@ -21,6 +21,7 @@ from beira.kernel import limits
 from beira.kernel.errors import Full, Unavailable
 from beira.store.sqlite.changes import Changes
 from beira.store.sqlite.files import explained, free_bytes, full
+from beira.store.sqlite.room import Ballast
 
 T = TypeVar("T")
 
@@ -42,11 +43,14 @@ class _Write:
 class Writer:
     """The thread. `run` is called on the event loop; everything else happens on the thread."""
 
-    def __init__(self, changes: Changes, path: Path, reserve_bytes: int) -> None:
+    def __init__(
+        self, changes: Changes, path: Path, reserve_bytes: int, ballast: Ballast
+    ) -> None:
         self._changes = changes
         self._connection = changes.connection
         self._path = path
         self._reserve_bytes = reserve_bytes
+        self._ballast = ballast
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Write] = deque()
         self._wake = threading.Condition()
@@ -115,7 +119,9 @@ class Writer:
         """Commit a group. If that fails, each gets a try alone: the urgent ones first."""
         try:
             admitted = self._admitted(group)
-            if not admitted or self._commit(admitted) or len(admitted) == 1:
+            if not admitted or self._commit(admitted):
+                return
+            if not self._more_room(admitted) and len(admitted) == 1:
                 return
             for write in sorted(admitted, key=lambda write: not write.urgent):
                 write.error = None
@@ -130,6 +136,7 @@ class Writer:
             return group
         free = free_bytes(self._path)
         if free >= self._reserve_bytes:
+            self._ballast.keep()
             return group
         for write in group:
             if not write.urgent:
@@ -137,6 +144,11 @@ class Writer:
                     self._path, f"{free} bytes are free, all kept for critical records"
                 )
         return [write for write in group if write.urgent]
+
+    def _more_room(self, refused: list[_Write]) -> bool:
+        """Give up what is kept for the worst day, if it would let something urgent in."""
+        wanted = any(write.urgent and isinstance(write.error, Full) for write in refused)
+        return wanted and self._ballast.give_up()
 
     def _commit(self, group: list[_Write]) -> bool:
         """One transaction for all of them; False if it failed as a whole, with the error in each."""
