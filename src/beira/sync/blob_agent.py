@@ -265,6 +265,7 @@ class BlobAgent:
                 if moved:
                     self.state.last_error = self.state.next_step = ""
                 else:
+                    self._tell()
                     await _either(self._woken[way], LOOK_S)
             except BeiraError as error:
                 failures += 1
@@ -283,7 +284,7 @@ class BlobAgent:
 
     def _tell(self) -> None:
         state, ledger = self.state, self.ledger
-        state.to_send, state.to_fetch = len(ledger.unsent), len(ledger.wanted)
+        state.to_send, state.to_fetch = len(ledger.unsent), len(ledger.wants)
         state.no_room = self._downloads.no_room
         state.held, state.disk_bytes = len(ledger.held), ledger.used_bytes
         metrics.QUEUED.labels("up").set(state.to_send)

@@ -10,12 +10,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, Router, get, head, post, put
+from litestar import Request, Response, Router, post, put, route
 from litestar.types import ControllerRouterHandler
 
 from beira.kernel import limits
 from beira.kernel.access import Principal
-from beira.kernel.blob import BlobRef, Told, check_digest, content_digest, repr_digest
+from beira.kernel.blob import (
+    BlobRef,
+    RecordKey,
+    Told,
+    check_digest,
+    checked_ref,
+    content_digest,
+    repr_digest,
+)
 from beira.kernel.errors import BeiraError, Corrupt, Invalid, TooMany
 from beira.sync import blob_metrics as metrics
 from beira.sync.blob_gate import BlobGate
@@ -23,6 +31,7 @@ from beira.sync.routes import Admit, admitted_node
 
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})\Z")
 RETRY_AFTER_S = 1.0
+NUMBER_DIGITS = 15
 MEDIA_TYPE = "application/octet-stream"
 
 
@@ -84,45 +93,35 @@ def blob_routes(gate: BlobGate, admit: Admit) -> ControllerRouterHandler:
             return _json(Answered(await gate.ask(node, asked.blobs)))
 
     @put("/{sha256:str}", status_code=200, request_max_body_size=limits.BLOB_CHUNK_BYTES)
-    async def append(
-        request: Request[Any, Any, Any], sha256: str, size: int, offset: int
-    ) -> Response[bytes]:
+    async def append(request: Request[Any, Any, Any]) -> Response[bytes]:
         node = await admitted(request)
         with turnstile.passing(node):
             data = await request.body()
             await _check(data, request.headers.get("content-digest", ""))
-            ref = BlobRef(sha256=sha256, size_bytes=size)
-            return _json(await gate.append(node, ref, _positive(offset), data))
+            offset = _number(request, "offset")
+            return _json(await gate.append(node, _ref(request), offset, data))
 
     @post("/{sha256:str}/proof", status_code=200)
-    async def proof(request: Request[Any, Any, Any], sha256: str, size: int) -> Response[bytes]:
+    async def proof(request: Request[Any, Any, Any]) -> Response[bytes]:
         node = await admitted(request)
         with turnstile.passing(node):
             shown = _decoded(await request.body(), Proof)
-            ref = BlobRef(sha256=sha256, size_bytes=size)
-            return _json(await gate.prove(node, ref, shown.proof))
+            return _json(await gate.prove(node, _ref(request), shown.proof))
 
-    @head("/{sha256:str}")
-    async def look(
-        request: Request[Any, Any, Any], sha256: str, collection: str = "", record: str = ""
-    ) -> Response[None]:
-        node = await admitted(request)
-        size = await gate.size(node, sha256, (collection, record) if collection else None)
-        headers = {**_headers(sha256), "Content-Length": str(size)}
-        return Response(None, headers=headers, media_type=MEDIA_TYPE)
-
-    @get("/{sha256:str}")
-    async def read(
-        request: Request[Any, Any, Any], sha256: str, collection: str = "", record: str = ""
-    ) -> Response[Any]:
+    @route("/{sha256:str}", http_method=["GET", "HEAD"])
+    async def read(request: Request[Any, Any, Any]) -> Response[bytes]:
         node = await admitted(request)
         with turnstile.passing(node):
-            size = await gate.size(node, sha256, (collection, record) if collection else None)
+            sha256 = _name(request)
+            size = await gate.size(node, sha256, _key(request))
+            if request.method == "HEAD":
+                headers = {**_headers(sha256), "Content-Length": str(size)}
+                return Response(b"", headers=headers, media_type=MEDIA_TYPE)
             return await _ranged(gate, node.tenant, sha256, size, request)
 
     return Router(
         path="/sync/v1/blobs",
-        route_handlers=[missing, append, proof, look, read],
+        route_handlers=[missing, append, proof, read],
         exception_handlers={BeiraError: _told},
         include_in_schema=False,
     )
@@ -189,10 +188,27 @@ async def _check(data: bytes, digest: str) -> None:
         raise
 
 
-def _positive(offset: int) -> int:
-    if offset < 0:
-        raise Invalid("An offset cannot be negative.", code="blob.offset")
-    return offset
+def _name(request: Request[Any, Any, Any]) -> str:
+    return checked_ref(BlobRef(sha256=request.path_params["sha256"], size_bytes=0)).sha256
+
+
+def _ref(request: Request[Any, Any, Any]) -> BlobRef:
+    return BlobRef(sha256=request.path_params["sha256"], size_bytes=_number(request, "size"))
+
+
+def _key(request: Request[Any, Any, Any]) -> RecordKey | None:
+    """The record that names it, if one was given."""
+    asked = request.query_params
+    return (
+        (asked["collection"], asked["record"]) if {"collection", "record"} <= set(asked) else None
+    )
+
+
+def _number(request: Request[Any, Any, Any], name: str) -> int:
+    given = request.query_params.get(name, "")
+    if not (given.isascii() and given.isdigit() and len(given) <= NUMBER_DIGITS):
+        raise Invalid(f"{name} is a number of bytes.", code="blob.ask", hint=f"Give ?{name}=0.")
+    return int(given)
 
 
 def _decoded(body: bytes, kind: type[Any]) -> Any:

@@ -45,6 +45,7 @@ AGAIN_S = 60.0
 AGAIN_MOST_S = 3_600.0
 TRIES_AT_ONCE = 3
 KEYS_TRIED = 5
+LOOKED_AT = 50
 READ_BYTES = 1_048_576
 _OF_THE_LINK = (Unavailable, Unauthenticated, TooMany)
 """Errors that say nothing of the blob: all of them wait."""
@@ -253,10 +254,11 @@ class Downloads:
         for name in [*self._open.keys(), *self._roomless]:
             if name not in self._ledger.wants:
                 self._forget(name)
-        free = self._off.free(self._ledger.wanted, 1)
-        if not free:
+        name = next(
+            (n for n in self._off.free(self._ledger.wanted, LOOKED_AT) if self._fits(n)), None
+        )
+        if name is None:
             return False
-        name = free[0]
         try:
             await self._one(name)
         except _OF_THE_LINK:
@@ -270,12 +272,12 @@ class Downloads:
         ref = download.ref
         step = download.next(self._pace.chunk("down"))
         if isinstance(step, Chunk) and step.size_bytes:
-            if not await self._make_room(download):
+            evicted = self._room(download)
+            if evicted is None:
                 self._roomless.add(name)
-                self._off.add(name, at_once=0)
                 return
+            await self._evict(evicted)
             download.kept(await self._fetch(ref, step))
-            self._roomless.discard(name)
             self._off.drop(name)
         if download.next(1) == Chunk(ref.size_bytes, 0):
             try:
@@ -327,23 +329,29 @@ class Downloads:
         shelf = self._shelf
         return await shelf.folder.append(shelf.tenant, shelf.owner, ref.sha256, step.offset, data)
 
-    async def _make_room(self, download: Download) -> bool:
-        """Evict what may go until it has room, or say that it has none."""
+    def _fits(self, name: str) -> bool:
+        """Whether it may be tried: what had no room is let be until there is some."""
+        if name in self._roomless and name in self._open and self._room(self._open[name]) is None:
+            return False
+        self._roomless.discard(name)
+        return True
+
+    def _room(self, download: Download) -> list[str] | None:
+        """What must go so that it has room, or None."""
         staged = sum(each.offset for each in self._open.values() if each is not download)
         free = self._shelf.folder.free_bytes() + download.offset
         size = download.ref.size_bytes
-        evicted = self._ledger.room_for(size, free, self._now_s(), staged_bytes=staged)
-        for name in evicted or ():
+        return self._ledger.room_for(size, free, self._now_s(), staged_bytes=staged)
+
+    async def _evict(self, names: list[str]) -> None:
+        for name in names:
             log.info("blob.evicted", blob=name)
             await self._shelf.drop(name)
-        return evicted is not None
 
     async def _failed(self, name: str, error: BeiraError) -> None:
         self._open.pop(name, None)
         if isinstance(error, Corrupt):
             metrics.REFUSED.labels("digest" if error.code == "blob.digest" else "mismatch").inc()
-        elif isinstance(error, Full):
-            self._roomless.add(name)
         log.warning("blob.not_fetched", blob=name, code=error.code, why=error.message)
         self._off.add(name)
 
