@@ -445,7 +445,8 @@ def replaced() -> Unauthenticated:
     return Unauthenticated(
         "Another machine has taken this node's place.",
         code="node.replaced",
-        hint="To use this machine again, enrol it with a new code; what it has not sent is kept.",
+        hint="To use this machine again: beira node enrol --again URL CODE, with a code made for this "
+        "node in the portal; what it has not sent is kept.",
     )
 
 
@@ -453,7 +454,8 @@ def node_revoked() -> Unauthenticated:
     return Unauthenticated(
         "This node was shut out by an owner.",
         code="node.revoked",
-        hint="Ask an owner for a new code for this node; what it has not sent is kept.",
+        hint="Ask an owner for a code for this node, then: beira node enrol --again URL CODE; what it "
+        "has not sent is kept.",
     )
 
 
@@ -461,7 +463,7 @@ def _assertion_invalid() -> Unauthenticated:
     return Unauthenticated(
         "The assertion is not one of a node known here.",
         code="auth.assertion_invalid",
-        hint="Enrol the node with a code from an owner.",
+        hint="Ask an owner for a code, then: beira node enrol URL CODE.",
     )
 
 
@@ -469,7 +471,8 @@ def _duplicated() -> Denied:
     return Denied(
         "Two machines use this node's identity.",
         code="node.duplicated",
-        hint="Turn the copy off and clear the mark in the portal, or enrol this one with a new code.",
+        hint="Turn the copy off and clear the mark in the portal; or beira node enrol --again URL CODE "
+        "on this one, with a code made for it.",
     )
 
 
@@ -485,7 +488,8 @@ def _refusal(why: str) -> BeiraError:
         return Conflict(
             "This key belongs, or belonged, to a node already.",
             code="enrol.key_known",
-            hint="Make a new key on the machine, then enrol with a new code.",
+            hint="Ask for a code made for this very node, then: beira node enrol --again URL CODE, which "
+            "makes a new key.",
         )
     message, hint = _REFUSALS[why]
     return Denied(message, code=f"enrol.{why}", hint=hint)

@@ -50,7 +50,8 @@ class People:
                 raise Conflict(
                     "There is an owner already.",
                     code="identity.not_first",
-                    hint="Sign in, and invite people from there.",
+                    hint="Sign in, and invite people from there. If the password is forgotten: "
+                    "beira cloud reset-password EMAIL.",
                 )
             await connection.execute("INSERT INTO tenants VALUES ($1, $2, $3)", tenant, name, now)
             await connection.execute(

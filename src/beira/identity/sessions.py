@@ -138,7 +138,10 @@ class Sessions:
         """End a session of one's own, everywhere at once; signing out is this. Raises NotFound."""
         async with self._core.database.open() as connection:
             if not await self._end(connection, by.id, session):
-                raise NotFound("There is no such session.", hint="It may have ended already.")
+                raise NotFound(
+                    "There is no such session.",
+                    hint="It may have ended already; your account's page lists those that last.",
+                )
             await connection.use(by.tenant)
             await audit(connection, self._core, by.tenant, by, "signed_out", session)
 

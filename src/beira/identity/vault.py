@@ -42,6 +42,14 @@ HASHES_WAITING = 64
 CODE_ALPHABET = "34679ACDEFGHJKMNPQRTVWXY"
 """No 0 O, 1 I L, 2 Z, 5 S, 8 B, U: what people mistake for another when they read or hear it."""
 SELECTOR_CHARS = 4
+_SERVER_COPIED = (
+    "If somebody may have copied it: it opens what copies of the database hold sealed, so see who "
+    "has those too. With another key this database does not start."
+)
+_NODE_COPIED = (
+    "If somebody may have copied it, let this node in with a new one: beira node enrol --again, "
+    "with a code made for it in the portal."
+)
 
 _hasher = argon2.PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, hash_len=32)
 
@@ -94,7 +102,7 @@ def server_key(folder: Path, environ: Mapping[str, str] | None = None) -> Server
     """
     given = (os.environ if environ is None else environ).get("BEIRA_SECRET_KEY", "")
     if not given:
-        return ServerKey(private_file(folder / "secret.key", KEY_BYTES))
+        return ServerKey(private_file(folder / "secret.key", KEY_BYTES, copied=_SERVER_COPIED))
     try:
         return ServerKey(base64.b64decode(given, validate=True))
     except binascii.Error:
@@ -105,10 +113,11 @@ def server_key(folder: Path, environ: Mapping[str, str] | None = None) -> Server
         ) from None
 
 
-def private_file(path: Path, size_bytes: int) -> bytes:
+def private_file(path: Path, size_bytes: int, *, copied: str = _NODE_COPIED) -> bytes:
     """The secret in the file `path`, made at random (mode 0600) if there is none.
 
-    Raises Misconfigured when others may read it, or it has another size.
+    Raises Misconfigured when others may read it, or it has another size; `copied` is what to do if
+    somebody did read it, for a new key is no cure for every secret.
     """
     try:
         if not path.exists():
@@ -121,7 +130,7 @@ def private_file(path: Path, size_bytes: int) -> bytes:
                 code="identity.key_file",
                 hint="Give the program a data folder it may write to.",
             ) from error
-    return _read_private(path, size_bytes)
+    return _read_private(path, size_bytes, copied)
 
 
 def _create(path: Path, secret: bytes) -> None:
@@ -148,13 +157,13 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _read_private(path: Path, size_bytes: int) -> bytes:
+def _read_private(path: Path, size_bytes: int, copied: str) -> bytes:
     mode = path.stat().st_mode
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise Misconfigured(
             f"Others may read the key file {path} (mode {stat.S_IMODE(mode):o}).",
             code="identity.key_exposed",
-            hint=f"If nobody else has it: chmod 600 {path}. Otherwise make a new key.",
+            hint=f"chmod 600 {path}, and start again; keep the key. {copied}",
         )
     try:
         secret = path.read_bytes()
@@ -162,13 +171,13 @@ def _read_private(path: Path, size_bytes: int) -> bytes:
         raise Misconfigured(
             f"The key file {path} cannot be read: {error.strerror}.",
             code="identity.key_file",
-            hint="Run as the user who owns it.",
+            hint="Run as the user who owns it, or give it to this one (chown).",
         ) from error
     if len(secret) != size_bytes:
         raise Misconfigured(
             f"The key file {path} has {len(secret)} bytes, not {size_bytes}.",
             code="identity.key_invalid",
-            hint="Restore it from a backup.",
+            hint=f"Restore {path.name} from a backup; do not make another in its place.",
         )
     return secret
 
