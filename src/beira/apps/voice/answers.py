@@ -71,6 +71,10 @@ class Wording:
             out.append(_PLACE.sub(put, template))
         return Answer(say=_tidy(said[0])[:MOST_SPOKEN], show=_tidy(shown[0]))
 
+    def named(self, name: str) -> str:
+        """A name with what says whose something is: "da Ana"."""
+        return self._of(name)
+
     def has(self, key: str) -> bool:
         return key in self._templates
 

@@ -407,7 +407,8 @@ def _names_question(slots: dict[str, Any], world: World) -> _Question | Say | No
             ask = Ask(f"which.{kind}", values)
         else:
             ask = Ask(f"closest.{kind}", values, expects="yes_no" if len(choices) == 1 else "slot")
-        labels = tuple(names) if len(names) == len(ordered) <= MOST_BUTTONS else ()
+        apart = len(set(names)) == len(ordered) <= MOST_BUTTONS
+        labels = tuple(names) if apart else ()
         return slot, ask, ordered, labels
     return None
 

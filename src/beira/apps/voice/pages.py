@@ -31,6 +31,7 @@ from beira.apps.voice.engines.sound import WAV_BYTES
 from beira.apps.voice.engines.visit import MESSAGE_BYTES, Visit
 from beira.apps.voice.engines.vocabulary import examples
 from beira.apps.voice.pipeline import Tell
+from beira.apps.voice.settings import VoiceSettings
 from beira.sdk import BeiraError, Denied, Host, Invalid, Lane, ms_of
 
 HERE = Path(__file__).parent
@@ -85,6 +86,7 @@ async def counter(request: Request[Any, Any, State], lang: Lang = "") -> Respons
             place=place.name or place.site or place.node,
             examples=await examples(_host(request.app.state), language),
             enrolment=True,
+            question_s=(await _host(request.app.state).settings(VoiceSettings)).question_s,
             heard_language=_heard_language(request.app.state, language),
         )
     )

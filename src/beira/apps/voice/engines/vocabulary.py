@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from beira.apps.voice.answers import Wording
 from beira.apps.voice.engines.choice import EngineChoice
 from beira.apps.voice.knowledge import everything
+from beira.apps.voice.language import fold, tongue
+from beira.apps.voice.language.names import Names, several
 from beira.apps.voice.recogniser import Grammar, Recogniser, compile_grammar
 from beira.apps.voice.recogniser.adapt import load
 from beira.apps.voice.records import Person, Product
@@ -70,39 +72,61 @@ class Group:
 
 
 async def examples(host: Host, language: str) -> list[Group]:
-    """What can be said, with names of the shop's own people and products."""
-    people = [p.name for p in await everything(host, Person) if p.active] or _STAND_INS[language][0]
-    products = [p.name for p in await everything(host, Product) if p.active] or _STAND_INS[
-        language
-    ][1]
+    """What can be said, with names of the shop's own people and products, each understood as it is."""
+    people = [p for p in await everything(host, Person) if p.active] or [_SOMEBODY]
+    products = [p for p in await everything(host, Product) if p.active] or [_SOMETHING[language]]
+    directory = Directory.of(language, people, products, host.place.site)
+    counted = [p for p in products if p.unit not in ("kg", "l")] or products
+    of = Wording(language, {}, host.place.zone).named
+    one, other = (_called(person, directory.people, language) for person in (people[0], people[-1]))
+    names = {
+        "one": one, "other": other, "of_one": of(one), "of_other": of(other),
+        "a": _called(counted[0], directory.products, language),
+        "b": _called(counted[len(counted) // 2], directory.products, language),
+        "c": _called(counted[-1], directory.products, language),
+    }  # fmt: skip
+    names |= {f"{n}s": several(names[n], tongue(language)) for n in ("a", "b", "c")}
     return [
-        Group(title, tuple(_filled(text, people, products) for text in texts))
+        Group(title, tuple(text.format(**names) for text in texts))
         for title, texts in _EXAMPLES[language]
     ]
 
 
-def _filled(text: str, people: Sequence[str], products: Sequence[str]) -> str:
-    return text.format(
-        one=people[0].split()[0], other=people[-1].split()[0],
-        a=products[0].lower(), b=products[len(products) // 2].lower(), c=products[-1].lower(),
-    )  # fmt: skip
+def _called(record: Person | Product, names: Names, language: str) -> str:
+    """The shortest way of naming somebody or something that means nobody else."""
+    forms = [record.name, *record.also_said]
+    if isinstance(record, Person):
+        forms.append(record.name.split()[0])
+    way = tongue(language)
+    sole = [form for form in forms if names.find(fold(way.spell(form))) == (record.id,)]
+    called = min(sole or forms, key=len)
+    return called if isinstance(record, Person) else called[:1].lower() + called[1:]
 
 
-_STAND_INS = {"pt-BR": (["João"], ["leite"]), "en": (["João"], ["milk"])}
+_SOMEBODY = Person(id="somebody", name="Ana")
+_SOMETHING = {
+    "pt-BR": Product(id="something", name="leite"), "en": Product(id="something", name="milk"),
+}  # fmt: skip
 _EXAMPLES: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "pt-BR": (
-        ("Ponto", ("registrar ponto de {one} às 14:30", "{other} chegou agora",
-                   "saída de {one} às seis da tarde", "não, foi às duas e quarenta")),
-        ("Preço e estoque", ("preço de {a}", "onde fica {b}?", "estoque de {c}")),
-        ("Vendas", ("vendi 2 unidades de {a}", "venda de 3 {b} por 12 reais")),
-        ("Movimento", ("chegaram 20 caixas de {c}", "perda de 2 {a}", "um cliente pediu {b}")),
+        ("Ponto", ("registrar ponto {of_one}", "{other} chegou às 8:00",
+                   "não, foi às duas e quarenta", "cancelar o ponto {of_other}",
+                   "quantas horas {other} fez hoje")),
+        ("Preço e estoque", ("quanto custa {a}", "onde fica {b}", "tem {c} em estoque")),
+        ("Vendas", ("vendi 2 {as}", "vendi 3 {bs} por 12 reais", "vendi 1 {a}, 2 {bs} e 3 {cs}")),
+        ("Estoque", ("chegaram 20 {cs}", "perda de 2 {as}", "cliente devolveu 1 {b}")),
+        ("Pedidos", ("um cliente pediu {b}", "anotar pedido da Ana de bolo",
+                     "quais pedidos estão abertos", "o pedido da Ana foi atendido")),
         ("Alertas", ("cliente passando mal", "alerta de segurança", "a internet caiu")),
-        ("Dia a dia", ("resumo do dia", "que horas são?", "o que posso dizer?")),
+        ("Dia a dia", ("resumo do dia", "quem está na loja", "que horas são", "ajuda")),
     ),
     "en": (
-        ("Hours", ("clock in {one} at 2:30 pm", "clock out {other}")),
+        ("Hours", ("clock in {one} at 2:30 pm", "no it was {other}", "cancel the punch for {other}",
+                   "how many hours did {other} work today")),
         ("Price and stock", ("how much is {a}", "where is {b}", "how many {c} do we have")),
-        ("Sales", ("sold 2 {a}",)),
-        ("Day", ("daily summary", "what time is it", "help")),
+        ("Sales", ("sold 2 {a}", "sold 1 {a}, 2 {b} and 3 {c}")),
+        ("Stock", ("received 20 {c}", "lost 2 {a}", "customer returned 1 {b}")),
+        ("Requests", ("customer wants {b}", "take an order for Ana of cake", "which orders are open")),
+        ("Day", ("daily summary", "who is here", "what time is it", "help")),
     ),
 }  # fmt: skip

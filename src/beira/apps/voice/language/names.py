@@ -167,6 +167,12 @@ def _beginnings(words: list[str]) -> Iterable[str]:
             yield begun
 
 
+def several(form: str, tongue: Tongue) -> str:
+    """A name as it is counted, where it is one word whose plural is known: "leites"."""
+    words = spoken(form, tongue).split()
+    return (_plural(words) if len(words) == 1 else "") or form
+
+
 def _plural(words: list[str]) -> str:
     """The noun and what describes it up to a preposition or size in the plural, or ""."""
     changed = 0

@@ -59,10 +59,15 @@ function receive(event) {
 const handlers = {
   state({ state }) { setState(state); },
   partial({ text: words }) { byId("partial").textContent = words; },
-  heard({ text: words }) { byId("partial").textContent = ""; if (words && !enrol.active) addTurn("you", words); },
-  answer({ text: words, ok, choices }) {
+  heard({ text: words }) {
+    clearTimeout(waits);
+    byId("choices").hidden = true;
+    byId("partial").textContent = "";
+    if (words && !enrol.active) addTurn("you", words);
+  },
+  answer({ text: words, ok, choices, awaits, options = [] }) {
     current = addTurn("aurora", words, !ok);
-    byId("choices").hidden = !choices;
+    ask(choices, awaits, options);
   },
   trouble({ text: words }) { current = addTurn("aurora", words, true); },
   sound({ rate }) { player.begin(rate); if (current) keep(current, player.last); },
@@ -71,6 +76,35 @@ const handlers = {
   timings({ ms }) { if (current && ms.total > 0) note(current, took(ms.total)); },
   enrol(event) { enrol.event(event); },
 };
+
+let waits = 0; // the timer of the question that stands open
+
+/** Show what a question can be answered with, for as long as the node waits for it. */
+function ask(yesOrNo, awaits, options) {
+  clearTimeout(waits);
+  byId("options").replaceChildren(...options.map(option));
+  for (const button of document.querySelectorAll("[data-choice]")) {
+    button.hidden = button.dataset.choice !== "cancel" && !yesOrNo;
+  }
+  byId("choices").hidden = !awaits;
+  if (awaits) waits = setTimeout(expired, Number(document.body.dataset.questionS) * 1000);
+}
+
+function option(label) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "choice option";
+  button.textContent = label;
+  button.addEventListener("click", () => say(label));
+  return button;
+}
+
+function expired() {
+  const focused = byId("choices").contains(document.activeElement);
+  byId("choices").hidden = true;
+  if (focused) byId("words").focus();
+  addTurn("aurora", text.expired, true);
+}
 
 function setState(state) {
   if (state !== "listening" && document.body.dataset.state === "listening") talk.over();
@@ -112,7 +146,7 @@ function addTurn(who, words, troubled = false) {
   speaker.className = "hidden";
   speaker.textContent = `${text[who]}: `;
   const said = document.createElement("p");
-  said.append(speaker, words);
+  said.append(speaker, words.replace(/R\$ (?=\d)/g, "R$\u00a0"));
   const footer = document.createElement("footer");
   footer.hidden = true;
   item.append(said, footer);
