@@ -143,7 +143,8 @@ async def _ranged(
         )
     headers = _headers(sha256)
     if span is not None and length <= 0:
-        return Response(b"", status_code=416, headers={"Content-Range": f"bytes */{size}"})
+        headers["Content-Range"] = f"bytes */{size}"
+        return Response(b"", status_code=416, headers=headers, media_type=MEDIA_TYPE)
     length = min(length, limits.BLOB_CHUNK_BYTES)
     data = await gate.storage.read(tenant, sha256, start, length) if length else b""
     headers["Content-Digest"] = await asyncio.to_thread(content_digest, data)
