@@ -112,11 +112,23 @@ async def test_every_page_meets_wcag_aa(page: Page, shown: World, path: str) -> 
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not here: make assets")
+async def test_what_an_owner_makes_meets_wcag_aa(page: Page, shown: World) -> None:
+    await page.goto(shown.url + "/team")
+    await page.get_by_label("E-mail").fill("novo@angeloni.example")
+    await page.get_by_role("button", name="Criar convite").click()
+    await page.get_by_label("Endereço do convite").wait_for()
+    assert await faults(page) == []
+    await page.get_by_role("link", name="Senha member@angeloni.example").click()
+    await page.get_by_role("heading", name="Senha esquecida").wait_for()
+    assert await faults(page) == []
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not here: make assets")
 async def test_the_doors_meet_wcag_aa(chromium: Browser, shown: World) -> None:
     for theme in ("light", "dark"):
         context = await chromium.new_context(locale="pt-BR", color_scheme=theme)  # type: ignore[arg-type]
         opened = await context.new_page()
-        for path in ("/sign-in", "/join#ABCDE", "/enrol#ABCDE-FGHIJ"):
+        for path in ("/sign-in", "/join#ABCDE", "/recover#ABCDE", "/enrol#ABCDE-FGHIJ"):
             await opened.goto(shown.url + path)
             assert await faults(opened) == [], (path, theme)
         assert await opened.locator("[data-code]").first.text_content() == "ABCDE-FGHIJ"

@@ -239,6 +239,9 @@ AUDIT: dict[str, Both] = {
     "totp_on": ("Ligou as duas etapas", "Turned two-step on"),
     "totp_off": ("Desligou as duas etapas", "Turned two-step off"),
     "recovery": ("Usou um código de recuperação", "Used a recovery code"),
+    "recovery_issued": ("Gerou um endereço para senha nova", "Made a link for a new password"),
+    "password_recovered": ("Escolheu uma senha nova", "Chose a new password"),
+    "node_duplicate_cleared": ("Confirmou que há uma máquina só", "Confirmed there is one machine"),
     "site_added": ("Criou a loja", "Made the site"),
     "site_changed": ("Mudou a loja", "Changed the site"),
     "enrol_code_made": ("Gerou um código de nó", "Made a node's code"),
@@ -247,7 +250,6 @@ AUDIT: dict[str, Both] = {
     "node_revoked": ("Revogou o nó", "Revoked the node"),
     "node_replaced": ("Trocou a máquina do nó", "Replaced the node's machine"),
     "node_duplicated": ("Duas máquinas com um nó", "Two machines with one node"),
-    "node_cleared": ("Confirmou que há uma máquina só", "Confirmed there is one machine"),
     "quarantine_replayed": ("Admitiu um recusado", "Admitted a refused record"),
     "quarantine_discarded": ("Descartou um recusado", "Discarded a refused record"),
 }

@@ -44,6 +44,7 @@ from beira.sdk import (
 )
 
 UNITS = ("un", "kg", "l", "cx")
+OPENS = 7
 
 
 @page("/products")
@@ -262,7 +263,7 @@ async def _sales(view: View) -> dict[str, Any]:
 
 def _sold(view: View, by_hour: Mapping[int, int]) -> dict[str, Any]:
     """What was sold by hour of the day, as the page draws it."""
-    hours = list(range(min(by_hour, default=0), max(by_hour, default=-1) + 1))
+    hours = list(range(min(OPENS, *by_hour), max(by_hour) + 1)) if by_hour else []
     labels = {hour: f"{hour}h" if view.language == "pt-BR" else f"{hour}:00" for hour in hours}
     values = [by_hour.get(hour, 0) / 100 for hour in hours]
     series = [{"label": "R$", "values": values}]

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from beira.host.page import Page, Reply, View
 from beira.portal.pages.own import ANYBODY, own
+from beira.portal.pages.quarantine import count_open
 from beira.portal.visit import Visit
 
 
@@ -51,7 +52,8 @@ async def overview(visit: Visit) -> Reply:
         return visit.redirect("/admin")
     steps = await _first_steps(visit) if visit.principal.role == "owner" else []
     panels = [await _panel(visit, page) for page in visit.desk.panels(visit.principal.role)]
-    return visit.render("portal/overview.html", panels=panels, steps=steps)
+    refused = await count_open(visit) if visit.principal.role == "owner" else 0
+    return visit.render("portal/overview.html", panels=panels, steps=steps, refused=refused)
 
 
 async def _panel(visit: Visit, page: Page) -> Markup:

@@ -95,6 +95,13 @@ async def discard(visit: Visit) -> Reply:
     return visit.redirect("/quarantine", done="discarded")
 
 
+async def count_open(visit: Visit) -> int:
+    """How many refused records wait for an owner, in the cloud."""
+    if not visit.in_cloud:
+        return 0
+    return (await visit.rows("quarantine", OPEN, limit=1, count=True)).total or 0
+
+
 async def _list(visit: Visit, template: str) -> Reply:
     only_open = visit.asked.get("which", "open") != "ended"
     text = visit.asked.get("from", "0")

@@ -186,7 +186,7 @@
     var series = [{ label: given.axis || (pt ? "hora" : "hour"), value: function (_, v) { return v === null ? "–" : given.labels[v]; } }].concat(given.series.map(function (one, index) {
       var stroke = colour(index === 0 ? "--accent" : "--accent-2");
       return {
-        label: one.label, stroke: stroke, width: 2, fill: given.bars ? stroke : undefined,
+        label: one.label, stroke: stroke, width: given.bars ? 0 : 2, fill: given.bars ? stroke : undefined,
         paths: given.bars ? uPlot.paths.bars({ size: [0.7, 28], radius: 0.25 }) : undefined,
         points: { show: !given.bars, size: 5, fill: stroke }, spanGaps: false,
         value: function (_, v) { return v === null ? "–" : format.format(v) + (given.unit || ""); }
