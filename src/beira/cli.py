@@ -377,6 +377,44 @@ def cloud_reset_password(
     console.print(f"{escape(email)} has a new password; all sessions were ended.")
 
 
+@cloud_app.command("move")
+def cloud_move(
+    to: Annotated[str, typer.Argument(help="The new database's URL, for the program.")],
+    to_owner: Annotated[
+        str, typer.Option(help="The new database's URL, for who makes its tables.")
+    ] = "",
+    data: Data = Path("/var/lib/beira-cloud"),
+    database_url: Annotated[str, typer.Option(envvar="DATABASE_URL")] = "",
+    owner_url: Annotated[str, typer.Option(envvar="DATABASE_OWNER_URL")] = "",
+    apps: Apps = None,
+) -> None:
+    """Move the cloud to another PostgreSQL: copy, compare, switch. The cloud may be running; nobody
+    can write while it lasts, and nodes send what they hold afterwards."""
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from beira.cloud.moving import Database, move_database
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("Looking…", total=None)
+
+        def show(table: str, done: int, total: int) -> None:
+            bar.update(task, description=table or "Compared", completed=done, total=total)
+
+        moved = _asked(
+            move_database(
+                data,
+                tuple(apps or ()),
+                Database(database_url, owner_url),
+                Database(to, to_owner),
+                show,
+            )
+        )
+    console.print(f"{moved.rows:,} rows in {moved.tables} tables are equal on both sides.")
+    console.print("The old database takes no more writes. Restart every replica of the cloud now;")
+    console.print("on other machines, and wherever DATABASE_URL is set, give it the new address.")
+
+
 def version(wanted: bool) -> None:
     if wanted:
         console.print(beira.__version__)

@@ -20,6 +20,7 @@ import beira
 from beira.api import Api, ApiSettings, Door
 from beira.api.accounts import CloudAccounts
 from beira.blobs import open_blobs
+from beira.cloud.moving import remembered
 from beira.cloud.opening import Opening
 from beira.cloud.places import follow_places
 from beira.cloud.rights import follow_rights
@@ -182,7 +183,8 @@ async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
         public_url = config.public_url or f"{config.listen.scheme}://localhost:{config.listen.port}"
         identity = Identity(database, server_key(config.data), public_url=public_url)
         stack.push_async_callback(identity.close)
-        opening = Opening(database, identity, persevere=bool(config.database_url))
+        external = bool(config.database_url or remembered(config.data))
+        opening = Opening(database, identity, persevere=external)
         stack.push_async_callback(opening.close)
         await opening.begin()
         cloud = Cloud(database, identity, catalogue, SystemWall(), opening)
@@ -307,6 +309,8 @@ async def _database(
 ) -> PostgresCloud:
     """The database, not connected yet. `beside` takes the embedded one that another program runs."""
     dsn, owner = config.database_url, config.owner_url or None
+    if not dsn and (moved := remembered(config.data)):
+        dsn, owner = moved.url, moved.owner_url or None
     if not dsn:
         start = EmbeddedPostgres.start_or_join if beside else EmbeddedPostgres.start
         embedded = await start(config.data / "postgres")

@@ -22,6 +22,7 @@ from beira.store.postgres import schema
 from beira.store.postgres.codec import Table
 from beira.store.postgres.failures import AGAIN, BROKEN, away, translated
 from beira.store.postgres.listen import NewsDesk
+from beira.store.postgres.moving import refuse_moved
 from beira.store.postgres.store import PostgresStore
 from beira.store.sql import Dialect, PostgresDialect, quoted
 
@@ -244,6 +245,7 @@ class PostgresCloud:
         owner = await self._connect_owner()
         try:
             await self._check_server(owner)
+            await refuse_moved(owner)
             if self._separate_owner:
                 self._role = await self._user_of(self._dsn)
             else:

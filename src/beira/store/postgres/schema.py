@@ -129,13 +129,19 @@ async def _ensure_table(owner: asyncpg.Connection, found: Found, name: str, body
     if name not in found.columns:
         await owner.execute(f"CREATE TABLE {table} ({body})")
     if name not in found.walled:
-        mine = "tenant_id = nullif(current_setting('beira.tenant', true), '')"
-        await owner.execute(
-            f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;"
-            f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY;"
-            f"DROP POLICY IF EXISTS tenant ON {table};"
-            f"CREATE POLICY tenant ON {table} USING ({mine}) WITH CHECK ({mine})"
-        )
+        await wall_off(owner, name)
+
+
+async def wall_off(owner: asyncpg.Connection, name: str) -> None:
+    """Nobody, its owner included, sees or writes rows of another tenant than `beira.tenant`."""
+    table = f"{SCHEMA}.{quoted(name)}"
+    mine = "tenant_id = nullif(current_setting('beira.tenant', true), '')"
+    await owner.execute(
+        f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;"
+        f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY;"
+        f"DROP POLICY IF EXISTS tenant ON {table};"
+        f"CREATE POLICY tenant ON {table} USING ({mine}) WITH CHECK ({mine})"
+    )
 
 
 async def _ensure_collection(
