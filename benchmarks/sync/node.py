@@ -10,11 +10,12 @@ from pathlib import Path
 
 from beira.host.host import Host, Place
 from beira.host.wall import SystemWall
+from beira.kernel.collection import Lane
 from beira.kernel.record import Record
 from beira.store.sqlite import SqliteStore
 from beira.sync.agent import Agent
 from beira.sync.link import CloudConnector
-from beira.sync.streams import log_route
+from beira.sync.streams import lane_stream, log_route
 from benchmarks.sync.workload import CATALOGUE
 
 
@@ -61,9 +62,14 @@ class Node:
             return time.perf_counter() - started_s
 
     async def empty(self) -> None:
-        """Until the log is."""
-        while any(held.count for held in (await self.agent.pending()).values()):
-            await asyncio.sleep(0.002)
+        """Until the log is: all that was written is struck out, on disk."""
+        store = self.host.store
+        ends = {f"acked:{int(lane)}": await store.end(lane_stream(lane)) for lane in Lane}
+        while True:
+            acked = await store.marks("acked:")
+            if all(int(acked.get(name, 0)) >= end for name, end in ends.items()):
+                return
+            await asyncio.sleep(0.003)
 
     async def pulled(self, end: int) -> float:
         """Until the tenant's feed is on disk up to `end`, connection included."""

@@ -26,6 +26,13 @@ class Admitted:
     rows: Sequence[Row] = ()
     refused: list[tuple[Row, Refused]] = field(default_factory=list)
 
+    def joined(self, other: Admitted) -> Admitted:
+        """These and then those."""
+        refused = self.refused + other.refused
+        if isinstance(self.rows, Block) and isinstance(other.rows, Block):
+            return Admitted(rows=self.rows.joined(other.rows), refused=refused)
+        return Admitted(rows=[*self.rows, *other.rows], refused=refused)
+
 
 def admit(rows: Sequence[Row], node: Principal, registry: Registry) -> Admitted:
     """Sort rows pushed by `node`. Taken rows have canonical values. A block none of whose rows needs

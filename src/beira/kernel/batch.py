@@ -70,6 +70,16 @@ class Block(Sequence[Row]):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def joined(self, other: Block) -> Block:
+        """These rows and then those; groups that are alike become one."""
+        groups = {(group.collection, *group.fields): group for group in self.groups}
+        if len(groups) < len(self.groups):
+            return Block([*self.groups, *other.groups])
+        for group in other.groups:
+            key = (group.collection, *group.fields)
+            groups[key] = _joined(groups[key], group) if key in groups else group
+        return Block(list(groups.values()))
+
     def _made(self) -> list[Row]:
         if self._rows is None:
             self._rows = unpack(self.groups)
@@ -79,6 +89,13 @@ class Block(Sequence[Row]):
 def hlcs_of(group: Group) -> list[int]:
     """The stamp number of each row."""
     return list(accumulate(group.hlcs))
+
+
+def oldest_hlc(rows: Sequence[Row]) -> int:
+    """The smallest stamp number of some rows."""
+    if isinstance(rows, Block):
+        return min(min(hlcs_of(group)) for group in rows.groups if group.ids)
+    return min(row.stamp.hlc for row in rows)
 
 
 def pack(rows: Iterable[Row]) -> list[Group]:
@@ -96,18 +113,58 @@ def unpack(groups: Iterable[Group]) -> list[Row]:
     return [row for group in groups for row in _rows(group)]
 
 
-def _group(collection: str, fields: list[str], rows: list[Row]) -> Group:
-    hlcs = [row.stamp.hlc for row in rows]
+def group_of(
+    collection: str,
+    fields: list[str],
+    *,
+    ids: list[str],
+    hlcs: Sequence[int],
+    lanes: Sequence[int],
+    nodes: Sequence[str],
+    partitions: Sequence[str],
+    columns: list[list[Value]],
+    stamps: Sequence[tuple[int, str, Stamp]] = (),
+) -> Group:
+    """A group from what each row has."""
     return Group(
         collection=collection,
         fields=fields,
-        ids=[row.id for row in rows],
+        ids=ids,
         hlcs=[b - a for a, b in zip([0, *hlcs], hlcs, strict=False)],
-        lanes=_once([row.stamp.lane for row in rows]),
-        nodes=_once([row.stamp.node for row in rows]),
-        partitions=_once([row.partition for row in rows]),
+        lanes=_once(lanes),
+        nodes=_once(nodes),
+        partitions=_once(partitions),
+        columns=columns,
+        stamps=list(stamps),
+    )
+
+
+def _group(collection: str, fields: list[str], rows: list[Row]) -> Group:
+    return group_of(
+        collection,
+        fields,
+        ids=[row.id for row in rows],
+        hlcs=[row.stamp.hlc for row in rows],
+        lanes=[row.stamp.lane for row in rows],
+        nodes=[row.stamp.node for row in rows],
+        partitions=[row.partition for row in rows],
         columns=[[row.fields[name] for row in rows] for name in fields],
         stamps=[(i, f, s) for i, row in enumerate(rows) for f, s in row.stamps.items()],
+    )
+
+
+def _joined(one: Group, other: Group) -> Group:
+    size = len(one.ids)
+    return group_of(
+        one.collection,
+        one.fields,
+        ids=one.ids + other.ids,
+        hlcs=hlcs_of(one) + hlcs_of(other),
+        lanes=[*each(one, one.lanes), *each(other, other.lanes)],
+        nodes=[*each(one, one.nodes), *each(other, other.nodes)],
+        partitions=[*each(one, one.partitions), *each(other, other.partitions)],
+        columns=[a + b for a, b in zip(one.columns, other.columns, strict=True)],
+        stamps=one.stamps + [(at + size, field, stamp) for at, field, stamp in other.stamps],
     )
 
 
@@ -120,11 +177,12 @@ def _check(group: Group) -> None:
     for shared in (group.lanes, group.nodes, group.partitions):
         if len(shared) not in (1, size):
             raise _corrupt(group, "lanes, nodes or partitions")
+    if any(not 0 <= at < size or name not in group.fields for at, name, _ in group.stamps):
+        raise _corrupt(group, "stamps")
 
 
 def _rows(group: Group) -> list[Row]:
     _check(group)
-    size = len(group.ids)
     hlcs = hlcs_of(group)
     lanes = each(group, group.lanes)
     nodes = each(group, group.nodes)
@@ -141,14 +199,12 @@ def _rows(group: Group) -> list[Row]:
         for i, values in enumerate(zip(*group.columns, strict=True))
     ]
     for i, field, stamp in group.stamps:
-        if not 0 <= i < size or field not in rows[i].fields:
-            raise _corrupt(group, "stamps")
         rows[i].stamps[field] = stamp
     return rows
 
 
-def _once(values: list[T]) -> list[T]:
-    return values[:1] if len(set(values)) == 1 else values
+def _once(values: Sequence[T]) -> list[T]:
+    return list(values[:1] if len(set(values)) == 1 else values)
 
 
 def each(group: Group, values: Sequence[T]) -> Sequence[T]:

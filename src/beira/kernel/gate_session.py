@@ -237,8 +237,9 @@ class GateSession:
         return [Send(found)]
 
     def committed(self, lane: Lane, upto: int, refused: Iterable[Refused]) -> list[Action]:
-        """A push is on disk."""
-        self._committing.pop(lane, None)
+        """A push is on disk; others of the lane may still be on their way."""
+        if self._committing.get(lane, 0) <= upto:
+            self._committing.pop(lane, None)
         self.acked[lane] = max(self.acked[lane], upto)
         return [Send(Ack(lane=int(lane), upto=self.acked[lane], refused=list(refused)))]
 

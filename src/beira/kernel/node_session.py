@@ -8,11 +8,12 @@ away at any moment (law 2): a change leaves the log only by `Trim`, and that fol
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from beira.kernel import limits
+from beira.kernel.batch import oldest_hlc
 from beira.kernel.clock import ms_of
 from beira.kernel.collection import Lane
 from beira.kernel.digest import Sums
@@ -243,7 +244,7 @@ class NodeSession:
         after: int,
         upto: int,
         push: Push,
-        rows: tuple[Row, ...],
+        rows: Sequence[Row],
         size_bytes: int,
         now: Now,
     ) -> list[Action]:
@@ -257,7 +258,7 @@ class NodeSession:
         if upto == after:
             state.written = min(state.written, upto)
             return self._next()
-        oldest_ms = min((ms_of(row.stamp.hlc) for row in rows), default=now.wall_ms)
+        oldest_ms = ms_of(oldest_hlc(rows)) if rows else now.wall_ms
         due_from_ms = max(oldest_ms, self._opened.wall_ms)
         state.flying.append(Sent(upto, now.steady_ms, size_bytes, due_from_ms))
         state.waiting_since_ms = now.steady_ms

@@ -17,7 +17,7 @@ import structlog
 
 from beira.host.host import OFFSET_MARK, Host
 from beira.kernel import limits
-from beira.kernel.batch import pack, unpack
+from beira.kernel.batch import Block, pack, unpack
 from beira.kernel.clock import hlc_at, ms_of
 from beira.kernel.collection import Lane
 from beira.kernel.errors import BeiraError, Denied, Full, Unauthenticated
@@ -186,6 +186,7 @@ class _Conversation:
         self._closed: Close | None = None
         self._warned = False
         self._told_s = 0.0
+        self._trims = _Trims(agent.store)
         self._full_since_s: float | None = None
         self._surroundings = Surroundings(agent.host, agent._machine)
         self._inspections = Inspections(agent.host, agent.store)
@@ -222,6 +223,7 @@ class _Conversation:
         finally:
             receiving.cancel()
             wake.cancel()
+            await self._trims.done()
         self._end(self._closed)
         return self._session.live
 
@@ -317,11 +319,18 @@ class _Conversation:
         read = await self._store.since(
             lane_stream(lane), after, most=limits.BATCH_CHANGES, most_bytes=most_bytes
         )
-        rows = tuple(row for row in map(self._own, read.rows) if row is not None)
+        rows = self._mine(read.rows)
         push = Push(lane=int(lane), after=after, upto=read.upto, groups=pack(rows))
         size_bytes = len(msgspec.msgpack.encode(push))
         self._agent.state.bytes_raw += size_bytes
         return self._session.lane_read(lane, after, read.upto, push, rows, size_bytes, self._now())
+
+    def _mine(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """What this node itself wrote of them."""
+        me = self._agent.host.place.node
+        if isinstance(rows, Block) and all(group.nodes == [me] for group in rows.groups):
+            return rows
+        return tuple(row for row in map(self._own, rows) if row is not None)
 
     def _own(self, row: Row) -> Row | None:
         me = self._agent.host.place.node
@@ -332,7 +341,7 @@ class _Conversation:
     async def _trim(self, lane: Lane, upto: int, refused: Sequence[Refused]) -> None:
         if refused:
             await self._keep_refused(refused)
-        await self._store.trim(lane_stream(lane), upto, marks={f"acked:{int(lane)}": upto})
+        await self._trims.ask(lane, upto)
         self._agent.state.last_sync_ms = self._now_ms()
         self._agent.state.last_error = self._agent.state.next_step = ""
         self._agent.deliveries = _sum(self._agent.deliveries, self._session.deliveries)
@@ -444,6 +453,34 @@ class _Conversation:
     def _now(self) -> Now:
         host = self._agent.host
         return Now(int(host.wall.monotonic_s() * 1000), self._now_ms(), ms_of(host.clock.last))
+
+
+class _Trims:
+    """Trims the log beside the conversation, which need not wait for the disk: of several confirmed
+    meanwhile only the last counts. What is left undone, the next welcome asks for again."""
+
+    def __init__(self, store: NodeStore) -> None:
+        self._store = store
+        self._wanted: dict[Lane, int] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def ask(self, lane: Lane, upto: int) -> None:
+        """Trim a lane soon. Raises what the trim before raised."""
+        self._wanted[lane] = upto
+        if self._task is None or self._task.done():
+            await self.done()
+            self._task = asyncio.ensure_future(self._trim())
+
+    async def done(self) -> None:
+        """Wait until all asked for is done. Raises what that raised."""
+        task, self._task = self._task, None
+        if task is not None:
+            await task
+
+    async def _trim(self) -> None:
+        while self._wanted:
+            lane, upto = self._wanted.popitem()
+            await self._store.trim(lane_stream(lane), upto, marks={f"acked:{int(lane)}": upto})
 
 
 def _measure(held: dict[Lane, Pending], now_ms: int) -> None:

@@ -34,14 +34,18 @@ from beira.kernel.gate_session import (
 )
 from beira.kernel.record import DELETED, Row
 from beira.kernel.system import NodeStatus
-from beira.kernel.wire import Refused, Wire
+from beira.kernel.wire import Push, Refused, Wire
 from beira.store.port import News
 from beira.sync import metrics
+from beira.sync.beside import Beside
+from beira.sync.commits import has_room, joined
 from beira.sync.inspect import compare, read_buckets
 from beira.sync.set_aside import lost_value, quarantined
 from beira.sync.streams import FLOOR_MARK, feed_route, feed_stream
 
 log = structlog.get_logger(__name__)
+COMMITS_IN_FLIGHT = 2
+"""While the database is at one commit of a node, the next is made ready."""
 Sender = Callable[[list[Wire]], Awaitable[None]]
 Still = Callable[[], Awaitable[object]]
 """Asks again whether a node may still be here; raises as identity does when it may not."""
@@ -217,6 +221,9 @@ class Conversation:
         self._room.set()
         self._still = still
         self._cut: BeiraError | None = None
+        self._commits = Beside(self._failed)
+        self._notes = Beside(self._failed)
+        self._cursors: dict[str, int] = {}
 
     def hear(self, messages: Iterable[Wire]) -> None:
         """Messages came; `run` deals with them. The link must await `room` before it reads on."""
@@ -269,6 +276,8 @@ class Conversation:
             await self.perform(self.session.refuse("sync.silent", "Nothing was heard.", retry=True))
         finally:
             unsubscribe()
+            await self._commits.stop()
+            await self._notes.stop()
 
     async def step(self) -> None:
         """Deal with what has come in so far."""
@@ -277,11 +286,28 @@ class Conversation:
             return
         while self._inbox and not self.ended.is_set():
             message = self._inbox.pop(0)
+            actions = self.session.received(message, self._now_ms())
+            while len(self._inbox) and has_room(actions) and isinstance(self._inbox[0], Push):
+                actions += self.session.received(self._inbox.pop(0), self._now_ms())
+                actions = joined(actions)
             self._room.set()
-            await self.perform(self.session.received(message, self._now_ms()))
+            if all(isinstance(action, Commit) for action in actions):
+                await self._commits.room(COMMITS_IN_FLIGHT)
+                self._commits.start(self.perform(actions))
+            else:
+                await self.perform(actions)
         news, self._news = self._news, set()
         if self.session.live and (news is None or news):
             await self.perform(self.session.news(news))
+
+    async def settled(self) -> None:
+        """Wait until all that `step` began has been carried out."""
+        await self._commits.room(1)
+        await self._notes.room(1)
+
+    def _failed(self) -> None:
+        self.ended.set()
+        self._events.set()
 
     async def perform(self, actions: Sequence[Action]) -> None:
         """Carry out actions and what follows from them. A database that is away ends the session,
@@ -320,9 +346,9 @@ class Conversation:
             case Compare() | ReadBuckets():
                 return await self._inspect(action)
             case SaveStatus(fields):
-                await self._save_status(fields)
+                self._notes.start(self._save_status(fields))
             case SaveCursor(partition, upto):
-                await self._host.store.commit([], marks={f"down:{node.id}:{partition}": upto})
+                self._save_cursor(f"down:{node.id}:{partition}", upto)
             case Close():
                 self.ended.set()
         return ()
@@ -383,11 +409,11 @@ class Conversation:
         self, action: Commit, rows: Sequence[Row], refused: list[tuple[Row, Refused]]
     ) -> None:
         mark = f"up:{self.session.node.id}:{int(action.lane)}"
+        node = self.session.node.id
+        if refused:
+            rows = [*rows, *(quarantined(self._host, node, row, why) for row, why in refused)]
         done = await self._host.store.commit(
-            [
-                *rows,
-                *(quarantined(self._host, self.session.node.id, row, why) for row, why in refused),
-            ],
+            rows,
             route=self._route,
             marks={mark: action.upto},
             expect={mark: action.has or None},
@@ -425,11 +451,31 @@ class Conversation:
         metrics.FED.inc(len(read.rows))
         return self.session.feed_read(partition, after, read.upto, read.rows, read.more)
 
+    def _save_cursor(self, mark: str, upto: int) -> None:
+        """Note it a little later: only the last of those that come meanwhile is written."""
+        if not self._cursors:
+            self._notes.start(self._save_cursors())
+        self._cursors[mark] = upto
+
+    async def _save_cursors(self) -> None:
+        while self._cursors:
+            marks = dict(self._cursors)
+            try:
+                await self._host.store.commit([], marks=marks)
+            except BeiraError as error:
+                log.info("sync.cursor_lost", node=self.session.node.id, why=error.message)
+            for mark, upto in marks.items():
+                if self._cursors[mark] == upto:
+                    del self._cursors[mark]
+
     async def _save_status(self, fields: dict[str, object]) -> None:
         known = collection_of(NodeStatus).fields
         told = {name: value for name, value in fields.items() if name in known}
         now = self._host.now()
-        await self._write_status(told | {"seen_at": now, "online": True, "last_sync_at": now})
+        try:
+            await self._write_status(told | {"seen_at": now, "online": True, "last_sync_at": now})
+        except BeiraError as error:
+            log.info("sync.status_lost", node=self.session.node.id, why=error.message)
 
     async def _write_status(self, fields: dict[str, object]) -> None:
         declared = collection_of(NodeStatus)

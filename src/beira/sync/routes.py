@@ -117,6 +117,7 @@ async def _exchange(gate: Gate, node: Principal, still: Still, messages: list[Wi
     try:
         conversation.hear(messages)
         await conversation.step()
+        await conversation.settled()
         return answers
     finally:
         gate.forget(conversation)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import asyncpg
 import msgspec
@@ -35,8 +36,9 @@ class Insertion:
 
     async def run(self, connection: asyncpg.Connection, tenant: str) -> frozenset[str]:
         """Insert the rows. Returns the ids of those that were there already: nothing became of them."""
-        ids = self.group.ids
-        count, made = await connection.fetchrow(self.statement, tenant, *self.arrays, len(ids))
+        group, ids = self.group, self.group.ids
+        shared = (group.partitions[0], group.nodes[0], group.lanes[0], len(ids))
+        count, made = await connection.fetchrow(self.statement, tenant, *shared, *self.arrays)
         return frozenset() if count == len(ids) else frozenset(ids).difference(made or ())
 
     def sample(self) -> Row:
@@ -86,15 +88,7 @@ def _insertion(group: Group, collection: Collection, table: Table) -> Insertion 
     if not all(fits(table.fields[name], column) for name, column in columns.items()):
         return None
     hlcs = hlcs_of(group)
-    own: list[list[Value]] = [
-        group.ids,
-        group.partitions * size,
-        group.nodes * size,
-        group.lanes * size,
-        hlcs,
-        [],
-        _extras(columns, size),
-    ]
+    own: list[list[Value]] = [group.ids, hlcs, _extras(columns, size)]
     fields = [
         _texts(columns.get(name, ()), kind is FieldType.JSON) for name, kind in table.fields.items()
     ]
@@ -132,7 +126,8 @@ def _sorted(ids: list[str], arrays: list[list[Value]]) -> list[list[Value]]:
     order = sorted(range(len(ids)), key=ids.__getitem__)
     if order == list(range(len(ids))):
         return arrays
-    return [[array[at] for at in order] if array else array for array in arrays]
+    pick = itemgetter(*order)
+    return [list(pick(array)) if array else array for array in arrays]
 
 
 def literal(values: Sequence[Value]) -> str:

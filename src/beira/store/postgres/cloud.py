@@ -201,8 +201,8 @@ class PostgresCloud:
 
     async def _once(self, tenant: str, work: Work[T], locks: Sequence[int], snapshot: bool) -> T:
         async with self._acquired() as connection:
-            await connection.execute(_SNAPSHOT if snapshot else "BEGIN")
-            await connection.execute(_TENANT, tenant)
+            begin = _SNAPSHOT if snapshot else "BEGIN"
+            await connection.execute(f"{begin}; {_TENANT.format(tenant=_text(tenant))}")
             if locks:
                 await connection.fetchval(_LOCK, sorted(locks))
             result = await work(connection)
@@ -314,7 +314,7 @@ class PostgresCloud:
 
 _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _TENANT = f"""
-SELECT set_config('beira.tenant', $1, true),
+SELECT set_config('beira.tenant', {{tenant}}, true),
   set_config('statement_timeout', '{SERVER_TIMEOUT_MS}', true),
   set_config('idle_in_transaction_session_timeout', '{SERVER_TIMEOUT_MS}', true)
 """
@@ -325,6 +325,11 @@ _INSTANCE = (
     "(SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 _LOCK = "SELECT count(*) FROM unnest($1::bigint[]) AS k, LATERAL pg_advisory_xact_lock(k)"
+
+
+def _text(value: str) -> str:
+    """A text as PostgreSQL writes it in statements, whatever it holds: both go out as one message."""
+    return "E'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 class _Queue:

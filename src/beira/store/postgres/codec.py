@@ -44,8 +44,9 @@ class Table:
     upsert: str = field(init=False)
     select: str = field(init=False)
     insert_new: str = field(init=False)
-    """Takes its arrays as texts (`bulk.literal`) and last how many rows there are. Gives how many it
-    inserted, and their ids if that is not all."""
+    """After the tenant it takes partition, node and lane of all rows and how many there are; then ids,
+    stamp numbers, what goes beside the columns, and each column, all as texts (`bulk.literal`). Gives
+    how many it inserted, and their ids if that is not all."""
 
     def __post_init__(self) -> None:
         columns = [f'"{name}"' for name in (*_OWN, *self.fields)]
@@ -56,14 +57,7 @@ class Table:
             f"INSERT INTO {self.sql_name} AS t (tenant_id, {listed}) "  # noqa: S608
             f"SELECT $1::text, u.* FROM unnest({arrays}) AS u ON CONFLICT (tenant_id, id) "
         )
-        texts = ", ".join(f"${at}::text::{kind}[]" for at, kind in enumerate(types, start=2))
-        object.__setattr__(
-            self,
-            "insert_new",
-            f"WITH made AS ({insert.replace(arrays, texts)} DO NOTHING RETURNING id) "  # noqa: S608
-            f"SELECT count(*), CASE WHEN count(*) < ${len(types) + 2}::bigint "
-            "THEN array_agg(id) END FROM made",
-        )
+        object.__setattr__(self, "insert_new", self._insert_new())
         sets = ", ".join(f"{column} = excluded.{column}" for column in columns[2:])
         object.__setattr__(self, "insert", insert + "DO NOTHING RETURNING id")
         object.__setattr__(
@@ -73,6 +67,21 @@ class Table:
         )
         select = f"SELECT {listed} FROM {self.sql_name} AS t WHERE t.tenant_id = $1 "  # noqa: S608
         object.__setattr__(self, "select", select)
+
+    def _insert_new(self) -> str:
+        own = ("id", "_hlc", "_extra")
+        columns = [f'"{name}"' for name in (*own, *self.fields)]
+        types = ["text", "bigint", "json", *(SQL_TYPES[kind] for kind in self.fields.values())]
+        arrays = ", ".join(f"${at}::text::{kind}[]" for at, kind in enumerate(types, start=6))
+        listed = ", ".join(columns)
+        return (
+            f"WITH made AS (INSERT INTO {self.sql_name} "  # noqa: S608
+            f"(tenant_id, _partition, _node, _lane, {listed}) "
+            f"SELECT $1::text, $2::text, $3::text, $4::smallint, {listed} "
+            f"FROM unnest({arrays}) AS u ({listed}) "
+            "ON CONFLICT (tenant_id, id) DO NOTHING RETURNING id) "
+            "SELECT count(*), CASE WHEN count(*) < $5::bigint THEN array_agg(id) END FROM made"
+        )
 
     def encode(self, rows: Sequence[Row]) -> list[list[Value]]:
         """The arrays that `insert` and `upsert` take after the tenant."""

@@ -18,18 +18,16 @@ from beira.kernel.record import Row, Value
 from beira.store.news import Listeners
 from beira.store.plan import plan
 from beira.store.port import Commit, News, Pending, Route, Slice
-from beira.store.rows import Layout, row_bytes, sent_since
-from beira.store.sql import SQLITE, compiled, quoted
+from beira.store.rows import Layout
+from beira.store.sql import SQLITE, compiled
 from beira.store.sqlite import files
 from beira.store.sqlite.changes import Changes, known_collections
 from beira.store.sqlite.readers import Readers
 from beira.store.sqlite.rewriting import forget_copy
 from beira.store.sqlite.room import Ballast, release
 from beira.store.sqlite.schema import check_owner, prepare, select_sql
+from beira.store.sqlite.slices import SliceReader
 from beira.store.sqlite.writer import Writer
-
-_SLICE_ROWS = 200
-"""Rows looked up at a time for a slice, so that a few large ones do not fill the memory."""
 
 
 class SqliteStore:
@@ -56,6 +54,7 @@ class SqliteStore:
         self._writer = writer
         self._listeners = Listeners()
         self._known = known_collections(registry)
+        self._slices = SliceReader(registry, layouts, self._known)
         self._closed = False
 
     @classmethod
@@ -108,7 +107,9 @@ class SqliteStore:
         self, stream: str, after: int, *, whole: bool = False, most: int, most_bytes: int
     ) -> Slice:
         return await self._readers.run(
-            lambda connection: self._slice(connection, stream, after, whole, most, most_bytes)
+            lambda connection: self._slices.read(
+                connection, stream, after, whole=whole, most=most, most_bytes=most_bytes
+            )
         )
 
     async def trim(
@@ -235,56 +236,6 @@ class SqliteStore:
         if commit.rows:
             told = tuple((row.collection, row.id, row.partition) for row in commit.rows)
             self._listeners.tell(News(tenant=self.tenant, rows=told))
-
-    def _slice(
-        self,
-        connection: apsw.Connection,
-        stream: str,
-        after: int,
-        whole: bool,
-        most: int,
-        most_bytes: int,
-    ) -> Slice:
-        """Read on in small steps until a bound is met or the stream ends."""
-        rows: list[Row] = []
-        upto, size, more = after, 0, True
-        while more and (not rows or len(rows) < most):
-            step = self._step(connection, stream, upto, min(_SLICE_ROWS, most + 1 - len(rows)))
-            for number, row, since_hlc in step:
-                row = row if whole else sent_since(self._registry[row.collection], row, since_hlc)
-                size += row_bytes(row)
-                if rows and (len(rows) >= most or size > most_bytes):
-                    return Slice(stream=stream, after=after, upto=upto, rows=tuple(rows), more=True)
-                rows.append(row)
-                upto = number
-            more = bool(step)
-        if not more:
-            upto = max(upto, _last(connection, stream))
-        elif not self._step(connection, stream, upto, 1):
-            more = False
-        return Slice(stream=stream, after=after, upto=upto, rows=tuple(rows), more=more)
-
-    def _step(
-        self, connection: apsw.Connection, stream: str, after: int, most: int
-    ) -> list[tuple[int, Row, int]]:
-        """The next entries of a stream with their rows: one look-up a collection."""
-        entries: list[tuple[Any, ...]] = connection.execute(
-            "SELECT number, collection FROM _streams WHERE stream = ? AND number > ? "
-            "AND collection IN (SELECT value FROM json_each(?)) ORDER BY number LIMIT ?",
-            (stream, after, self._known, most),
-        ).fetchall()
-        found: list[tuple[int, Row, int]] = []
-        for collection in sorted({name for _, name in entries}):
-            layout = self._layouts[collection]
-            listed = ", ".join(f"t.{quoted(name)}" for name in layout.names)
-            rows = connection.execute(
-                f"SELECT s.number, s.since_hlc, {listed} FROM _streams AS s "  # noqa: S608
-                f"CROSS JOIN {quoted(collection)} AS t ON t.id = s.id WHERE s.stream = ? "
-                "AND s.number > ? AND s.number <= ? AND s.collection = ?",
-                (stream, after, entries[-1][0], collection),
-            )
-            found += [(number, layout.unpack(values), since) for number, since, *values in rows]
-        return sorted(found, key=lambda item: item[0])
 
 
 def _last(connection: apsw.Connection, stream: str) -> int:
