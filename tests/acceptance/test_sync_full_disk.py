@@ -134,3 +134,29 @@ async def test_a_node_with_a_full_disk_still_sends_what_it_holds_and_later_hears
         assert await node.store.get("people", "joao") is None
         (disk / "ballast").unlink()
         await row_of(node.store, "people", "joao", name="João")
+
+
+async def test_a_disk_that_others_filled_to_the_last_byte_still_takes_an_alarm_and_a_restart(
+    company: Company, disk: Path
+) -> None:
+    tenant = await company.tenant("angeloni")
+    cloud = await company.host(tenant)
+    shutil.copytree(await company.enrol(tenant), disk / "node")
+    async with company.plug() as plug:
+        async with company.node(disk / "node", plug) as node:
+            await connected(node)
+            await say(node, "before")
+            await row_of(cloud.store, "customer_requests", "before")
+            plug.pull()
+            await until(lambda: not node.agent.state.connected)
+            fill(disk, leave_bytes=0)
+            await say(node, "fire", CRITICAL)
+            with pytest.raises(Full):
+                await say(node, "important")
+        async with company.node(disk / "node", plug) as node:
+            assert await node.store.get("customer_requests", "fire") is not None
+            plug.put_back()
+            await row_of(cloud.store, "customer_requests", "fire")
+            (disk / "ballast").unlink()
+            await say(node, "after")
+            await row_of(cloud.store, "customer_requests", "after")

@@ -43,9 +43,14 @@ class Countdown:
 
 
 class CountingVFS(apsw.VFS):
+    """Below the encryption, which finds a log's database by what only its own neighbour passes on."""
+
     def __init__(self, countdown: Countdown) -> None:
-        self.usual, self.countdown = apsw.vfs_names()[0], countdown
-        super().__init__("counting", self.usual, makedefault=True)
+        self.countdown = countdown
+        super().__init__("counting", "unix")
+        name = "multipleciphers-counting"
+        apsw.Connection(":memory:", vfs=name).close()
+        apsw.set_default_vfs(name)
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
         return CountingFile(self, name, flags)
@@ -58,7 +63,7 @@ class CountingVFS(apsw.VFS):
 class CountingFile(apsw.VFSFile):
     def __init__(self, vfs: CountingVFS, name: Any, flags: list[int]) -> None:
         self.countdown = vfs.countdown
-        super().__init__(vfs.usual, name, flags)
+        super().__init__("unix", name, flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:
         self.countdown.step()

@@ -114,6 +114,7 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
             catalogue.collections,
             key=rest.database_key(config.data / DATABASE_FILE),
             tenant=me.enrolled.tenant,
+            ballast_bytes=limits.DISK_BALLAST_BYTES,
         )
         stack.push_async_callback(store.close)
         host = await _host(me, store, catalogue, rest.files)

@@ -71,7 +71,8 @@ def start_log(connection: apsw.Connection, path: Path) -> None:
     The first switch leaves a rollback journal behind whose removal SQLite does not sync: come back
     after a power cut, it would undo the switch and with it all that the log holds.
     """
-    connection.pragma("auto_vacuum", "incremental")  # in a file that is new; see `room.release`
+    if not connection.pragma("page_count"):  # only a new file can be made so; see `room.release`
+        connection.pragma("auto_vacuum", "incremental")
     connection.pragma("journal_mode", "wal")
     sync_folder(path.parent)
     connection.pragma("synchronous", "full")

@@ -16,6 +16,7 @@ import apsw
 
 from beira.kernel.errors import Corrupt
 from beira.store.sqlite import files
+from beira.store.sqlite.room import INCREMENTAL
 
 _COPY = ".new"
 _BESIDE = ("-wal", "-shm", "-journal")
@@ -77,7 +78,8 @@ def _rewrite(path: Path, key: bytes | None, new_key: bytes) -> None:
         if said is not None and said[0]:
             raise apsw.BusyError(path.name)
         os.close(os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        connection.pragma("auto_vacuum", "incremental")
+        if connection.pragma("auto_vacuum") != INCREMENTAL:
+            connection.pragma("auto_vacuum", "incremental")  # of the copy; it writes nothing here
         connection.execute("VACUUM INTO ?", (files.address(copy, new_key),))
         _check(connection, copy, new_key)
     except BaseException:

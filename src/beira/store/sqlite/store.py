@@ -6,13 +6,14 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import apsw
 import msgspec
 
 from beira.kernel import limits
 from beira.kernel.collection import Lane, Registry
+from beira.kernel.errors import Full
 from beira.kernel.query import Page, Query
 from beira.kernel.record import Row, Value
 from beira.store.news import Listeners
@@ -178,9 +179,12 @@ class SqliteStore:
         return await self._readers.run(read)
 
     async def forget(self, collection: str, before_hlc: int, *, most: int = 1_000) -> int:
-        return await self._writer.run(
-            lambda: self._changes.forget(collection, before_hlc, most), weight=most
-        )
+        def work() -> int:
+            gone = self._changes.forget(collection, before_hlc, most)
+            release(self._changes.connection)
+            return gone
+
+        return await self._writer.run(work, weight=most)
 
     async def collect(
         self, stream: str, upto: int, before_hlc: int, *, floor: str, most: int = 1_000
@@ -244,9 +248,22 @@ def _last(connection: apsw.Connection, stream: str) -> int:
     return 0 if found is None else int(found[0])
 
 
-def _opened(
-    path: Path, registry: Registry, key: bytes | None
-) -> tuple[files.Lock, apsw.Connection, dict[str, Layout]]:
+_Opened: TypeAlias = tuple[files.Lock, apsw.Connection, dict[str, Layout]]
+
+
+def _opened(path: Path, registry: Registry, key: bytes | None, ballast: Ballast) -> _Opened:
+    """Open; on a full disk in the room that was kept for it."""
+    try:
+        opened = _opened_once(path, registry, key)
+    except Full:
+        if not ballast.give_up():
+            raise
+        return _opened_once(path, registry, key)
+    ballast.keep()
+    return opened
+
+
+def _opened_once(path: Path, registry: Registry, key: bytes | None) -> _Opened:
     """Everything of opening that may touch the disk; nothing stays open if it fails."""
     lock = files.Lock(path)
     connection: apsw.Connection | None = None

@@ -43,9 +43,7 @@ class _Write:
 class Writer:
     """The thread. `run` is called on the event loop; everything else happens on the thread."""
 
-    def __init__(
-        self, changes: Changes, path: Path, reserve_bytes: int, ballast: Ballast
-    ) -> None:
+    def __init__(self, changes: Changes, path: Path, reserve_bytes: int, ballast: Ballast) -> None:
         self._changes = changes
         self._connection = changes.connection
         self._path = path
