@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from beira.apps.voice.records import Person
 from tests.unit.voice_engines.shop import BROWSER_ARGS, CHROMIUM, Shop, as_wav, said, shop
 
 playwright = pytest.importorskip("playwright.async_api")
@@ -151,6 +152,53 @@ async def test_english_by_the_browsers_language_and_by_the_link(angeloni: Shop) 
         assert await page.inner_text("#talk-text") == "Segure e fale"
 
 
+async def test_choices_are_pressed_with_keys_alone(angeloni: Shop) -> None:
+    await angeloni.put(Person(name="João Souza"))
+    async with counter(angeloni) as page:
+        await page.fill("#words", "ponto do joão agora")
+        await page.press("#words", "Enter")
+        await page.wait_for_selector(".choice.option >> nth=1", timeout=WAIT_MS)
+        shown = await page.locator("#choices button:visible").all_inner_texts()
+        assert shown == ["João Silva", "João Souza", "Cancelar"]
+        await page.focus("#talk")
+        for _ in range(30):
+            await page.keyboard.press("Tab")
+            if await page.evaluate("document.activeElement.textContent") == "João Souza":
+                break
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("text=/Ponto do João Souza registrado/", timeout=WAIT_MS)
+        assert not await page.is_visible("#choices")
+    assert [p["employee"] for p in await angeloni.rows("punches")] == ["João Souza"]
+
+
+async def test_a_long_sale_is_read_back_and_confirmed_with_a_button(angeloni: Shop) -> None:
+    async with counter(angeloni) as page:
+        await page.fill("#words", "vende dois leites integral, um café torrado e três arroz branco")
+        await page.press("#words", "Enter")
+        await page.wait_for_selector("#choices .yes:visible", timeout=WAIT_MS)
+        asked = (await page.inner_text(".turn.aurora p")).replace("\u00a0", " ")
+        assert "por R$ 110,58. Confirma?" in asked
+        assert await angeloni.rows("sales") == []
+        await page.click("#choices .yes")
+        await page.wait_for_selector("text=/Venda registrada/", timeout=WAIT_MS)
+    (sale,) = await angeloni.rows("sales")
+    assert len(sale["items"]) == 3 and sale["total_cents"] == 11_058
+
+
+async def test_a_question_that_expired_says_so_and_takes_its_buttons_away(tmp_path: Path) -> None:
+    async with shop(tmp_path, served=True, settings={"question_s": 5}) as made:
+        async with counter(made) as page:
+            await page.fill("#words", "ponto do xoão")
+            await page.press("#words", "Enter")
+            await page.wait_for_selector("#choices:visible", timeout=WAIT_MS)
+            await page.wait_for_selector("text=/Passou o tempo da pergunta/", timeout=WAIT_MS)
+            assert not await page.is_visible("#choices")
+            await page.fill("#words", "sim")
+            await page.press("#words", "Enter")
+            await page.wait_for_selector("text=/Passou o tempo daquela pergunta/", timeout=WAIT_MS)
+        assert await made.rows("punches") == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1440])
 async def test_the_page_is_accessible(angeloni: Shop, scheme: str, width: int) -> None:
@@ -167,6 +215,11 @@ async def test_the_page_is_accessible(angeloni: Shop, scheme: str, width: int) -
         await page.fill("#words", "quanto custa o leite integral")
         await page.press("#words", "Enter")
         await page.wait_for_selector(".turn.aurora footer:not([hidden])", timeout=WAIT_MS)
+        await page.wait_for_selector("body[data-state=idle]", timeout=WAIT_MS)
+        await page.fill("#words", "vendi leite")
+        await page.press("#words", "Enter")
+        await page.wait_for_selector("#choices:visible", timeout=WAIT_MS)
+        await page.wait_for_selector(".turn.aurora >> nth=1 >> text=/respondeu/", timeout=WAIT_MS)
         await page.wait_for_selector("body[data-state=idle]", timeout=WAIT_MS)
         await page.add_script_tag(content=AXE.read_text())
         found = await page.evaluate(

@@ -51,6 +51,33 @@ async def test_a_price_asked_aloud_is_answered(angeloni: Shop) -> None:
     assert report["timings"]["total"] > 0
 
 
+async def hear(made: Shop, text: str) -> dict[str, object]:
+    """Said aloud, and confirmed where that is asked for."""
+    report = await made.voice.hear_wav(as_wav(await said(text)), door="wav", session="a")
+    if report["choices"]:
+        report = await made.voice.say("sim", door="text", session="a")
+    assert report["ok"], (text, report)
+    return report
+
+
+async def test_whose_punch_it_was_is_put_right_aloud_and_then_cancelled(angeloni: Shop) -> None:
+    await hear(angeloni, "registrar entrada do joão silva às oito e quinze da manhã")
+    await hear(angeloni, "não foi a maria souza")
+    punches = {p["employee"]: p["id"] for p in await angeloni.rows("punches")}
+    (fixed,) = await angeloni.rows("punch_corrections")
+    assert (fixed["punch"], fixed["instead"]) == (punches["João Silva"], punches["Maria Souza"])
+    await hear(angeloni, "cancelar o ponto da maria souza")
+    told = await hear(angeloni, "quantas horas maria souza fez hoje")
+    assert told["show"] == "Maria Souza não tem ponto hoje."
+
+
+async def test_a_sale_of_three_lines_is_heard_as_a_whole(angeloni: Shop) -> None:
+    await hear(angeloni, "vendi dois leite integral um café torrado e três arroz branco")
+    (sale,) = await angeloni.rows("sales")
+    assert [item["quantity_milli"] for item in sale["items"]] == [2_000, 1_000, 3_000]
+    assert sale["total_cents"] == 11_058
+
+
 async def test_a_new_colleague_is_heard_by_name_within_a_second(angeloni: Shop) -> None:
     wav = as_wav(await said("saída da betânia às dezoito horas"))
     await angeloni.put(Person(name="Betânia Rocha"))
