@@ -17,6 +17,7 @@ from beira.kernel.errors import Conflict
 from beira.kernel.query import Query
 from beira.store.port import Store
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
+from beira.store.postgres.store import PostgresStore
 from tests.contract.postgres_fixture import (  # noqa: F401 (fixtures)
     fresh_database,
     fresh_tenant,
@@ -108,6 +109,24 @@ async def test_two_people_with_one_id_at_once_get_no_receipt_of_each_other(
         )
         refused = [answer for answer in told if isinstance(answer, Conflict)]
         assert [error.code for error in refused] == ["idempotency.reused"]
+
+
+async def test_another_tenants_call_of_the_same_id_is_a_call_of_its_own(
+    replicas: tuple[Host, Host],
+) -> None:
+    """Neither is it answered with this one's receipt, nor kept from running by it."""
+    one, two = replicas
+    store = one.store
+    assert isinstance(store, PostgresStore)
+    theirs = await replica(store._cloud, fresh_tenant(), "cloud-0")
+    first, other, again = await asyncio.gather(
+        *(
+            host.run("sell", ASKED, principal=OWNER, door="api", call_id="shared")
+            for host in (one, theirs, two)
+        )
+    )
+    assert first.result["id"] == again.result["id"] != other.result["id"]
+    assert await count(theirs.store, "sales") == await count(theirs.store, "receipts") == 1
 
 
 async def test_a_refused_call_is_refused_once_too(replicas: tuple[Host, Host]) -> None:

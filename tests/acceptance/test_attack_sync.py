@@ -167,6 +167,7 @@ async def test_a_neighbours_tenant_site_and_nodes_are_out_of_reach(
         ),
         ({"collection": "sites", "fields": {"name": "x"}, "partition": "tenant"}, "flow.down"),
         ({"collection": "calls", "fields": {"command": "x"}, "partition": "tenant"}, "flow.down"),
+        ({"collection": "rights", "fields": {"role": "owner"}, "partition": "tenant"}, "flow.down"),
         ({"collection": "quarantine", "fields": {"node": "x"}, "partition": "tenant"}, "flow.down"),
         ({"collection": "node_status", "fields": {"release": "x"}}, "flow.down"),
         ({"by": "n-somebody-else"}, "stamp.forged"),
