@@ -33,9 +33,10 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
 class FolderBlobs:
-    """Implements `BlobStore` in `root`, leaving `reserve_bytes` of its disk free."""
+    """Implements `BlobStore` in `root`, leaving `BLOB_DISK_RESERVE_BYTES` (or `reserve_bytes`) of its
+    disk free."""
 
-    def __init__(self, root: Path, *, reserve_bytes: int = limits.BLOB_DISK_RESERVE_BYTES) -> None:
+    def __init__(self, root: Path, *, reserve_bytes: int | None = None) -> None:
         self.root = root
         self._reserve_bytes = reserve_bytes
         self._hashes = _Hashes()
@@ -102,7 +103,10 @@ class FolderBlobs:
 
     def free_bytes(self) -> int:
         """How much of the disk blobs may still take."""
-        return shutil.disk_usage(self.root).free - self._reserve_bytes
+        kept = self._reserve_bytes
+        if kept is None:
+            kept = limits.BLOB_DISK_RESERVE_BYTES
+        return shutil.disk_usage(self.root).free - kept
 
     def _staged(self, tenant: str, owner: str, sha256: str) -> Path:
         parts = checked_part(tenant), "staged", checked_part(owner), checked_part(sha256)

@@ -19,7 +19,7 @@ from litestar.datastructures import State
 import beira
 from beira.api import Api, ApiSettings, Door
 from beira.api.accounts import CloudAccounts
-from beira.blobs import open_blobs
+from beira.blobs import BlobStore, open_blobs
 from beira.cloud.moving import remembered
 from beira.cloud.opening import Opening
 from beira.cloud.places import follow_places
@@ -79,8 +79,10 @@ class Cloud:
         identity: Identity,
         catalogue: Catalogue,
         wall: Wall,
+        storage: BlobStore,
         opening: Opening | None = None,
     ) -> None:
+        self.blobs = BlobGate(storage, self.host_of_tenant)
         self.database = database
         self.identity = identity
         self.catalogue = catalogue
@@ -187,7 +189,8 @@ async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
         opening = Opening(database, identity, persevere=external)
         stack.push_async_callback(opening.close)
         await opening.begin()
-        cloud = Cloud(database, identity, catalogue, SystemWall(), opening)
+        storage = await open_blobs(config.blobs, config.data / "blobs")
+        cloud = Cloud(database, identity, catalogue, SystemWall(), storage, opening)
         stack.push_async_callback(cloud.close)
         gate = Gate(
             host_of=cloud.host_of_tenant,
@@ -196,16 +199,13 @@ async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
             tickets=identity.nodes,
             release=beira.__version__,
         )
-        blobs = BlobGate(
-            await open_blobs(config.blobs, config.data / "blobs"), cloud.host_of_tenant
-        )
         rechecks: set[asyncio.Task[None]] = set()
         stack.callback(identity.subscribe(lambda news: _recheck(cloud, gate, news, rechecks)))
         tidying = asyncio.create_task(_tidy(cloud))
         stack.callback(tidying.cancel)
-        collecting = asyncio.create_task(_collect(cloud, blobs))
+        collecting = asyncio.create_task(_collect(cloud))
         stack.callback(collecting.cancel)
-        site = _app(cloud, gate, blobs, config)
+        site = _app(cloud, gate, config)
         address = await stack.enter_async_context(serving(site, config.listen))
         stack.callback(gate.stop)
         stack.callback(cloud.stopping.set)
@@ -263,7 +263,7 @@ class _Accounts(CloudAccounts):
         return enrolled
 
 
-def _app(cloud: Cloud, gate: Gate, blobs: BlobGate, config: CloudConfig) -> Litestar:
+def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
     accounts = _Accounts(cloud)
     admit = partial(_admit, cloud.identity)
     door = Door(accounts, cloud)
@@ -277,7 +277,7 @@ def _app(cloud: Cloud, gate: Gate, blobs: BlobGate, config: CloudConfig) -> Lite
         return portal.desk.away(request, away("the cloud is starting and waits for it"))
 
     return Litestar(
-        route_handlers=[sync_routes(gate, admit), blob_routes(blobs, admit)],
+        route_handlers=[sync_routes(gate, admit), blob_routes(cloud.blobs, admit)],
         plugins=[
             Api(
                 door,
@@ -364,12 +364,12 @@ async def _tidy(cloud: Cloud) -> None:
         await cloud.forget_deletions()
 
 
-async def _collect(cloud: Cloud, blobs: BlobGate) -> None:
+async def _collect(cloud: Cloud) -> None:
     """Remove blobs that no record names, of each tenant served here in its turn."""
     while True:
         for host in cloud.hosts:
             try:
-                await Collector(blobs.storage, host).collect()
+                await Collector(cloud.blobs.storage, host).collect()
             except BeiraError as error:
                 log.info("blob.not_collected", tenant=host.place.tenant, why=error.message)
         await asyncio.sleep(COLLECT_LOOK_S)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from beira.apps.voice.records import (
     SaleItem,
     StockMovement,
 )
+from beira.blobs import FolderBlobs
 from beira.cloud.opening import Opening
 from beira.cloud.program import Cloud
 from beira.host import Host, Place, SystemWall
@@ -135,7 +138,8 @@ async def world(server: EmbeddedPostgres, dsn: str, owner_dsn: str) -> AsyncIter
     identity = Identity(database, ServerKey(os.urandom(32)), public_url="http://cloud.example")
     opening = Opening(database, identity, persevere=False)
     await opening.begin()
-    cloud = Cloud(database, identity, catalogue, SystemWall(), opening)
+    blobs = FolderBlobs(Path(tempfile.mkdtemp(prefix="beira-blobs-")))
+    cloud = Cloud(database, identity, catalogue, SystemWall(), blobs, opening)
     door = Door(identity, cloud)
     portal = Portal(door=door, identity=identity, cloud=cloud, proxies=("127.0.0.1",))
     app = Litestar(plugins=[_api(cloud), portal], openapi_config=None, logging_config=None)
@@ -147,6 +151,7 @@ async def world(server: EmbeddedPostgres, dsn: str, owner_dsn: str) -> AsyncIter
         await cloud.close()
         await identity.close()
         await database.close()
+        shutil.rmtree(blobs.root, ignore_errors=True)
 
 
 def _api(cloud: Cloud) -> Api:
@@ -265,7 +270,8 @@ def _day(site: str, now: datetime, marked: str, talks: int) -> list[tuple[Record
             "tts_first": 41.0,
         }
         talk = Interaction(
-            text=text + marked, answer=answer + marked, intent=intent, outcome=outcome, confidence=0.97,
+            text=text + marked, answer=answer + marked, intent=intent, outcome=outcome,
+            confidence=None if outcome == "not_understood" else 0.97,
             door="microphone", at=moment, stages_ms=stages, latency_ms=round(sum(stages.values()), 1),
         )  # fmt: skip
         made.append((talk, home))
