@@ -29,6 +29,7 @@ from beira.kernel.collection import IMPORTANT, UP, Registry, collection, collect
 from beira.kernel.query import Column, Measure, Order, Query, where
 from beira.kernel.record import Fact, Row
 from beira.store.sqlite import SqliteStore
+from benchmarks.store_memory import idle_memory
 
 WRITERS = 64
 TARGET_WRITES_PER_S = 5_000
@@ -373,11 +374,20 @@ def memory(folder: Path, rows: int) -> None:
     )
 
 
+def node_at_rest(records: int) -> None:
+    """A real node with so many records stored, and no voice, that does nothing."""
+    of = f"{records // 1_000}k" if records < 1_000_000 else "1m"
+    name = f"store.memory_node_idle_{of}_records_mb"
+    value = idle_memory(records).rss
+    say(name, value, "MB (RSS)", peer=None, target="at most 80", met=value <= 80)
+
+
 async def measure(folder: Path, quick: bool) -> None:
     await write_one_at_a_time(folder, 400 if quick else 2_000)
     await many_writers(folder, 2.0 if quick else 6.0)
     await bulk_and_reads(folder, 50_000 if quick else 200_000)
     memory(folder, 50_000 if quick else 300_000)
+    node_at_rest(100_000 if quick else 1_000_000)
 
 
 def main() -> None:

@@ -117,6 +117,7 @@ def check_pages(connection: apsw.Connection, path: Path) -> None:
         said = connection.execute("PRAGMA quick_check(1)").get
         if said != "ok":
             raise apsw.CorruptError(str(said).replace("\n", " "))
+        connection.execute("PRAGMA shrink_memory")  # the whole file passed through its cache
 
 
 class Lock:
