@@ -9,10 +9,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from beira.kernel import limits
+from beira.kernel.disguise import pseudonym
 from beira.sync import tombstones
 from tests.simulation.test_sync_worlds import SEEDS, check_laws, something_happens
 from tests.simulation.virtual import run_virtual
-from tests.simulation.world import Good, Note, Rule, SimNode, World
+from tests.simulation.world import Good, Note, Rule, SimNode, Visit, World
 
 
 @pytest.fixture(autouse=True)
@@ -266,5 +267,31 @@ def test_a_conflict_is_seen_in_either_order_of_arrival() -> None:
         await settled(world)
         (lost,) = (await world.rows(world.store, "conflicts")).values()
         assert (lost["lost"], lost["kept"]) == ("in the cloud before", "written offline, later")
+
+    run_virtual(story())
+
+
+def test_disguised_fields_never_leave_and_are_never_overwritten() -> None:
+    async def story() -> None:
+        world = World(9, nodes=2)
+        await world.boot()
+        for node in world.nodes:
+            for i in range(3):
+                await node.write(
+                    Visit(id=f"{node.place.node}-{i}", who="João Silva", seconds=i, remark="calvo")
+                )
+        await settled(world)
+        rows = await world.rows(world.store, "visits")
+        assert len(rows) == 6 and {row["remark"] for row in rows.values()} == {None}
+        (who,) = {row["who"] for row in rows.values()}
+        assert who == pseudonym("João Silva", b"k" * 32) and "Jo" not in who
+        del world.store._tables["visits"]["n0-1"]
+        with capture_logs() as told:
+            await asyncio.sleep(limits.CHECK_FULLY_EVERY_S + limits.CHECK_EVERY_S)
+            await settled(world)
+        assert [line["rows"] for line in told if line["event"] == "sync.mended"] == [1]
+        assert await world.rows(world.store, "visits") == rows
+        mine = (await world.rows(world.nodes[0].store, "visits"))["n0-1"]
+        assert (mine["who"], mine["remark"]) == ("João Silva", "calvo")
 
     run_virtual(story())

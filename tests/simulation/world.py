@@ -26,6 +26,8 @@ from beira.kernel.collection import (
     UP,
     Lane,
     Personal,
+    Pseudonym,
+    Withheld,
     collection,
     collection_of,
 )
@@ -47,6 +49,13 @@ CODEC = PackedCodec()
 @collection("notes", flow=UP, lane=IMPORTANT)
 class Note(Fact):
     text: Annotated[str, Personal]
+
+
+@collection("visits", flow=UP, lane=IMPORTANT)
+class Visit(Fact):
+    who: Annotated[str, Pseudonym]
+    seconds: int
+    remark: Annotated[str, Withheld] = ""
 
 
 @collection("alarms", flow=UP, lane=CRITICAL)
@@ -79,7 +88,7 @@ async def note(ctx: Context, text: str) -> Note:
 APP = App(
     name="world",
     title="World",
-    collections=tuple(collection_of(c) for c in (Note, Alarm, Log, Good, Rule)),
+    collections=tuple(collection_of(c) for c in (Note, Visit, Alarm, Log, Good, Rule)),
     commands=(command_of(note),),
 )
 
@@ -263,6 +272,7 @@ class SimNode:
             store=self.store,
             connector=SimConnector(self.world, self.place.principal, self.network),
             release="test",
+            pseudonym_key=b"k" * 32,
             chance=self.world.random.random,
         )
         self.task = asyncio.ensure_future(self.agent.run())

@@ -78,6 +78,22 @@ class Personal:
     """Marks a field as personal data: `employee: Annotated[str, Personal]`."""
 
 
+class Pseudonym(Personal):
+    """Marks a personal text that leaves the node only as a keyed pseudonym (see `kernel.disguise`)."""
+
+
+class Withheld(Personal):
+    """Marks a personal field that never leaves the node; it needs a default."""
+
+
+class Travel(Enum):
+    """How a field leaves the node."""
+
+    AS_IT_IS = "as it is"
+    PSEUDONYM = "pseudonym"
+    WITHHELD = "withheld"
+
+
 class Fetch(Enum):
     """When a node gets the blobs its records name."""
 
@@ -120,6 +136,7 @@ class Field:
     """Its type, if any value of that type will do."""
     blob: Blob | None = None
     """How the blobs it names are fetched, if it names any."""
+    travel: Travel = Travel.AS_IT_IS
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +154,11 @@ class Collection:
     write: frozenset[str]
     retention_days: int | None
     doc: str
+
+    @property
+    def disguised(self) -> bool:
+        """Whether a record leaves the node otherwise than it lies there."""
+        return any(field.travel is not Travel.AS_IT_IS for field in self.fields.values())
 
     @property
     def is_fact(self) -> bool:
@@ -237,10 +259,24 @@ def collection(
             retention_days=retention_days,
             doc=(record.__doc__ or "").strip(),
         )
+        _check_disguise(declared)
         setattr(record, _DECLARED, declared)
         return record
 
     return declare
+
+
+def _check_disguise(declared: Collection) -> None:
+    """What comes back from the cloud would take the place of what only the node knows."""
+    for field in declared.fields.values():
+        if field.travel is Travel.AS_IT_IS:
+            continue
+        if declared.goes_down:
+            raise Invalid(f"{declared.name}.{field.name} is disguised, so it can only go up.")
+        if field.travel is Travel.WITHHELD and field.required:
+            raise Invalid(f"{declared.name}.{field.name} is withheld, so it needs a default.")
+        if field.travel is Travel.PSEUDONYM and field.type is not FieldType.TEXT:
+            raise Invalid(f"{declared.name}.{field.name} is no text: it has no pseudonym.")
 
 
 def collection_of(record: type[Record] | Record) -> Collection:
@@ -306,7 +342,7 @@ def _fields_of(name: str, record: type[Record]) -> dict[str, Field]:
 
 
 def _field(info: msgspec.structs.FieldInfo, hint: Any) -> Field:
-    personal = any(m is Personal for m in getattr(hint, "__metadata__", ()))
+    marks = [m for m in getattr(hint, "__metadata__", ()) if _is_personal(m)]
     inner = hint.__origin__ if hasattr(hint, "__metadata__") else hint
     args = typing.get_args(inner)
     is_union = typing.get_origin(inner) in (typing.Union, types.UnionType)
@@ -320,10 +356,18 @@ def _field(info: msgspec.structs.FieldInfo, hint: Any) -> Field:
         nullable=nullable,
         required=info.required,
         default=None if info.required else msgspec.to_builtins(_default(info)),
-        personal=personal,
+        personal=bool(marks),
         plain=_plain(hint, plain),
         blob=_blob(hint),
+        travel=next((_TRAVELS[m] for m in marks if m in _TRAVELS), Travel.AS_IT_IS),
     )
+
+
+_TRAVELS = {Pseudonym: Travel.PSEUDONYM, Withheld: Travel.WITHHELD}
+
+
+def _is_personal(mark: Any) -> bool:
+    return isinstance(mark, type) and issubclass(mark, Personal)
 
 
 def _blob(hint: Any) -> Blob | None:
@@ -335,7 +379,7 @@ def _blob(hint: Any) -> Blob | None:
 def _plain(hint: Any, options: list[Any]) -> FieldType | None:
     """The type for which any value will do: one annotated with more than `Personal` has rules."""
     marks = getattr(hint, "__metadata__", ())
-    if len(options) != 1 or any(mark is not Personal for mark in marks):
+    if len(options) != 1 or not all(map(_is_personal, marks)):
         return None
     return _PLAIN.get(options[0])
 

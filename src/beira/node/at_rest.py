@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from beira.identity.private_files import PrivateFiles
 from beira.kernel.errors import Corrupt, Misconfigured
+from beira.node import pseudonyms
 from beira.node.key_source import CREDENTIAL, KEY_BYTES, CredentialKey, FileKey, source_of
 from beira.store.sqlite import alone, opens, rewrite
 
@@ -309,7 +310,7 @@ def _move(data: Path, keys: tuple[bytes, ...]) -> None:
 
 def _private(data: Path) -> Iterator[Path]:
     """The files that are read through `PrivateFiles`: the node's own, and all in its apps' folders."""
-    for name in (KEY_FILE, IDENTITY_FILE):
+    for name in (KEY_FILE, IDENTITY_FILE, pseudonyms.FILE):
         if (data / name).exists():
             yield data / name
     for folder in sorted(path for path in data.iterdir() if path.is_dir()):

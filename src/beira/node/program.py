@@ -39,6 +39,7 @@ from beira.node.at_rest import DATABASE_FILE, KEY_FILE
 from beira.node.cloud_client import CloudClient, RemoteAccounts, TokenSource
 from beira.node.memory import give_back, sparing, without
 from beira.node.power import low_battery
+from beira.node.pseudonyms import pseudonym_key
 from beira.node.rights import NodeRights
 from beira.node.status import node_routes
 from beira.portal import Portal
@@ -131,6 +132,7 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
             connector=connector,
             release=beira.__version__,
             status=_status(host, config.data),
+            pseudonym_key=pseudonym_key(config.data, rest.files),
             machine=lambda: Conditions(metered=config.metered, low_battery=low_battery()),
         )
         carrier = BlobClient(cloud.url, token, ssl=config.ssl)

@@ -20,6 +20,7 @@ from beira.kernel import limits
 from beira.kernel.batch import Block, pack, unpack
 from beira.kernel.clock import hlc_at, ms_of
 from beira.kernel.collection import Lane
+from beira.kernel.disguise import travelling
 from beira.kernel.errors import BeiraError, Denied, Full, Unauthenticated
 from beira.kernel.inspection import Inspected, Mend, Sum
 from beira.kernel.lanes import Delivery
@@ -75,7 +76,8 @@ class SyncState(msgspec.Struct, kw_only=True):
 
 class Agent:
     """Runs sync for one node until it is stopped. `status` adds to what the cloud is told, `machine`
-    says whether the link is metered and the battery low."""
+    says whether the link is metered and the battery low. `pseudonym_key` is what names that travel as
+    pseudonyms are keyed with."""
 
     def __init__(
         self,
@@ -86,6 +88,7 @@ class Agent:
         release: str,
         status: Callable[[], dict[str, Any]] = dict,
         machine: Callable[[], Conditions] = Conditions,
+        pseudonym_key: bytes = b"",
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.host = host
@@ -97,6 +100,7 @@ class Agent:
         self._status = status
         self._chance = chance
         self._machine = machine
+        self._pseudonym_key = pseudonym_key
         self._link_state = LinkState()
         self._changed: Callable[[], None] = lambda: None
 
@@ -117,6 +121,10 @@ class Agent:
                 self._note(BeiraError(f"Sync failed: {error}.", hint="The log has the details."))
             if not self.state.stopped:
                 await asyncio.sleep(retry_after_s(failures, self._chance()))
+
+    def disguise(self, row: Row) -> Row | None:
+        """The row as it leaves this node; None if nothing of it does."""
+        return travelling(self.host.store.registry[row.collection], row, self._pseudonym_key)
 
     async def pending(self) -> dict[Lane, Pending]:
         """What each lane's log holds."""
@@ -191,7 +199,7 @@ class _Conversation:
         self._surroundings = Surroundings(agent.host, agent._machine)
         self._inspections = Inspections(agent.host, agent.store)
         route = log_route(agent.store.registry)
-        self._mender = Mender(agent.host, agent.store, route)
+        self._mender = Mender(agent.host, agent.store, route, agent.disguise)
 
     def heard_news(self, news: News) -> None:
         self._news.set()
@@ -286,7 +294,14 @@ class _Conversation:
         match action:
             case Sum(partition, since, buckets):
                 node = self._agent.host.place.node
-                sums = await add_up(self._store, node, partition, since, buckets=buckets)
+                sums = await add_up(
+                    self._store,
+                    node,
+                    partition,
+                    since,
+                    buckets=buckets,
+                    disguise=self._agent.disguise,
+                )
                 return self._session.summed(sums, self._now())
             case Mend():
                 count = await self._mender.mend(action, await self._inspections.refused())
@@ -326,17 +341,20 @@ class _Conversation:
         return self._session.lane_read(lane, after, read.upto, push, rows, size_bytes, self._now())
 
     def _mine(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """What this node itself wrote of them."""
-        me = self._agent.host.place.node
-        if isinstance(rows, Block) and all(group.nodes == [me] for group in rows.groups):
+        """What this node itself wrote of them, as it leaves the node."""
+        me, registry = self._agent.host.place.node, self._store.registry
+        if isinstance(rows, Block) and all(
+            group.nodes == [me] and not registry[group.collection].disguised
+            for group in rows.groups
+        ):
             return rows
         return tuple(row for row in map(self._own, rows) if row is not None)
 
     def _own(self, row: Row) -> Row | None:
         me = self._agent.host.place.node
-        if not row.stamps:
-            return row if row.stamp.node == me else None
-        return row.only({name for name in row.fields if row.stamp_of(name).node == me})
+        names = {name for name in row.fields if row.stamp_of(name).node == me}
+        own = row if len(names) == len(row.fields) else row.only(names)
+        return None if own is None else self._agent.disguise(own)
 
     async def _trim(self, lane: Lane, upto: int, refused: Sequence[Refused]) -> None:
         if refused:

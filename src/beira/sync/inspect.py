@@ -6,7 +6,8 @@ never holds up what is urgent.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import structlog
 
@@ -39,17 +40,27 @@ def inspected(registry: Registry) -> list[Collection]:
     return [declared for declared in registry if declared.flow is not Flow.LOCAL]
 
 
+Disguise: TypeAlias = Callable[[Row], Row | None]
+"""A row as it leaves a node, or None if nothing of it does (`kernel.disguise`)."""
+
+
 async def add_up(
-    store: Store, node: str, partition: str, since: Mapping[str, int], *, buckets: bool
+    store: Store,
+    node: str,
+    partition: str,
+    since: Mapping[str, int],
+    *,
+    buckets: bool,
+    disguise: Disguise = lambda row: row,
 ) -> dict[str, Sums]:
     """The sums of a partition's collections as `node` and the cloud both should hold them. Those that
-    are not declared here are left out."""
+    are not declared here are left out. The node gives its `disguise`, for the cloud has no more."""
     sums: dict[str, Sums] = {}
     for name, since_hlc in since.items():
         if name in store.registry and store.registry[name].flow is not Flow.LOCAL:
             digest = Digest(buckets=buckets)
             async for page in _pages(store, node, name, partition, (since_hlc, "")):
-                digest.add(page)
+                digest.add(row for row in map(disguise, page) if row is not None)
             sums[name] = digest.sums
     return sums
 
@@ -91,11 +102,12 @@ class Mender:
     """Puts right what an inspection found on a node. It remembers the cloud's rows of the buckets at
     hand (their number is bounded by `limits.MENDED_ROWS`) until their last page is merged."""
 
-    def __init__(self, host: Host, store: NodeStore, route: Route) -> None:
+    def __init__(self, host: Host, store: NodeStore, route: Route, disguise: Disguise) -> None:
         self._host = host
         self._store = store
         self._node = host.place.node
         self._route = route
+        self._disguise = disguise
         self._theirs: dict[str, Row] = {}
 
     async def mend(self, mend: Mend, refused: frozenset[tuple[str, str]]) -> int:
@@ -104,9 +116,10 @@ class Mender:
         put right."""
         found = mend.found
         rows = [row for row in unpack(found.groups) if row.collection == found.collection]
-        merged = await self._store.commit(rows)
         self._theirs |= {row.id: row for row in rows}
-        count = len(merged.rows)
+        count = 0
+        if not self._store.registry[found.collection].disguised:
+            count = len((await self._store.commit(rows)).rows)
         if not found.more:
             theirs, self._theirs = self._theirs, {}
             count += await self._settle(mend, theirs, refused)
@@ -123,8 +136,11 @@ class Mender:
                     count += await self._judge(mend, row, theirs.get(row.id))
         return count
 
-    async def _judge(self, mend: Mend, mine: Row, theirs: Row | None) -> int:
-        declared, key = self._store.registry[mine.collection], (mine.collection, mine.id)
+    async def _judge(self, mend: Mend, row: Row, theirs: Row | None) -> int:
+        declared, key = self._store.registry[row.collection], (row.collection, row.id)
+        mine = self._disguise(row)
+        if mine is None:
+            return 0
         said = verdict(
             declared,
             mine,
