@@ -56,6 +56,7 @@ UNKNOWN_THINGS = (
     "pneu",
 )
 UNKNOWN_SHARE = 0.05
+ANSWERS = frozenset({"answer", "yes", "no", "cancel"})  # said when a question waits
 Rows = npt.NDArray[np.float64]
 
 
@@ -131,7 +132,7 @@ def listen(model: Path, count: int, second: bool) -> tuple[Rows, Rows, Rows, Row
     recogniser.second_wait_s = 5.0
     rows, marks, told = [], [], []
     for one, possible in track(utterances(known, count), "listening"):
-        heard = recogniser.recognise(one.pcm)
+        heard = recogniser.recognise(one.pcm, asked=one.intent in ANSWERS)
         if heard.evidence is None:
             continue
         meant = known.meaning(one.words)

@@ -13,7 +13,7 @@ from beira.apps.voice.recogniser.confidence import Calibration, Evidence, overla
 def evidence(margin: float = 20, ratio: float = -0.1) -> Evidence:
     return Evidence.of(
         margin=margin, ratios=[ratio, ratio / 2], words=["ponto", "ana"], spoken_s=1.0,
-        second="", trailing=0.0, phones=13, worst_spot=ratio * 2,
+        second="", trailing=0.0, phones=13, misfits=(ratio * 2, ratio * 10),
     )  # fmt: skip
 
 

@@ -27,15 +27,16 @@ class Evidence:
     trailing: float
     pace: float
     worst_spot: float
+    worst_word: float
 
     @classmethod
     def of(
         cls, *, margin: float, ratios: list[float], words: list[str], spoken_s: float, second: str,
-        trailing: float, phones: int, worst_spot: float,
+        trailing: float, phones: int, misfits: tuple[float, float],
     ) -> Evidence:  # fmt: skip
         """Margin over the best sentence that means something else; log likelihood ratios a frame by
         word; the other recogniser's words; how complete the sentence is; phones said in how long;
-        and how badly the worst stretch fits."""
+        and how badly the worst stretch and the worst word fit."""
         shared = overlap(sense(words), sense(second.split()))
         return cls(
             margin=float(np.log1p(max(0.0, min(margin, 60.0)))),
@@ -46,7 +47,8 @@ class Evidence:
             disagreement=1.0 - shared if second else 1.0,
             trailing=max(-20.0, trailing) / 10.0,
             pace=abs(phones / max(0.1, spoken_s) - 13.0) / 10.0,
-            worst_spot=worst_spot,
+            worst_spot=misfits[0],
+            worst_word=max(-100.0, misfits[1]) / 10.0,
         )
 
 
@@ -85,7 +87,7 @@ class Calibration:
     From `act` on, at most one in 400 was wrong on held-out data; below `ask` lies outside speech.
     """
 
-    weights: tuple[float, ...] = (1.2, 2.0, 1.0, -1.0, 1.5, -1.0, 0.5, -0.5, 1.0)
+    weights: tuple[float, ...] = (1.2, 2.0, 1.0, -1.0, 1.5, -1.0, 0.5, -0.5, 1.0, 0.1)
     bias: float = 1.0
     sharpness: float = 0.5
     act: float = 0.95

@@ -260,18 +260,20 @@ class Decoder:
             before = score
         return found
 
-    def worst_spot(self, path: Path) -> float:
-        """Where the path fits worst: mean log ratio to the best phones over SPOT_FRAMES frames.
+    def misfits(self, path: Path) -> tuple[float, float]:
+        """Where the path fits worst, as log ratios to the best phones: the mean over the worst
+        SPOT_FRAMES frames, and the sum over the worst word.
 
-        One wrong sound in a long word hardly moves the word's ratio, and shows here.
+        One wrong sound in a long word hardly moves the word's mean, and shows in the first; a long
+        name that is somewhat wrong all along shows in the second.
         """
-        gaps: list[float] = []
-        for word in path.words:
-            gaps += self._gaps(word)
+        by_word = [self._gaps(word) for word in path.words]
+        worst_word = min((sum(gaps) for gaps in by_word), default=0.0)
+        gaps = [gap for one in by_word for gap in one]
         if len(gaps) < SPOT_FRAMES:
-            return min(gaps, default=0.0)
+            return min(gaps, default=0.0), worst_word
         spots = np.convolve(gaps, np.full(SPOT_FRAMES, 1 / SPOT_FRAMES), "valid")
-        return float(spots.min())
+        return float(spots.min()), worst_word
 
     def _gaps(self, word: Heard) -> list[float]:
         """Per frame of a word, what its phones score less than the best phones."""

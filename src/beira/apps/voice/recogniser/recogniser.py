@@ -291,7 +291,7 @@ class Stream:
         spoken_s = (ways[0].words[-1].end - ways[0].words[0].start) * 0.03
         return Evidence.of(
             margin=min(margins, default=12.0), ratios=ratios, words=words, spoken_s=spoken_s,
-            second=second, worst_spot=self._fork.worst_spot(ways[0]), trailing=self._fork.completeness(),
+            second=second, misfits=self._fork.misfits(ways[0]), trailing=self._fork.completeness(),
             phones=sum(int(self.graph.last[w.arc] - self.graph.first[w.arc]) + 1 for w in ways[0].words),
         )  # fmt: skip
 
