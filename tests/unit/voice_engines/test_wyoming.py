@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -322,3 +323,23 @@ async def test_our_two_ends_understand_each_other(espeak: Espeak) -> None:
             await peer.write("ping", {"text": "a"})
             answer = await peer.read()
             assert answer is not None and answer.type == "pong"
+
+
+async def test_what_is_written_goes_out_at_once(espeak: Espeak) -> None:
+    """Without TCP_NODELAY an event in two parts waits for the peer's acknowledgement."""
+    taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    class Looking(WyomingService):
+        async def serve_one(
+            self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            its = writer.get_extra_info("socket")
+            taken.set_result(its.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+    service = Looking(Measured(), espeak, wake=None, languages=("pt-BR",), release="0.1")
+    async with serving(service, "tcp://127.0.0.1:0") as address:
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        assert await asyncio.wait_for(taken, 30) != 0
+        writer.close()
