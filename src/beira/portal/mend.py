@@ -101,7 +101,7 @@ class Mending:
             if form.get(f"drop.{at}") != "yes":
                 values[other.name] = self._fields[other.name]
         for field in self._collection.fields.values():
-            text = form.get(f"p.{field.name}", "").replace("\r\n", "\n")
+            text = _lines(form.get(f"p.{field.name}", ""))
             if text == self._shown(field):
                 if field.name in self._fields:
                     values[field.name] = self._fields[field.name]
@@ -150,7 +150,7 @@ class Mending:
         return msgspec.json.decode(text) if kind is FieldType.JSON else text
 
     def _input(self, field: Field, typed: Mapping[str, str] | None, error: str) -> Mend:
-        text = self._shown(field) if typed is None else typed.get(f"p.{field.name}", "")
+        text = self._shown(field) if typed is None else _lines(typed.get(f"p.{field.name}", ""))
         options = _options(field)
         if options and text not in options:
             options = (text, *options)
@@ -173,18 +173,24 @@ class Mending:
         if field.type is FieldType.TIMESTAMP and isinstance(value, str):
             try:
                 moment = datetime.fromisoformat(value)
-            except ValueError:
-                return value
-            return moment.astimezone(self._zone).isoformat() if moment.tzinfo else value
+                local = moment.astimezone(self._zone).isoformat() if moment.tzinfo else value
+            except (ValueError, OverflowError):
+                return _lines(value)
+            return local
         if field.type is FieldType.JSON and not isinstance(value, str):
             return msgspec.json.format(msgspec.json.encode(value)).decode()
-        return as_text(value).replace("\r\n", "\n")
+        return _lines(as_text(value))
 
     def _must(self, field: Field) -> str:
         options = _options(field)
         if options:
             return self._say("Escolha um da lista.", "Choose one of the list.")
         return self._say(*EXPECTED[field.type])
+
+
+def _lines(text: str) -> str:
+    """Line ends as a browser gives a value back, whichever way they came."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _is_text(field: Field) -> bool:
