@@ -129,6 +129,7 @@ class _Layout:
         self._ends: dict[int, tuple[str, ...]] = {}
         self._rows: list[tuple[int, int, int, int]] = []
         self._skipped: set[str] = set()
+        self._turns: dict[State, tuple[bool, bool]] = {}  # a value may end here; it may go on
 
     def run(self) -> None:
         """Lay out everything that can be reached."""
@@ -167,13 +168,14 @@ class _Layout:
 
     def _after(self, target: State, copy: int, back: State, slot: str | None) -> list[int]:
         """Nodes reached by a word: inside a list, also the one after the list where it may end."""
-        arcs = self._grammar.arcs[target]
-        found = []
-        if copy and any(isinstance(label, End) for label, _ in arcs):
-            found.append(self._node(back, 0, 0, None))
-        if not copy or any(not isinstance(label, End) for label, _ in arcs):
-            found.append(self._node(target, copy, back, slot))
-        return found
+        if not copy:
+            return [self._node(target, 0, back, slot)]
+        if target not in self._turns:
+            ending = [isinstance(label, End) for label, _ in self._grammar.arcs[target]]
+            self._turns[target] = any(ending), not all(ending)
+        may_end, goes_on = self._turns[target]
+        found = [self._node(back, 0, 0, None)] if may_end else []
+        return [*found, self._node(target, copy, back, slot)] if goes_on else found
 
     def _lay(self, word: str, slot: str | None, starts: bool, here: int, after: list[int]) -> None:
         if word not in self._chains:
@@ -199,8 +201,8 @@ class _Layout:
         order = np.argsort(rows[:, 2], kind="stable")
         rows, arcs = rows[order], tuple(self._arcs[i] for i in order)
         sizes = rows[:, 1] - rows[:, 0] + 1
-        states = np.concatenate([np.arange(a, b + 1) for a, b in rows[:, :2]] or [np.zeros(0, int)])
         last = (np.cumsum(sizes) - 1).astype(np.int32)
+        states = np.repeat(rows[:, 1] - last, sizes) + np.arange(int(sizes.sum()))
         nodes = len(self._nodes)
         arc_from = np.searchsorted(rows[:, 2], np.arange(nodes + 1)).astype(np.int32)
         ways = np.diff(arc_from)
