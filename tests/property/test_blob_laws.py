@@ -425,3 +425,17 @@ def test_law_3_an_offset_that_cannot_be_is_not_believed(offset: int) -> None:
         assert isinstance(step, Chunk) and step.offset == offset
     else:
         assert isinstance(step, Ask)
+
+
+def test_law_2_nothing_unsent_is_evicted_however_long_it_waits() -> None:
+    """Not even once retention has forgotten the record that named it."""
+    ledger = Ledger(budget_bytes=100)
+    ledger.holds(NAMES[0], Held(60, used_s=0, outbox=True))
+    ledger.refer(KEYS[2], {NAMES[0]: Named(Fetch.EAGER, 0, 1, up=True)})
+    ledger.marked(NAMES[0])
+    ledger.refer(KEYS[2], {})
+    years_s = 1e9
+    assert ledger.room_for(60, 1_000, years_s) is None
+    assert ledger.unsent == [NAMES[0]]
+    ledger.confirmed(NAMES[0], years_s)
+    assert ledger.room_for(60, 1_000, years_s) == [NAMES[0]]
