@@ -44,6 +44,7 @@ from beira.kernel.errors import (
 )
 from beira.kernel.query import Column, Compare, Every, Measure, Not, Op, Order, Query, Some, where
 from beira.kernel.record import Fact, State
+from beira.kernel.rollup import Rollup
 from beira.kernel.system import Alert, Setting, Site
 
 __all__ = [
@@ -96,6 +97,7 @@ __all__ = [
     "Query",
     "Receipt",
     "Reply",
+    "Rollup",
     "Runs",
     "Setting",
     "Site",

@@ -14,6 +14,7 @@ import msgspec
 from beira.kernel.blob import BLOB_COLLECTIONS
 from beira.kernel.collection import Collection, Registry
 from beira.kernel.command import Command
+from beira.kernel.derived import with_rollups
 from beira.kernel.errors import Invalid, NotFound
 from beira.kernel.system import SYSTEM_COLLECTIONS
 
@@ -60,7 +61,8 @@ class Catalogue:
 
     def __post_init__(self) -> None:
         declared = [c for app in self.apps for c in app.collections]
-        self.collections = Registry([*SYSTEM_COLLECTIONS, *BLOB_COLLECTIONS, *declared])
+        own = [*SYSTEM_COLLECTIONS, *BLOB_COLLECTIONS]
+        self.collections = Registry([*own, *with_rollups(declared)])
         for command in (c for app in self.apps for c in app.commands):
             if command.name in self.commands:
                 raise Invalid(f"Two commands are called {command.name}.")

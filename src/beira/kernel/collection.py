@@ -24,6 +24,7 @@ import msgspec
 from beira.kernel import limits
 from beira.kernel.errors import Invalid, NotFound, TooLarge
 from beira.kernel.record import DELETED, Fact, Record, State, Value
+from beira.kernel.rollup import Rollup
 
 
 class Flow(Enum):
@@ -154,6 +155,8 @@ class Collection:
     write: frozenset[str]
     retention_days: int | None
     doc: str
+    rollup: Rollup | None = None
+    """What of it travels by the hour, for records that stay on their node."""
 
     @property
     def disguised(self) -> bool:
@@ -238,6 +241,7 @@ def collection(
     read: Iterable[str] = _EVERYONE,
     write: Iterable[str] = ("owner",),
     retention_days: int | None = None,
+    rollup: Rollup | None = None,
 ) -> Callable[[type[R]], type[R]]:
     """Declare the decorated `Fact` or `State` as the collection `name`.
 
@@ -257,6 +261,7 @@ def collection(
             read=frozenset(read),
             write=frozenset(write),
             retention_days=retention_days,
+            rollup=rollup,
             doc=(record.__doc__ or "").strip(),
         )
         _check_disguise(declared)

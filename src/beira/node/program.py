@@ -23,6 +23,7 @@ from beira.blobs import FolderBlobs, Shelf
 from beira.host import Host, Place, SystemWall
 from beira.host.apps import installed, load
 from beira.host.calls import answering_calls
+from beira.host.rollups import Rollups
 from beira.host.serve import Listen, answering_to, own_names, serving
 from beira.identity.local import LocalIdentity
 from beira.identity.node_key import NodeKey
@@ -147,6 +148,8 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
         )
         host.blobs = blobs
         node = Node(host=host, store=store, agent=agent, identity=identity, blobs=blobs)
+        rollups = asyncio.create_task(Rollups(host).run(), name="beira-rollups")
+        stack.callback(rollups.cancel)
         for app in catalogue.apps:
             if app.edge:
                 await stack.enter_async_context(load(app.edge)(host))
