@@ -86,11 +86,17 @@ def _rewrite(path: Path, key: bytes | None, new_key: bytes) -> None:
         files.close_untouched(connection)
         raise
     connection.close(True)
-    _synced(copy)
+    put_in_place(copy, path)
+
+
+def put_in_place(fresh: Path, path: Path) -> None:
+    """Let `fresh` be the database of `path`, in one step. Neither may be open."""
+    with fresh.open("rb") as file:
+        os.fsync(file.fileno())
     for name in _BESIDE:  # the old log must never meet the new file
         path.with_name(path.name + name).unlink(missing_ok=True)
     files.sync_folder(path.parent)
-    copy.replace(path)
+    fresh.replace(path)
     files.sync_folder(path.parent)
 
 
@@ -108,8 +114,3 @@ def _check(source: apsw.Connection, copy: Path, key: bytes) -> None:
             )
     finally:
         connection.close(True)
-
-
-def _synced(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
