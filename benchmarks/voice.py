@@ -241,7 +241,6 @@ def main() -> None:
         return
     maker = Maker()
     memory(maker.commands(what, voice_memory.HEARD, None))
-    peer(recogniser, what, grammar, maker.commands(what, 8 if args.quick else 100, None))
     scores = accuracy(recogniser, maker, what, count)
     endpoints(scores[1])
     decisions(recogniser, what, maker, scores)
@@ -250,6 +249,7 @@ def main() -> None:
     )
     if not args.quick:
         longer(recogniser, what, maker)
+    peer(recogniser, what, grammar, maker.commands(what, 8 if args.quick else 40, None))
     maker.synth.close()
 
 
