@@ -114,11 +114,12 @@ async def intruder(company: Company) -> Intruder:
 
 
 async def every_id(company: Company, tenant: str) -> set[str]:
-    """All ids of a tenant's rows, by its own host, but those of places and quarantine."""
+    """All ids of a tenant's rows, by its own host, but those that identity and sync themselves
+    keep."""
     host = await company.host(tenant)
     found: set[str] = set()
     for declared in host.store.registry:
-        if declared.name not in ("sites", "node_info", "quarantine", "node_status"):
+        if declared.name not in ("sites", "node_info", "rights", "quarantine", "node_status"):
             page = await host.store.query(Query(collection=declared.name, limit=10_000))
             found |= {str(row["id"]) for row in page.rows}
     return found
