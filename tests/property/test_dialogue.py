@@ -13,6 +13,7 @@ from beira.apps.voice.dialogue import (
     Ask,
     Bars,
     Run,
+    Say,
     Talk,
     World,
     carried_out,
@@ -40,7 +41,9 @@ times = st.sampled_from(
     ]
 )
 optional_slots = {
-    "employee": people, "product": products, "time": times, "kind": st.sampled_from(["in", "out"]),
+    "employee": people, "belongs_to": people, "product": products, "product_2": products,
+    "quantity_2": st.builds(Quantity, st.integers(1, 9_000), st.just("")),
+    "time": times, "kind": st.sampled_from(["in", "out"]),
     "quantity": st.builds(Quantity, st.integers(1, 9_000), st.sampled_from(["", "kg"])),
     "price": st.integers(0, 9_999), "name": st.just("Queijo"), "thing": st.just("caixa"),
     "reason": st.just("in"), "choice": st.integers(1, 4), "money": st.integers(0, 9_999),
@@ -48,7 +51,9 @@ optional_slots = {
 }  # fmt: skip
 slots = st.fixed_dictionaries({}, optional=optional_slots)
 intents = st.sampled_from([*SPECS, "yes", "no", "cancel", "repeat", "answer"])
-corrections = st.builds(lambda t: Meaning("correction", {"time": t}), times)
+corrections = st.builds(lambda t: Meaning("correction", {"time": t}), times) | st.builds(
+    lambda who: Meaning("correction", {"employee": who}), people
+)
 meanings = st.one_of(st.builds(Meaning, intents, slots), corrections)
 turns = st.tuples(
     st.lists(meanings, max_size=3),
@@ -121,6 +126,38 @@ def test_a_correction_touches_only_the_punch_just_made(time: SaidTime, confidenc
         if isinstance(act, Run):
             assert now_s == 10.0
             assert act.command == "correct_punch" and act.slots["punch"] == "punch-1"
+
+
+@given(st.sampled_from(["cancel", "cancel_punch"]), st.floats(0.92, 1), st.floats(0, 1_000))
+def test_a_bare_cancel_never_takes_a_punch_out_unasked(
+    intent: str, confidence: float, later_s: float
+) -> None:
+    made = {"punch": "punch-1", "person": "c", "at": "2026-11-20T17:00:00Z"}
+    talk = carried_out(Talk(), Run("register_punch", {}, 1.0), made, 0.0)
+    sold = carried_out(talk, Run("record_sale", {}, 1.0), {}, 1.0)
+    world = World(now_s=later_s, local=LOCAL, people=PEOPLE, products=PRODUCTS, bars=BARS)
+    for before in (talk, sold):
+        _, act = heard(before, [Meaning(intent)], confidence, world)
+        if intent == "cancel" or later_s > 120:
+            assert not isinstance(act, Run)
+        if isinstance(act, Run):
+            assert act.command == "cancel_punch" and act.slots["punch"] == "punch-1"
+    _, act = heard(sold, [Meaning("cancel")], confidence, world)
+    assert isinstance(act, Say)
+
+
+@given(people, st.floats(0.92, 1), st.floats(0, 119))
+def test_whose_it_was_is_never_the_one_it_is_taken_from(
+    whose: Named, confidence: float, later_s: float
+) -> None:
+    made = {"punch": "punch-1", "person": "a", "at": "2026-11-20T17:00:00Z"}
+    talk = carried_out(Talk(), Run("register_punch", {}, 1.0), made, 0.0)
+    world = World(now_s=later_s, local=LOCAL, people=PEOPLE, products=PRODUCTS, bars=BARS)
+    _, act = heard(talk, [Meaning("correction", {"employee": whose})], confidence, world)
+    if isinstance(act, Run):
+        assert act.command == "reassign_punch" and act.slots["belongs_to"].ids != ("a",)
+    else:
+        assert isinstance(act, Ask | Say)
 
 
 def test_confirm_always_asks_however_sure() -> None:

@@ -88,6 +88,16 @@ async def test_a_bare_cancel_names_the_punch_and_waits_for_a_yes(shop: Shop) -> 
     assert (await shop.say("cancela")).outcome == "not_understood"
 
 
+async def test_what_is_counted_is_spoken_in_its_gender(shop: Shop) -> None:
+    turn = await shop.say("vendi duas cocas, dois arroz integral e um ovo")
+    assert turn.say.startswith("Vender duas coca-cola") and " dois arroz" in turn.say
+
+
+async def test_after_a_request_a_bare_cancel_touches_no_punch(shop: Shop) -> None:
+    await talk(shop, "ponto do Wesley às 8:00", "um cliente pediu vela")
+    assert (await shop.say("cancela")).outcome == "not_understood"
+
+
 async def test_after_something_else_was_written_a_bare_cancel_touches_no_punch(shop: Shop) -> None:
     await talk(shop, "ponto do Wesley às 8:00", "vendi duas cocas")
     assert (await shop.say("desfaz")).outcome == "not_understood"

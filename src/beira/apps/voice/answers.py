@@ -145,6 +145,9 @@ class Wording:
         if quantity.unit == "un":  # "two pieces of" adds nothing to a list
             quantity = Quantity(quantity.milli)
         shown = self._plain(name, spoken)
+        if spoken and not quantity.unit and quantity.milli % 1000 == 0:
+            hers = name.split()[0].lower().endswith("a") if name.split() else False
+            return f"{self._tongue.say_number(quantity.milli // 1000, feminine=hers)} {shown}"
         return f"{self._styled(quantity, 'amount', now, spoken)} {shown}"
 
     def _punche(self, punch: Mapping[str, Any], now: datetime, spoken: bool) -> str:

@@ -168,7 +168,9 @@ QUANTITIES = ("quantity", *(f"quantity_{n}" for n in range(2, MOST_LINES + 1)))
 _PEOPLE = ("employee", "belongs_to")
 _NAMES = (*_PEOPLE, *PRODUCTS)
 _PUNCHING = ("register_punch", "correct_punch", "cancel_punch", "reassign_punch")
-_WRITING = frozenset(name for name, spec in SPECS.items() if spec.risk in ("books", "alert"))
+_WRITING = frozenset(name for name, spec in SPECS.items() if spec.risk in ("books", "alert")) | {
+    "log_request", "close_request",
+}  # fmt: skip
 
 
 def heard(
