@@ -14,7 +14,7 @@ from beira.api import Door
 from beira.api.ports import Person as Known
 from beira.api.ports import Tokens
 from beira.apps.voice import app as voice
-from beira.apps.voice.records import Product
+from beira.apps.voice.records import CustomerRequest, Product
 from beira.host import Host, SystemWall
 from beira.host.serve import Listen, serving
 from beira.kernel.access import Kind, Principal
@@ -81,7 +81,7 @@ async def test_a_node_shows_what_it_has(at_node: tuple[Browser, Host]) -> None:
         ctx.put(Product(name="Pão de queijo"), partition="tenant")
     assert "Pão de queijo" in await browser.get("/products")
     assert 'href="/balcao"' in browser.text
-    for path in ("/interactions", "/punches", "/alerts", "/people", "/sales"):
+    for path in ("/interactions", "/punches", "/alerts", "/people", "/sales", "/requests"):
         await browser.get(path)
         assert browser.status == 200, path
 
@@ -91,7 +91,7 @@ async def test_a_node_says_what_is_only_in_the_cloud(at_node: tuple[Browser, Hos
     await browser.sign_in("dona@angeloni.example", "right")
     assert "As contas ficam na nuvem" in await browser.get("/account")
     assert "editadas no portal da nuvem" in await browser.get("/people")
-    for path in ("/team", "/sites", "/settings", "/admin", "/people/new", "/nodes", "/nodes/new"):
+    for path in ("/team", "/sites", "/settings", "/admin", "/people/new", "/nodes", "/quarantine"):
         await browser.get(path)
         assert browser.status == 404, path
 
@@ -103,3 +103,15 @@ async def test_a_product_is_added_at_a_node(at_node: tuple[Browser, Host]) -> No
     assert "Broa" in browser.text
     await browser.post("/sign-out")
     assert browser.at.startswith("/sign-in")
+
+
+async def test_a_request_is_attended_to_at_a_node(at_node: tuple[Browser, Host]) -> None:
+    browser, host = at_node
+    await browser.sign_in("dona@angeloni.example", "right")
+    async with host.writing() as ctx:
+        ctx.put(CustomerRequest(id="r1", text="bolo de fubá", at=host.now()))
+    assert "bolo de fubá" in await browser.get("/requests")
+    await browser.post("/requests/r1/close", outcome="cancelled")
+    assert "Anotado: desistiu" in browser.text
+    assert "bolo de fubá" not in browser.text
+    assert "desistiu" in await browser.get("/requests?which=closed")
