@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class _Console:
-    """rich's, which takes long to import: only what prints something waits for it."""
+    """rich's, which takes long to import: this turns into it when something is first shown."""
 
     def __getattr__(self, name: str) -> Any:
         from rich.console import Console
 
-        made = Console()
-        self.__dict__.update(print=made.print, status=made.status)
-        return getattr(made, name)
+        self.__class__ = Console  # type: ignore[assignment]
+        Console.__init__(self)  # type: ignore[arg-type]
+        return getattr(self, name)
 
 
 console: Console = _Console()  # type: ignore[assignment]
