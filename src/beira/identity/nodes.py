@@ -381,7 +381,9 @@ class Nodes:
             row = await connection.fetchrow(
                 "SELECT ticket, ticket_pending FROM nodes WHERE id = $1 FOR UPDATE", node
             )
-            known = (row["ticket"], row["ticket_pending"]) if row else (0, 0)
+            known: tuple[int | None, int | None] = (0, 0)
+            if row is not None:
+                known = (row["ticket"], row["ticket_pending"])
             good = row is not None and tickets.is_good(ticket, *known)
             fresh = tickets.following(ticket, *known, secrets.randbelow(tickets.CHANCES))
             if good:
