@@ -79,13 +79,14 @@ async def examples(host: Host, language: str) -> list[Group]:
     counted = [p for p in products if p.unit not in ("kg", "l")] or products
     of = Wording(language, {}, host.place.zone).named
     one, other = (_called(person, directory.people, language) for person in (people[0], people[-1]))
+    sold = [_called(p, directory.products, language) for p in counted]
+    way = tongue(language)
+    sold.sort(key=lambda name: several(name, way) == name)  # those whose plural is known come first
     names = {
         "one": one, "other": other, "of_one": of(one), "of_other": of(other),
-        "a": _called(counted[0], directory.products, language),
-        "b": _called(counted[len(counted) // 2], directory.products, language),
-        "c": _called(counted[-1], directory.products, language),
+        "a": sold[0], "b": sold[min(1, len(sold) - 1)], "c": sold[min(2, len(sold) - 1)],
     }  # fmt: skip
-    names |= {f"{n}s": several(names[n], tongue(language)) for n in ("a", "b", "c")}
+    names |= {f"{n}s": several(names[n], way) for n in ("a", "b", "c")}
     return [
         Group(title, tuple(text.format(**names) for text in texts))
         for title, texts in _EXAMPLES[language]
