@@ -143,9 +143,11 @@ def _done(context: Context, code: str) -> str:
 
 
 def _beside(text: str | None, title: str) -> bool:
-    """Whether a text says more than the title it stands beside."""
-    plain, head = (" ".join(re.findall(r"\w+", (t or "").casefold())) for t in (text, title))
-    return bool(plain) and plain not in head
+    """Whether a text says more than the title it stands beside: more than that and a word to call by
+    ("aurora, incêndio" beside "Incêndio")."""
+    said, head = (re.findall(r"\w+", (part or "").casefold()) for part in (text, title))
+    more = [word for word in said if word not in head]
+    return len(more) > 1 or (len(more) == 1 and len(said) == 1)
 
 
 @pass_context

@@ -178,6 +178,7 @@ async def test_who_may_not_is_told_who_may(portal_world: World) -> None:
     [
         ("", "Incêndio", False), (None, "Incêndio", False), ("incêndio!", "Incêndio", False),
         ("Falha: balança.", "Falha: balança", False), ("tem fogo no estoque", "Incêndio", True),
+        ("aurora, incêndio", "Incêndio", False), ("fogo", "Incêndio", True),
     ],
 )  # fmt: skip
 def test_a_text_that_only_repeats_its_title_is_left_out(
