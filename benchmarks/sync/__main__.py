@@ -1,33 +1,131 @@
+"""Sync beside its peers: the same 10,000 records of about 300 bytes, durable at both ends.
+
+    python -m benchmarks.sync [--quick]
+
+One JSON object a line and figure. Node, cloud, PostgreSQL and every peer run as processes of their own
+over loopback; what is compared is run in turns. Machines differ: look at the ratios.
+"""
+
 from __future__ import annotations
-import argparse, asyncio, statistics, tempfile
+
+import argparse
+import asyncio
+import contextlib
+import json
+import statistics
+import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
+
 import structlog
-from benchmarks.figures import figure, percentile
-from benchmarks.sync import bare
+
+from benchmarks.figures import figure
+from benchmarks.sync import bare, pages, sizes, thin_figures
 from benchmarks.sync.cloud import Cloud, cloud
 from benchmarks.sync.node import node
-from benchmarks.sync.workload import RECORDS, interactions, json_bytes
+from benchmarks.sync.pouch import NAME as POUCH
+from benchmarks.sync.pouch import Pouch, missing, pouch
+from benchmarks.sync.workload import RECORDS, goods, interactions
 
-async def push(at: Cloud, folder: Path, rounds: int) -> None:
-    ours, theirs = [], []
+ROUNDS = 5
+QUICK_ROUNDS = 2
+
+
+@dataclass
+class Took:
+    """Seconds of each round, ours and the peers'."""
+
+    ours: list[float] = field(default_factory=list)
+    bare: list[float] = field(default_factory=list)
+    pouch: list[float] = field(default_factory=list)
+
+    def tell(self, name: str, *, times_bare: float | None, times_pouch: float) -> None:
+        """Print what came out of it, beside each peer."""
+        rate = RECORDS / statistics.median(self.ours)
+        loop = RECORDS / statistics.median(self.bare)
+        peers = [(bare.NAME, loop, times_bare)]
+        if self.pouch:
+            peers.append((POUCH, RECORDS / statistics.median(self.pouch), times_pouch))
+        for peer, theirs, times in peers:
+            figure(
+                name,
+                rate,
+                "records/s",
+                peer=f"{peer}: {theirs:.0f}",
+                ratio=rate / theirs,
+                target="" if times is None else f">= {times} x",
+                met=None if times is None else rate / theirs >= times,
+            )
+
+
+async def push(at: Cloud, folder: Path, peer: Pouch | None, rounds: int) -> None:
+    took = Took()
     for i in range(rounds):
         made = interactions(RECORDS)
         async with node(folder, at.address, f"push-{i}") as one:
             await one.write(made)
-            ours.append(await one.drained())
-            up_bytes = one.agent.state.bytes_sent
+            took.ours.append(await one.drained())
         box = bare.Outbox(folder / f"bare-{i}.db", at.address)
-        for record in made: record.id = "b" + record.id[1:]
-        box.write(made)
-        took_s, bare_bytes = await box.push()
-        theirs.append(took_s)
-        print(RECORDS/ours[-1], RECORDS/theirs[-1], up_bytes/json_bytes(made), bare_bytes/json_bytes(made))
+        box.write(interactions(RECORDS))
+        took.bare.append((await box.push())[0])
+        box.close()
+        if peer is not None and i == 0:
+            took.pouch.append(await peer.push(made, "interactions"))
+    took.tell("push, durable at the cloud", times_bare=1.5, times_pouch=5)
 
-async def main() -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+
+async def pull(at: Cloud, folder: Path, peer: Pouch | None, rounds: int) -> None:
+    took = Took()
+    end = await at.ask("goods", count=RECORDS)
+    box = bare.Outbox(folder / "bare-goods.db", at.address)
+    box.write(goods(RECORDS))
+    await box.push("goods")
+    box.close()
+    for i in range(rounds):
+        async with node(folder, at.address, f"pull-{i}") as one:
+            took.ours.append(await one.pulled(end))
+            assert await one.host.store.get("bench_goods", goods(1)[0].id) is not None
+        box = bare.Outbox(folder / f"bare-pull-{i}.db", at.address)
+        took.bare.append((await box.pull())[0])
+        box.close()
+        if peer is not None and i == 0:
+            await peer.push(goods(RECORDS), "goods")
+            took.pouch.append(await peer.pull("goods"))
+    took.tell("fresh pull to a durable node", times_bare=None, times_pouch=6)
+
+
+async def run(rounds: int, *, quick: bool) -> None:
+    why = await missing()
+    if why:
+        print(json.dumps({"name": POUCH, "skipped": why}), flush=True)
+    async with contextlib.AsyncExitStack() as stack:
+        name = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="beira-bench-", ignore_cleanup_errors=True)
+        )
+        folder = Path(name)
+        folder.chmod(0o755)
+        at = await stack.enter_async_context(cloud(folder / "cloud"))
+        peer = None if why else await stack.enter_async_context(pouch(folder / "pouch"))
+        await push(at, folder, peer, rounds)
+        await sizes.interactions(at, folder)
+        await sizes.critical(at, folder)
+        await pull(at, folder, peer, rounds)
+        await sizes.updates(at, folder)
+        await sizes.after_updates(at, folder, times=10 if not quick else 3)
+        await thin_figures.measure(at, folder, None if quick else peer)
+        await pages.commit_to_cloud(at, folder, 50 if quick else 200)
     with tempfile.TemporaryDirectory(prefix="beira-bench-", ignore_cleanup_errors=True) as name:
-        folder = Path(name); folder.chmod(0o755)
-        async with cloud(folder / "cloud") as at:
-            await push(at, folder, 6)
+        Path(name).chmod(0o755)
+        await pages.commit_to_page(Path(name), 20 if quick else 100)
 
-asyncio.run(main())
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="under 50 s")
+    options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    asyncio.run(run(QUICK_ROUNDS if options.quick else ROUNDS, quick=options.quick))
+
+
+if __name__ == "__main__":
+    main()

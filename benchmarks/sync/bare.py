@@ -60,7 +60,7 @@ def routes(pool: asyncpg.Pool) -> list[Any]:
         await pool.execute(_GOODS if table == "goods" else _INTO, plain.decode())
         return 0
 
-    @get("/bare/goods")
+    @get("/bare-page")
     async def give(after: str) -> Response[bytes]:
         page = await pool.fetchval(_PAGE, after, BATCH)
         return Response(zstandard.compress(page.encode()), media_type="application/zstd")
@@ -106,7 +106,7 @@ class Outbox:
         started_s = time.perf_counter()
         async with aiohttp.ClientSession() as session:
             while True:
-                url = f"{self._address}/bare/goods"
+                url = f"{self._address}/bare-page"
                 async with session.get(url, params={"after": last}) as response:
                     packed = await response.read()
                 size_bytes += len(packed)

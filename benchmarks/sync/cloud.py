@@ -1,6 +1,6 @@
 """The cloud's half, a process of its own: sync's doors over an embedded PostgreSQL, and the bare loop's.
 
-    python -m benchmarks.sync.cloud FOLDER     prints its address, and runs until its input ends
+python -m benchmarks.sync.cloud FOLDER     prints its address, and runs until its input ends
 """
 
 from __future__ import annotations
@@ -57,6 +57,12 @@ class Cloud:
         async with self.session.post(f"{self.address}/bench/{path}", params=query) as answer:
             assert answer.status == 201, await answer.text()
             return await answer.json()
+
+    async def arrived(self) -> dict[str, float]:
+        """When (monotonic) each alarm was in the cloud, by its id."""
+        async with self.session.get(f"{self.address}/bench/arrived") as answer:
+            found: dict[str, float] = await answer.json()
+            return found
 
 
 @contextlib.asynccontextmanager

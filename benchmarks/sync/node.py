@@ -69,7 +69,7 @@ class Node:
             acked = await store.marks("acked:")
             if all(int(acked.get(name, 0)) >= end for name, end in ends.items()):
                 return
-            await asyncio.sleep(0.003)
+            await asyncio.sleep(0.004)
 
     async def pulled(self, end: int) -> float:
         """Until the tenant's feed is on disk up to `end`, connection included."""

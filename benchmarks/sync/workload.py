@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from beira.apps.voice.records import Interaction as Talk
 from beira.host.wall import SystemWall
 from beira.kernel.app import App, catalogue
 from beira.kernel.collection import (
@@ -64,7 +65,7 @@ class Alarm(Fact):
 APP = App(
     name="bench",
     title="Bench",
-    collections=tuple(collection_of(record) for record in (Interaction, Good, Alarm)),
+    collections=tuple(collection_of(record) for record in (Interaction, Good, Alarm, Talk)),
 )
 CATALOGUE = catalogue([APP])
 
@@ -109,7 +110,9 @@ def good(i: int) -> Good:
 def good_id(i: int) -> str:
     """A UUID of version 7 whose random part is what a hash makes of `i`."""
     scattered = i * 0x9E3779B97F4A7C15F39CC0605CEDC834 % 2**74
-    text = f"{0x0193F0000000 + i // 7:012x}7{scattered >> 62:03x}{scattered & 2**62 - 1 | 2**63:016x}"
+    text = (
+        f"{0x0193F0000000 + i // 7:012x}7{scattered >> 62:03x}{scattered & 2**62 - 1 | 2**63:016x}"
+    )
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 import zstandard
@@ -56,7 +56,7 @@ class PackedCodec:
             plain = self._decompressor.decompress(data, max_output_size=limits.MESSAGE_BYTES)
         except zstandard.ZstdError as error:
             raise Corrupt(f"A message could not be decompressed: {error}.") from None
-        return _decoded(self._decoder, plain)
+        return decoded(self._decoder, plain)
 
 
 @dataclass
@@ -76,7 +76,7 @@ class JsonCodec:
     def decode(self, data: bytes) -> list[Wire]:
         if len(data) > limits.MESSAGE_BYTES:
             raise TooLarge(f"A message is {len(data)} bytes; {limits.MESSAGE_BYTES} at most.")
-        return _decoded(self._decoder, data)
+        return decoded(self._decoder, data)
 
 
 CODECS: tuple[Codec, ...] = (PackedCodec(), JsonCodec())
@@ -91,9 +91,13 @@ def codec_of(name: str | None) -> Codec:
     raise Invalid(f"{name!r} is no form of sync messages.", code="sync.codec", hint=f"Use {names}.")
 
 
-def _decoded(
-    decoder: msgspec.msgpack.Decoder[list[Wire]] | msgspec.json.Decoder[list[Wire]], data: bytes
-) -> list[Wire]:
+T = TypeVar("T")
+
+
+def decoded(
+    decoder: msgspec.msgpack.Decoder[list[T]] | msgspec.json.Decoder[list[T]], data: bytes
+) -> list[T]:
+    """A list of messages. Raises Invalid, Corrupt."""
     try:
         return decoder.decode(data)
     except msgspec.ValidationError as error:

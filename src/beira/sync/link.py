@@ -14,6 +14,7 @@ import structlog
 from beira.kernel import limits
 from beira.kernel.errors import BeiraError, Denied, Unauthenticated, Unavailable
 from beira.kernel.wire import Confirm, Got, Hello, Wire
+from beira.sync.brief import BriefCodec
 from beira.sync.codec import Codec, PackedCodec
 
 log = structlog.get_logger(__name__)
@@ -127,7 +128,7 @@ class CloudConnector:
                 socket = await session.ws_connect(
                     self._url + SOCKET_PATH,
                     headers=headers,
-                    protocols=(self._codec.name,),
+                    protocols=(BriefCodec.name, self._codec.name),
                     max_msg_size=limits.MESSAGE_BYTES,
                     heartbeat=limits.PING_EVERY_S,
                 )
@@ -138,6 +139,8 @@ class CloudConnector:
             raise _SocketBlocked(f"cut off: {error or 'timeout'}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise Unavailable(f"The cloud cannot be reached: {error}.") from None
+        if socket.protocol == BriefCodec.name:
+            return SocketLink(socket, BriefCodec(is_node=True))
         if socket.protocol != self._codec.name:
             await socket.close()
             raise _SocketBlocked("no subprotocol")

@@ -16,6 +16,7 @@ from beira.kernel import limits
 from beira.kernel.access import Kind, Principal
 from beira.kernel.errors import BeiraError, Denied, Invalid
 from beira.kernel.wire import Wire
+from beira.sync.brief import BriefCodec
 from beira.sync.codec import CODECS, Codec, codec_of
 from beira.sync.gate import Conversation, Gate, Still
 
@@ -134,4 +135,6 @@ async def admitted_node(admit: Admit, authorization: str) -> tuple[Principal, St
 
 def _offered(subprotocols: str) -> Codec:
     names = [name.strip() for name in subprotocols.split(",")]
+    if BriefCodec.name in names:
+        return BriefCodec(is_node=False)
     return next((codec for codec in CODECS if codec.name in names), CODECS[-1])

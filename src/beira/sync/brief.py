@@ -1,0 +1,317 @@
+"""Small messages made as small as they get: `beira.brief.1`, a WebSocket's form of them.
+
+What both ends know since the welcome is not said again (who the node is, its partitions, about what
+time it is), ids that are UUIDs travel as their sixteen bytes, and a dictionary that comes with Beira
+(tools/dictionaries.py) has what such messages usually say. Large batches travel as they do in
+`beira.packed`: they are their own dictionary. docs/specs/sync.md has the form in full.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.resources import files
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import msgspec
+import zstandard
+
+from beira.kernel import limits
+from beira.kernel.batch import Group, hlcs_of
+from beira.kernel.clock import Stamp, hlc_at, ms_of
+from beira.kernel.collection import timestamp
+from beira.kernel.errors import BeiraError, Corrupt, TooLarge
+from beira.kernel.record import Value
+from beira.kernel.wire import Feed, Push, Welcome, Wire
+from beira.sync.codec import PackedCodec, decoded
+
+NUMBER = 1
+NAME = f"beira.brief.{NUMBER}"
+MOST_BYTES = 32_768
+"""Messages beyond this have enough in them to be compressed by themselves."""
+LEVEL = 19
+_MAGIC = (0xFD2FB528).to_bytes(4, "little")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UUID_BYTES, _MOMENT_BYTES = 16, 8
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+
+
+_INITIALS = {
+    "lane": "l", "partition": "p", "after": "a", "count": "n", "groups": "g", "more": "m",
+}  # fmt: skip
+
+
+class BriefGroup(msgspec.Struct, array_like=True):
+    """A group. `nodes` is empty for the node of the session, a partition is its place among those of
+    the welcome or its name, and the first of `hlcs` counts from the welcome's clock. Among ids and
+    values sixteen bytes are a UUID; fewer are a time, as microseconds from its row's stamp."""
+
+    collection: str
+    fields: list[str]
+    ids: list[Any]
+    hlcs: list[int]
+    lanes: list[int]
+    nodes: list[str]
+    partitions: list[int | str]
+    columns: list[list[Any]]
+    stamps: list[tuple[int, str, Stamp]] = []
+
+
+class BriefPush(msgspec.Struct, tag_field="type", tag="p", rename=_INITIALS):
+    """A push of `count` numbers after `after`."""
+
+    lane: int
+    after: int
+    count: int
+    groups: list[BriefGroup]
+
+
+class BriefFeed(msgspec.Struct, tag_field="type", tag="f", rename=_INITIALS):
+    """A feed of `count` numbers after `after`."""
+
+    partition: int | str
+    after: int
+    count: int
+    groups: list[BriefGroup]
+    more: bool
+
+
+Brief: TypeAlias = BriefPush | BriefFeed | Wire
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[Brief])
+
+
+@dataclass(frozen=True)
+class Known:
+    """What both ends know since the welcome."""
+
+    node: str
+    partitions: tuple[str, ...]
+    hlc: int
+
+    @classmethod
+    def of(cls, welcome: Welcome) -> Known:
+        partitions = tuple(welcome.partitions)
+        own = (name.partition(":")[2] for name in partitions if name.startswith("node:"))
+        return cls(next(own, ""), partitions, hlc_at(welcome.clock_ms))
+
+    @property
+    def tail(self) -> bytes:
+        """What a node's messages have to refer to besides the dictionary."""
+        return "\0".join(self.partitions).encode()
+
+    def plain(self, messages: Sequence[Wire]) -> bytes:
+        """The messages, briefly, before they are compressed."""
+        return _encoder.encode([self._brief(message) for message in messages])
+
+    def read(self, plain: bytes) -> list[Wire]:
+        """The messages again. Raises Corrupt, Invalid."""
+        return [self._whole(message) for message in decoded(_decoder, plain)]
+
+    def _brief(self, message: Wire) -> Brief:
+        if isinstance(message, Push):
+            count = message.upto - message.after
+            return BriefPush(message.lane, message.after, count, self._groups(message.groups))
+        if isinstance(message, Feed):
+            where, count = self._place(message.partition), message.upto - message.after
+            groups = self._groups(message.groups)
+            return BriefFeed(where, message.after, count, groups, message.more)
+        return message
+
+    def _whole(self, message: Brief) -> Wire:
+        if isinstance(message, BriefPush):
+            upto = message.after + message.count
+            groups = [self._group(group) for group in message.groups]
+            return Push(lane=message.lane, after=message.after, upto=upto, groups=groups)
+        if isinstance(message, BriefFeed):
+            return Feed(
+                partition=self._partition(message.partition),
+                after=message.after,
+                upto=message.after + message.count,
+                groups=[self._group(group) for group in message.groups],
+                more=message.more,
+            )
+        return message
+
+    def _groups(self, groups: Sequence[Group]) -> list[BriefGroup]:
+        return [self._brief_group(group) for group in groups]
+
+    def _brief_group(self, group: Group) -> BriefGroup:
+        stamps_ms = [ms_of(hlc) for hlc in hlcs_of(group)]
+        return BriefGroup(
+            collection=group.collection,
+            fields=group.fields,
+            ids=[_short(id, None) for id in group.ids],
+            hlcs=[group.hlcs[0] - self.hlc, *group.hlcs[1:]] if group.hlcs else [],
+            lanes=group.lanes,
+            nodes=[] if group.nodes == [self.node] else group.nodes,
+            partitions=[self._place(name) for name in group.partitions],
+            columns=[list(map(_short, column, stamps_ms)) for column in group.columns],
+            stamps=group.stamps,
+        )
+
+    def _group(self, brief: BriefGroup) -> Group:
+        group = Group(
+            collection=brief.collection,
+            fields=brief.fields,
+            ids=[_id(id) for id in brief.ids],
+            hlcs=[brief.hlcs[0] + self.hlc, *brief.hlcs[1:]] if brief.hlcs else [],
+            lanes=brief.lanes,
+            nodes=brief.nodes or [self.node],
+            partitions=[self._partition(where) for where in brief.partitions],
+            columns=[],
+            stamps=brief.stamps,
+        )
+        stamps_ms = [ms_of(hlc) for hlc in hlcs_of(group)]
+        if any(len(column) != len(stamps_ms) for column in brief.columns):
+            raise _corrupt("columns of different lengths")
+        group.columns = [list(map(_long, column, stamps_ms)) for column in brief.columns]
+        return group
+
+    def _place(self, partition: str) -> int | str:
+        return self.partitions.index(partition) if partition in self.partitions else partition
+
+    def _partition(self, where: int | str) -> str:
+        if isinstance(where, str):
+            return where
+        if not 0 <= where < len(self.partitions):
+            raise _corrupt(f"there is no partition {where}")
+        return self.partitions[where]
+
+
+class BriefCodec:
+    """One connection's. The cloud's `is_node` is False: a node's frames refer to the dictionary and to
+    what the welcome said, the cloud's to the dictionary only, so that it holds nothing a connection."""
+
+    name = NAME
+    media_type = ""
+    binary = True
+
+    def __init__(self, *, is_node: bool) -> None:
+        self._is_node = is_node
+        self._packed = PackedCodec()
+        self._known: Known | None = None
+        self._compressor: zstandard.ZstdCompressor | None = None
+
+    def encode(self, messages: Sequence[Wire]) -> bytes:
+        known = self._known
+        self._notice(messages)
+        if known is None or sum(map(_weight, messages)) > MOST_BYTES:
+            return self._packed.encode(messages)
+        plain = known.plain(messages)
+        if len(plain) > MOST_BYTES:
+            return self._packed.encode(messages)
+        if self._compressor is None:
+            self._compressor = _compressor(known.tail) if self._is_node else _shared()
+        return self._compressor.compress(plain)[len(_MAGIC) :]
+
+    def decode(self, data: bytes) -> list[Wire]:
+        if self._known is None or data.startswith(_MAGIC):
+            messages = self._packed.decode(data)
+        else:
+            tail = b"" if self._is_node else self._known.tail
+            messages = self._known.read(_decompressed(_MAGIC + data, tail))
+        self._notice(messages)
+        return messages
+
+    def _notice(self, messages: Sequence[Wire]) -> None:
+        for message in messages:
+            if isinstance(message, Welcome) and self._known is None:
+                self._known = Known.of(message)
+
+
+@cache
+def dictionary() -> bytes:
+    """The dictionary that comes with this release."""
+    return files("beira.sync").joinpath("dictionaries", f"{NUMBER}.zdict").read_bytes()
+
+
+def _compressor(tail: bytes) -> zstandard.ZstdCompressor:
+    data = zstandard.ZstdCompressionDict(dictionary() + tail)
+    return zstandard.ZstdCompressor(level=LEVEL, dict_data=data)
+
+
+@cache
+def _shared() -> zstandard.ZstdCompressor:
+    return _compressor(b"")
+
+
+def _decompressed(data: bytes, tail: bytes) -> bytes:
+    try:
+        size_bytes = zstandard.frame_content_size(data)
+        if not 0 <= size_bytes <= MOST_BYTES:
+            raise TooLarge(f"A brief message is {size_bytes} bytes; {MOST_BYTES} at most.")
+        known = zstandard.ZstdCompressionDict(dictionary() + tail)
+        return zstandard.ZstdDecompressor(dict_data=known).decompress(
+            data, max_output_size=MOST_BYTES
+        )
+    except zstandard.ZstdError as error:
+        raise Corrupt(f"A message could not be decompressed: {error}.") from None
+
+
+def _weight(message: Wire) -> int:
+    """At least what a message comes to: rows alone tell that it is a large one."""
+    if isinstance(message, Push | Feed):
+        return sum(16 * len(group.ids) * len(group.fields) for group in message.groups)
+    return 0
+
+
+def _short(value: Value, stamp_ms: int | None) -> Value:
+    """A UUID or a time as bytes, if it comes back from them exactly; `stamp_ms` None: no time."""
+    if type(value) is not str:
+        return value
+    if len(value) == 36 and _UUID.match(value):
+        return bytes.fromhex(value.replace("-", ""))
+    if stamp_ms is not None and 20 <= len(value) <= 27 and value[10] == "T" and value[-1] == "Z":
+        return _moment_bytes(value, stamp_ms)
+    return value
+
+
+def _moment_bytes(text: str, stamp_ms: int) -> Value:
+    try:
+        since = datetime.fromisoformat(text) - _moment(stamp_ms * 1_000)
+    except (ValueError, OverflowError):
+        return text
+    micros = since // timedelta(microseconds=1)
+    if not -(2**55) < micros < 2**55 or _moment_text(stamp_ms, micros) != text:
+        return text
+    return micros.to_bytes((micros.bit_length() + 8) // 8, "big", signed=True)
+
+
+def _long(value: Value, stamp_ms: int | None) -> Value:
+    if type(value) is not bytes:
+        return value
+    if len(value) == _UUID_BYTES:
+        return str(UUID(bytes=value))
+    if stamp_ms is None or not 0 < len(value) <= _MOMENT_BYTES:
+        raise _corrupt("bytes that are neither a UUID nor a time")
+    try:
+        return _moment_text(stamp_ms, int.from_bytes(value, "big", signed=True))
+    except OverflowError:
+        raise _corrupt("a time beyond the calendar") from None
+
+
+def _moment_text(stamp_ms: int, micros: int) -> str:
+    return timestamp(_moment(stamp_ms * 1_000 + micros))
+
+
+def _moment(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def _id(value: Value) -> str:
+    made = _long(value, None)
+    if type(made) is not str:
+        raise _corrupt("an id is no text")
+    return made
+
+
+def _corrupt(why: str) -> BeiraError:
+    return Corrupt(f"A brief message does not fit this session: {why}.", code="sync.message")
+
+
+assert MOST_BYTES <= limits.MESSAGE_BYTES
