@@ -251,6 +251,29 @@ def node_rekey(
     console.print("Copies made before need the old key. Keep both apart from the data.")
 
 
+@node_app.command("repair")
+def node_repair(
+    data: Data = Path("/var/lib/beira-node"), apps: Apps = None, key_from: KeyFrom = ""
+) -> None:
+    """Save what can be read of a stopped node's damaged database; the damaged file is kept."""
+    from beira.host.apps import installed
+    from beira.node.repair import repair
+
+    with console.status("Reading…"):
+        done = _asked(repair(data, installed(tuple(apps or ())).collections, key_from))
+    if done.aside is None:
+        console.print("The database is whole: nothing was done.")
+        return
+    console.print(f"{done.saved.rows} rows were saved. The damaged file is now {done.aside}")
+    for table in done.saved.damaged:
+        console.print(f"[yellow]Not all of {escape(table)} could be read.[/yellow]")
+    if done.saved.unsent_lost:
+        console.print(f"[red]{done.saved.unsent_lost} rows the cloud did not have are lost.[/red]")
+    if done.logged_again:
+        console.print(f"{done.logged_again} rows will be sent again, in case the cloud lacks them.")
+    console.print(f"→ {escape(done.next_step)}", highlight=False)
+
+
 @node_app.command("status")
 def node_status(node: Address = "") -> None:
     """Show how a node is: its link, what waits by lane, and what to do about errors."""

@@ -92,6 +92,6 @@ async def _database(data: Path) -> Finding:
         wrong = await store.integrity()
     finally:
         await store.close()
-    step = "Restore the last backup; the file is left as it is." if wrong else ""
+    step = "Stop the node, then: beira node repair. The file is kept." if wrong else ""
     what = "; ".join(wrong[:3]) if wrong else f"{path.stat().st_size / 1e6:.1f} MB, whole"
     return Finding(name="database", ok=not wrong, what=what, next_step=step)

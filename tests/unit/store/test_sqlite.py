@@ -285,7 +285,7 @@ class TestOpening:
         with pytest.raises(Corrupt) as caught:
             await open_store(tmp_path)
         assert caught.value.code == "store.corrupt"
-        assert str(path) in caught.value.message and "beira node doctor" in caught.value.hint
+        assert str(path) in caught.value.message and "beira node repair" in caught.value.hint
         assert path.read_bytes() == bytes(data)
 
     async def test_a_damaged_file_keeps_its_log(self, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ CIPHER = "sqlcipher"
 CHECKED_BYTES = 33_554_432
 """Files up to this size are checked page by page at each opening: under a fifth of a second."""
 _PLAIN_HEADER = b"SQLite format 3\x00"
-_DOCTOR = "The file is left untouched: run `beira node doctor`, or put back a backup of it."
+_DOCTOR = "The file is left untouched: `beira node repair` saves what can be read, and keeps it."
 
 
 def connect(path: Path, key: bytes | None, *, writer: bool) -> apsw.Connection:

@@ -25,7 +25,7 @@ from beira.store.sqlite.rewriting import put_in_place
 from beira.store.sqlite.schema import check_owner
 
 _BATCH = 1_000
-_UNREADABLE = (apsw.CorruptError, apsw.IOError, apsw.NotADBError)
+_UNREADABLE = (apsw.CorruptError, apsw.IOError, apsw.NotADBError, UnicodeDecodeError)
 LOG = "_streams"
 MARKS = "_marks"
 COUNTERS = "_counters"
@@ -156,8 +156,8 @@ class _Reading:
     """Reads one table as far as it can be read. `whole` says afterwards whether that was all."""
 
     def __init__(self, source: apsw.Connection, table: str, listed: str) -> None:
-        self.whole = True
         self._source, self._table, self._listed = source, quoted(table), listed
+        self.whole = self._looks_whole()
         self._has_rowid = not source.execute(
             "SELECT wr FROM pragma_table_list WHERE name = ?", (table,)
         ).get
@@ -166,6 +166,13 @@ class _Reading:
             for row in sorted(source.execute(f"PRAGMA table_info({quoted(table)})"), key=_of_key)
             if row[5]
         ]
+
+    def _looks_whole(self) -> bool:
+        """A few wrong bits can hide rows without any read failing."""
+        try:
+            return self._source.execute(f"PRAGMA quick_check({self._table})").get == "ok"
+        except _UNREADABLE:
+            return False
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         if not self._has_rowid:
