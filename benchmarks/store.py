@@ -232,6 +232,14 @@ async def many_writers(folder: Path, seconds: float) -> None:
         target="at least half of the unencrypted",
         met=encrypted >= value / 2,
     )
+    say(
+        "store.node.encrypted_write_ratio",
+        encrypted / value,
+        "of unencrypted",
+        peer=None,
+        target="at least 0.5",
+        met=encrypted >= value / 2,
+    )
 
 
 def made_in(folder: Path, count: int) -> list[int]:
