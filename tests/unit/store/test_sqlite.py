@@ -18,7 +18,7 @@ from tests.contract.records import REGISTRY, one_stream, sale, thing
 from beira.kernel import limits
 from beira.kernel.collection import CRITICAL, IMPORTANT, NORMAL
 from beira.kernel.errors import BeiraError, Corrupt, Full, Misconfigured, Unavailable
-from beira.store.sqlite import SqliteStore, readers
+from beira.store.sqlite import SqliteStore, readers, writer
 
 KEY = bytes(range(32))
 
@@ -456,3 +456,30 @@ def test_readers_cannot_write(tmp_path: Path) -> None:
 
 def test_the_engine_is_new_enough() -> None:
     assert apsw.sqlite_lib_version() >= "3.45"
+
+
+async def test_a_writer_at_rest_gives_its_page_cache_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once as it rests, and again after each time that it worked."""
+
+    def look() -> int:
+        return store._changes.connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0]
+
+    async def cached_bytes() -> int:  # asked on the writer's thread, so it cannot rest meanwhile
+        return await store._writer.run(look)
+
+    monkeypatch.setattr(writer, "REST_AFTER_S", 3_600.0)
+    store = await open_store(tmp_path)
+    try:
+        for turn in range(2):
+            held = [thing(f"t{turn}-{n}", name="x" * 200) for n in range(500)]
+            await store.commit(held, route=one_stream)
+            busy = await cached_bytes()
+            monkeypatch.setattr(writer, "REST_AFTER_S", 0.01)
+            while await cached_bytes() > busy / 2:
+                await asyncio.sleep(0.05)
+            monkeypatch.setattr(writer, "REST_AFTER_S", 3_600.0)
+        assert (await store.get("things", "t0-0")) is not None
+    finally:
+        await store.close()

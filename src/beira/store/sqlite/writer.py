@@ -8,6 +8,7 @@ others. A write is answered only after the COMMIT that holds it (law 1).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from beira.store.sqlite.files import explained, free_bytes, full
 from beira.store.sqlite.room import Ballast
 
 T = TypeVar("T")
+REST_AFTER_S = 30.0
+"""With nothing to write for so long, the writer gives its page cache back to the machine."""
 
 
 @dataclass(eq=False, slots=True)
@@ -103,8 +106,12 @@ class Writer:
     def _take(self) -> list[_Write]:
         """All that waits, up to a bound; nothing once closed and empty."""
         with self._wake:
+            rested = False
             while not self._waiting and not self._closing:
-                self._wake.wait()
+                if not self._wake.wait(None if rested else REST_AFTER_S):
+                    rested = True
+                    with contextlib.suppress(apsw.Error):
+                        self._connection.execute("PRAGMA shrink_memory")
             group: list[_Write] = []
             weight = 0
             while self._waiting and weight < limits.GROUP_COMMIT_CHANGES:
