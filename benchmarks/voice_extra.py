@@ -1,11 +1,8 @@
-"""Figures of the voice app that need longer: wake word, enrolment, memory of a process by itself."""
+"""Figures of the voice app that need longer: wake word and enrolment."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -24,30 +21,6 @@ PHRASES = (
     "a balança e a impressora pararam de funcionar", "onde fica o papel higiênico",
     "resumo do dia e relatório do movimento", "não foi às quinze horas e quarenta minutos",
 )  # fmt: skip
-_ALONE = """
-import sys
-from pathlib import Path
-import numpy as np
-from beira.apps.voice.recogniser import Recogniser, compile_grammar
-from beira.apps.voice.sentences import grammar_source
-people, products = sys.argv[2].split(","), sys.argv[3].split(",")
-source = grammar_source("pt-BR", people, products)
-grammar = compile_grammar(source.sentences, source.lists, source.rules)
-made = Recogniser(Path(sys.argv[1]), grammar)
-made.recognise((np.random.default_rng(0).normal(0, 900, 64_000)).astype(np.int16))
-status = Path("/proc/self/status").read_text()
-print([line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")][0])
-"""
-
-
-def memory_mb(model: Path, what: Domain) -> float:
-    """Memory of a process that does nothing but recognise (its imports of the app included)."""
-    names = [",".join(what.lists[name]) for name in ("employee", "product")]
-    done = subprocess.run(
-        [sys.executable, "-c", _ALONE, str(model), *names], capture_output=True, text=True,
-        timeout=120, check=True, env={"PYTHONPATH": ":".join(sys.path)},
-    )  # fmt: skip
-    return int(done.stdout.split()[-1]) / 1024
 
 
 def wake_figures(
