@@ -3,9 +3,9 @@
     <tenant>/blobs/<2 hex>/<sha256>      verified, never changed
     <tenant>/staged/<owner>/<sha256>     as far as it has come
 
-A chunk is synced before its offset is told; a file gets its name by a rename, after it was verified
-and synced. A process that dies leaves at most a tail in `staged`, and hashing the whole finds a tail
-that a power cut garbled.
+A chunk is synced before its offset is told; a file gets its name by a rename, after it was verified,
+and the rename is synced before it is confirmed. A process that dies leaves at most a tail in
+`staged`, and hashing the whole finds a tail that a power cut garbled.
 """
 
 from __future__ import annotations
@@ -127,8 +127,6 @@ class FolderBlobs:
                 self._hashes.drop(path)
                 raise
             self._hashes.grow(path, offset, data)
-            if offset == 0:
-                _sync_folder(path.parent)
             return offset + len(data)
 
     def _finish(self, staged: Path, final: Path, ref: BlobRef) -> None:
@@ -140,7 +138,10 @@ class FolderBlobs:
             there = os.fstat(fd).st_size
             if there < ref.size_bytes:
                 raise wrong_offset(there)
-            digest = self._hashes.take(staged, there) or _hash(fd)
+            digest = self._hashes.take(staged, there)
+            if digest is None:  # what another process wrote may be in memory only
+                digest = _hash(fd)
+                os.fsync(fd)
             if digest != ref.sha256 or there != ref.size_bytes:
                 staged.unlink(missing_ok=True)
                 raise Corrupt(
@@ -148,7 +149,6 @@ class FolderBlobs:
                     code="blob.mismatch",
                     hint="Send it again from the beginning.",
                 )
-            os.fsync(fd)
             _make_folder(final.parent)
             staged.rename(final)
             _sync_folder(final.parent)
@@ -199,7 +199,7 @@ class _Hashes:
 def _locked(path: Path, *, create: bool) -> Iterator[int]:
     """The staged file, ours alone among threads, and among replicas that share the folder."""
     if create:
-        _make_folder(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
     except FileNotFoundError:
@@ -287,10 +287,11 @@ def _hash(fd: int) -> str:
 
 
 def _make_folder(folder: Path) -> None:
+    """Make it and what is missing above it, each durably."""
     if not folder.exists():
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for above in (folder, *folder.parents[:3]):
-            _sync_folder(above.parent)
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True, mode=0o700)
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

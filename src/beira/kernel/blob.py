@@ -201,6 +201,10 @@ class Bucket:
             return 0.0
         return max((wanted - self._tokens) / self._rate, 0.001)
 
+    def give_back(self, size_bytes: int) -> None:
+        """What was taken and turned out not to be needed."""
+        self._tokens = min(float(self.burst_bytes), self._tokens + size_bytes)
+
     def _fill(self, now_s: float) -> None:
         if self._at_s is not None and self._rate is not None:
             gained = max(0.0, now_s - self._at_s) * self._rate

@@ -115,7 +115,9 @@ class BlobAgent:
             await asyncio.gather(
                 self._follow(),
                 self._carry("up", lambda: bool(self.ledger.unsent), self._uploads.step),
-                self._carry("down", lambda: bool(self.ledger.wanted), self._downloads.step),
+                self._carry("up", lambda: bool(self.ledger.unsent), self._uploads.help),
+                self._carry("down", lambda: bool(self.ledger.wants), self._downloads.step),
+                self._carry("down", lambda: bool(self.ledger.wants), self._downloads.help),
             )
         finally:
             unsubscribe()
@@ -264,6 +266,7 @@ class BlobAgent:
                 failures = 0
                 if moved:
                     self.state.last_error = self.state.next_step = ""
+                    self._woken[way].set()
                 else:
                     self._tell()
                     await _either(self._woken[way], LOOK_S)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeVar
 
 import aiohttp
@@ -29,6 +29,7 @@ from beira.sync.link import TokenSource
 PATH = "/sync/v1/blobs"
 MEDIA_TYPE = "application/octet-stream"
 READ_BYTES = 262_144
+WRITE_BYTES = 131_072
 T = TypeVar("T")
 _BY_STATUS: dict[int, type[BeiraError]] = {
     400: Invalid,
@@ -40,6 +41,8 @@ _BY_STATUS: dict[int, type[BeiraError]] = {
     422: Corrupt,
     507: Full,
 }
+RANGE_NOT_SATISFIABLE = 416
+_NOTHING_THERE = re.compile(r"bytes \*/(\d+)\Z")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)\Z")
 
 
@@ -76,8 +79,12 @@ class BlobClient:
             "PUT",
             f"/{ref.sha256}",
             params={"size": str(ref.size_bytes), "offset": str(offset)},
-            data=data,
-            headers={"Content-Digest": content_digest(data), "Content-Type": MEDIA_TYPE},
+            data=_pieces(data),
+            headers={
+                "Content-Digest": content_digest(data),
+                "Content-Length": str(len(data)),
+                "Content-Type": MEDIA_TYPE,
+            },
         )
         return _decoded(answer, Told)
 
@@ -87,33 +94,32 @@ class BlobClient:
         _, answer = await self._request("POST", f"/{ref.sha256}/proof", params=size, data=body)
         return _decoded(answer, Told)
 
-    async def size(self, sha256: str, key: RecordKey) -> int:
-        """How large a blob is that the record `key` names. Raises NotFound `blob.missing`."""
-        headers, _ = await self._request("HEAD", f"/{sha256}", params=_named(key))
-        length = headers.get("Content-Length", "")
-        if not length.isdigit() or int(length) > limits.BLOB_BYTES:
-            raise Corrupt("The cloud tells no size that can be.", code="blob.answer")
-        return int(length)
+    async def read(
+        self, sha256: str, key: RecordKey, offset: int, size_bytes: int
+    ) -> tuple[int, bytes]:
+        """The size of a blob that the record `key` names, and at most `size_bytes` of it from
+        `offset`, verified by a digest of their own; none if it ends there.
 
-    async def read(self, ref: BlobRef, key: RecordKey, offset: int, size_bytes: int) -> bytes:
-        """A chunk from `offset`, verified by its own digest. Raises Corrupt `blob.digest`."""
+        Raises: NotFound `blob.missing`, Corrupt `blob.digest` and `blob.answer`.
+        """
         headers, data = await self._request(
             "GET",
-            f"/{ref.sha256}",
-            params=_named(key),
+            f"/{sha256}",
+            params={"collection": key[0], "record": key[1]},
             headers={
                 "Range": f"bytes={offset}-{offset + size_bytes - 1}",
-                "If-Range": f'"{ref.sha256}"',
+                "If-Range": f'"{sha256}"',
                 "Accept-Encoding": "identity",
             },
         )
-        found = _CONTENT_RANGE.match(headers.get("Content-Range", ""))
-        if found is None or int(found[1]) != offset or int(found[3]) != ref.size_bytes:
+        told = headers.get("Content-Range", "")
+        if found := _NOTHING_THERE.match(told):
+            return _possible(int(found[1])), b""
+        found = _CONTENT_RANGE.match(told)
+        if found is None or int(found[1]) != offset or not 0 < len(data) <= size_bytes:
             raise Corrupt("The cloud sent another range than asked for.", code="blob.answer")
-        if not 0 < len(data) <= size_bytes:
-            raise Corrupt("The cloud sent a chunk of another size.", code="blob.answer")
         check_digest(data, headers.get("Content-Digest", ""))
-        return data
+        return _possible(int(found[3])), data
 
     async def close(self) -> None:
         if self._session is not None:
@@ -126,7 +132,7 @@ class BlobClient:
         path: str,
         *,
         params: dict[str, str] | None = None,
-        data: bytes | None = None,
+        data: bytes | AsyncIterator[bytes] | None = None,
         headers: dict[str, str] | None = None,
     ) -> tuple[Any, bytes]:
         """(headers, body) of an answer that is none of refusal."""
@@ -148,7 +154,7 @@ class BlobClient:
                 allow_redirects=False,
             ) as answer:
                 body = await _body(answer)
-                if answer.status >= 300:
+                if answer.status >= 300 and answer.status != RANGE_NOT_SATISFIABLE:
                     raise self._refusal(answer.status, body)
                 return answer.headers, body
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -168,6 +174,12 @@ class BlobClient:
         return kind(message, code=told.code, hint=told.hint, details=told.details)
 
 
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    """A chunk in parts: asyncio copies what it cannot send at once over and over."""
+    for start in range(0, len(data), WRITE_BYTES):
+        yield data[start : start + WRITE_BYTES]
+
+
 async def _body(answer: aiohttp.ClientResponse) -> bytes:
     """All of an answer, if it is no longer than one may be."""
     body = bytearray()
@@ -178,8 +190,10 @@ async def _body(answer: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _named(key: RecordKey) -> dict[str, str]:
-    return {"collection": key[0], "record": key[1]}
+def _possible(size_bytes: int) -> int:
+    if size_bytes > limits.BLOB_BYTES:
+        raise Corrupt("The cloud tells a size that cannot be.", code="blob.answer")
+    return size_bytes
 
 
 def _decoded(data: bytes, kind: type[T]) -> T:

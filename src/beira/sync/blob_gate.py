@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import hmac
 import secrets
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -52,6 +53,7 @@ CONDEMNED = timedelta(minutes=10)
 """A blob being collected is neither there nor missing. A collector that died frees it after this."""
 LOOKED_AT_ONCE = 16
 PROOFS_AT_ONCE = 2
+RESERVED_KEPT = 64
 R = TypeVar("R", bound=Record)
 
 
@@ -63,6 +65,7 @@ class BlobGate:
         self._host_of = host_of
         self._looking = asyncio.Semaphore(LOOKED_AT_ONCE)
         self._proving = asyncio.Semaphore(PROOFS_AT_ONCE)
+        self._reserved: deque[tuple[str, BlobRef]] = deque(maxlen=RESERVED_KEPT)
 
     async def ask(self, node: Principal, refs: Sequence[BlobRef]) -> list[Told]:
         """What the cloud has of these blobs. Raises TooLarge, and as `checked_ref`."""
@@ -91,14 +94,14 @@ class BlobGate:
         if offset + len(data) > ref.size_bytes:
             raise TooLarge("The chunk goes beyond the blob's end.", code="blob.offset")
         host = await self._host_of(node.tenant)
-        await self._reserve(host, ref)
+        touched = await self._reserve(host, node.tenant, ref)
         upto = offset
         if data:
             upto = await self.storage.append(node.tenant, node.id, ref.sha256, offset, data)
             metrics.BYTES.labels("in").inc(len(data))
         if upto < ref.size_bytes:
             return Told(sha256=ref.sha256, state="missing", offset=upto)
-        return await self._finish(host, node, ref)
+        return await self._finish(host, node, ref, touched=touched)
 
     async def prove(self, node: Principal, ref: BlobRef, proof: str) -> Told:
         """A node shows that it has what is here already. Raises Denied `blob.unproven`, NotFound."""
@@ -134,7 +137,7 @@ class BlobGate:
         host = await self._host_of(tenant)
         digest = await asyncio.to_thread(_hash_file, path)
         ref = checked_ref(BlobRef(sha256=digest, size_bytes=path.stat().st_size))
-        await self._reserve(host, ref)
+        await self._reserve(host, tenant, ref)
         owner = f"{REPLICA}{secrets.token_hex(8)}"
         with path.open("rb") as file:
             offset = 0
@@ -159,10 +162,11 @@ class BlobGate:
             return Told(sha256=name, state="present")
         return Told(sha256=name, state="prove", nonce=await self._nonce(host, node, name))
 
-    async def _finish(self, host: Host, node: Principal, ref: BlobRef) -> Told:
+    async def _finish(self, host: Host, node: Principal, ref: BlobRef, *, touched: bool) -> Told:
         """Touch, then look whether it is being collected; the collector does the reverse, so that
-        one of the two sees the other."""
-        await self._write(host, ref.sha256, touched_at=host.now())
+        one of the two sees the other. `touched`: it was within this very request."""
+        if not touched:
+            await self._write(host, ref.sha256, touched_at=host.now())
         (known,) = await _found(host, StoredBlob, [ref.sha256])
         if is_condemned(known, host.now()):
             return Told(sha256=ref.sha256, state="later")
@@ -177,29 +181,23 @@ class BlobGate:
 
     async def _confirm(self, host: Host, node: Principal, ref: BlobRef) -> Told:
         """Verified and durable: say so in the store, and only then to the node."""
-        await self._write(
-            host,
-            ref.sha256,
-            size_bytes=ref.size_bytes,
-            touched_at=host.now(),
-            stored_at=host.now(),
-        )
-        await self._hold(host, node, ref.sha256)
+        now = host.now()
+        fields = {"size_bytes": ref.size_bytes, "touched_at": now, "stored_at": now}
+        stored = _blob_row(host, ref.sha256, fields)
+        await host.store.commit([stored, _holding_row(host, node, ref.sha256)])
         return Told(sha256=ref.sha256, state="present")
 
-    async def _hold(self, host: Host, node: Principal, sha256: str) -> None:
-        holding = BlobHolding(sha256=sha256, node=node.id, at=host.now())
-        declared = collection_of(BlobHolding)
-        fields = {**declared.encode(holding), DELETED: False}
-        id = holding_id(sha256, node.id)
-        await host.store.commit([host.stamped(declared, id, TENANT_PARTITION, fields)])
-
-    async def _reserve(self, host: Host, ref: BlobRef) -> None:
-        """Note a blob that begins to come, within what its tenant may keep."""
+    async def _reserve(self, host: Host, tenant: str, ref: BlobRef) -> bool:
+        """Note a blob that begins to come, within what its tenant may keep; whether it was noted now
+        rather than before."""
+        key = (tenant, ref)
+        if key in self._reserved:
+            return False
         known = await _found(host, StoredBlob, [ref.sha256])
         more = ref.size_bytes - (known[0].size_bytes if known else 0)
         if known and more <= 0:
-            return
+            self._reserved.append(key)
+            return False
         measured = Column("size_bytes", alias="sum", measure=Measure.SUM)
         page = await host.store.query(Query(collection="blobs", columns=(measured,)))
         if int(page.rows[0]["sum"] or 0) + more > limits.BLOB_TENANT_BYTES:
@@ -209,6 +207,7 @@ class BlobGate:
                 hint="Delete records that name blobs no longer needed.",
             )
         await self._write(host, ref.sha256, size_bytes=ref.size_bytes, touched_at=host.now())
+        return True
 
     async def _may_read(
         self, host: Host, node: Principal, sha256: str, key: RecordKey | None
@@ -226,7 +225,7 @@ class BlobGate:
         author = named[1]
         if not author.startswith(REPLICA) and not await _holds(host, sha256, author):
             return False
-        await self._hold(host, node, sha256)
+        await host.store.commit([_holding_row(host, node, sha256)])
         return True
 
     async def _nonce(self, host: Host, node: Principal, sha256: str) -> str:
@@ -263,6 +262,13 @@ def _blob_row(host: Host, sha256: str, fields: dict[str, object]) -> Row:
     declared = collection_of(StoredBlob)
     checked = declared.check({**fields, DELETED: False}, whole=False)
     return host.stamped(declared, sha256, TENANT_PARTITION, checked)
+
+
+def _holding_row(host: Host, node: Principal, sha256: str) -> Row:
+    declared = collection_of(BlobHolding)
+    holding = BlobHolding(sha256=sha256, node=node.id, at=host.now())
+    fields = {**declared.encode(holding), DELETED: False}
+    return host.stamped(declared, holding_id(sha256, node.id), TENANT_PARTITION, fields)
 
 
 async def _holds(host: Host, sha256: str, node: str) -> bool:

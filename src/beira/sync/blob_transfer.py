@@ -46,6 +46,7 @@ AGAIN_MOST_S = 3_600.0
 TRIES_AT_ONCE = 3
 KEYS_TRIED = 5
 LOOKED_AT = 50
+SMALL_BYTES = limits.BLOB_CHUNK_LEAST_BYTES
 READ_BYTES = 1_048_576
 _OF_THE_LINK = (Unavailable, Unauthenticated, TooMany)
 """Errors that say nothing of the blob: all of them wait."""
@@ -71,6 +72,9 @@ class Pace:
         """Wait until the budget has room for them."""
         while wait_s := self._bucket.take(size_bytes, self._steady_s()):
             await asyncio.sleep(wait_s)
+
+    def give_back(self, size_bytes: int) -> None:
+        self._bucket.give_back(size_bytes)
 
     def carried(self, way: str, size_bytes: int, took_s: float) -> None:
         if size_bytes:
@@ -123,26 +127,42 @@ class Uploads:
         self._now_s = now_s
         self._off = PutOff(pace.now_s)
         self._open: dict[str, Upload] = {}
+        self._busy: set[str] = set()
 
-    async def step(self) -> bool:
+    async def step(self, helper: bool = False) -> bool:
         """Ask, prove or send one chunk of what is most urgent; whether there was anything to do.
+        A `helper` sends small blobs beside it.
 
         Raises what concerns the link (Unavailable, Unauthenticated, TooMany).
         """
         names = self._off.free(self._ledger.unsent, limits.BLOBS_PER_ASK)
-        if not names:
-            return False
         self._open = {name: self._upload(name) for name in names}
-        first = self._open[names[0]]
+        upload = next((u for u in self._open.values() if self._may_take(u, helper)), None)
+        if upload is None:
+            return False
+        self._busy.add(upload.ref.sha256)
         try:
-            await self._one(first)
+            await self._one(upload)
         except _OF_THE_LINK:
-            for upload in self._open.values():
-                upload.lost()
+            upload.lost()
             raise
         except BeiraError as error:
-            await self._failed(first, error)
+            await self._failed(upload, error)
+        finally:
+            self._busy.discard(upload.ref.sha256)
         return True
+
+    async def help(self) -> bool:
+        """A step beside the one under way, while records do not need the link."""
+        return not self._pace.busy and await self.step(helper=True)
+
+    def _may_take(self, upload: Upload, helper: bool) -> bool:
+        """One at a time carries a blob, and only one asks."""
+        if upload.ref.sha256 in self._busy:
+            return False
+        step = upload.next(SMALL_BYTES)
+        small = isinstance(step, Chunk) and step.offset + step.size_bytes == upload.ref.size_bytes
+        return small or not helper
 
     def _upload(self, name: str) -> Upload:
         size = self._ledger.held[name].size_bytes
@@ -236,6 +256,7 @@ class Downloads:
         self._open: dict[str, Download] = {}
         self._keys: dict[str, RecordKey] = {}
         self._roomless: set[str] = set()
+        self._busy: set[str] = set()
 
     @property
     def no_room(self) -> int:
@@ -246,88 +267,120 @@ class Downloads:
         """An app waits for it: what went wrong before is no reason to wait now."""
         self._off.drop(name)
 
-    async def step(self) -> bool:
+    async def step(self, helper: bool = False) -> bool:
         """Fetch one chunk of what is most urgent and has room; whether there was anything to do.
+        A `helper` begins what comes next, of which nothing is known yet, and leaves it if it is large.
 
         Raises what concerns the link (Unavailable, Unauthenticated, TooMany).
         """
         for name in [*self._open.keys(), *self._roomless]:
-            if name not in self._ledger.wants:
+            if name not in self._ledger.wants and name not in self._busy:
                 self._forget(name)
-        name = next(
-            (n for n in self._off.free(self._ledger.wanted, LOOKED_AT) if self._fits(n)), None
-        )
+        ready = self._off.free(self._ledger.wanted, LOOKED_AT)
+        name = next((n for n in ready if self._may_take(n, helper) and self._fits(n)), None)
         if name is None:
             return False
+        self._busy.add(name)
         try:
             await self._one(name)
         except _OF_THE_LINK:
             raise
         except BeiraError as error:
             await self._failed(name, error)
+        finally:
+            self._busy.discard(name)
         return True
 
+    async def help(self) -> bool:
+        """A step beside the one under way, while records do not need the link."""
+        return not self._pace.busy and await self.step(helper=True)
+
+    def _may_take(self, name: str, helper: bool) -> bool:
+        """One at a time carries a blob; a helper leaves one large blob begun at most."""
+        begun = self._open.keys() - self._busy - self._roomless
+        return name not in self._busy and not (helper and (name in self._open or begun))
+
     async def _one(self, name: str) -> None:
-        download = self._open.get(name) or await self._begin(name)
-        ref = download.ref
-        step = download.next(self._pace.chunk("down"))
+        most = self._pace.chunk("down")
+        download = self._open.get(name)
+        if download is None:
+            download, data = await self._begin(name, most)
+        else:
+            data = b""
+        step = download.next(most)
         if isinstance(step, Chunk) and step.size_bytes:
             evicted = self._room(download)
             if evicted is None:
                 self._roomless.add(name)
                 return
             await self._evict(evicted)
-            download.kept(await self._fetch(ref, step))
+            if not data:
+                _, data = await self._get(name, self._keys[name], step.offset, step.size_bytes)
+            download.kept(await self._keep(download, data))
             self._off.drop(name)
+        ref = download.ref
         if download.next(1) == Chunk(ref.size_bytes, 0):
-            try:
-                await self._shelf.finish(ref)
-            except Corrupt:
-                download.verified(False)
-                raise
-            download.verified(True)
-            self._ledger.confirmed(name, self._now_s())
-            metrics.DONE.labels("down").inc()
+            await self._verify(download)
+
+    async def _verify(self, download: Download) -> None:
+        """All of it is here: show it, or begin anew."""
+        try:
+            await self._shelf.finish(download.ref)
+        except Corrupt:
+            download.verified(False)
+            raise
+        download.verified(True)
+        self._ledger.confirmed(download.ref.sha256, self._now_s())
+        metrics.DONE.labels("down").inc()
 
     def _forget(self, name: str) -> None:
         self._open.pop(name, None)
         self._keys.pop(name, None)
         self._roomless.discard(name)
 
-    async def _begin(self, name: str) -> Download:
-        """Learn its size from the cloud, and from the disk how far it had come."""
-        size, key = await self._size(name)
+    async def _begin(self, name: str, most: int) -> tuple[Download, bytes]:
+        """Go on where the disk says it had come; the first chunk tells its size."""
         shelf = self._shelf
         offset = await shelf.folder.staged(shelf.tenant, shelf.owner, name)
+        size, data = await self._first(name, offset, most)
         if offset > size:
             await shelf.folder.discard(shelf.tenant, shelf.owner, name)
-        self._keys[name] = key
         self._open[name] = Download(BlobRef(sha256=name, size_bytes=size), offset)
-        return self._open[name]
+        return self._open[name], data
 
-    async def _size(self, name: str) -> tuple[int, RecordKey]:
+    async def _first(self, name: str, offset: int, most: int) -> tuple[int, bytes]:
         """By the first record that opens it."""
         for key in self._ledger.keys_of(name)[:KEYS_TRIED]:
             try:
-                return await self._client.size(name, key), key
+                found = await self._get(name, key, offset, most)
             except NotFound:
                 continue
+            self._keys[name] = key
+            return found
         raise NotFound(
             f"The cloud has no blob {name[:12]}… for this node.",
             code="blob.missing",
             hint="It may still be on its way to the cloud; it is asked for again.",
         )
 
-    async def _fetch(self, ref: BlobRef, step: Chunk) -> int:
-        """Get a chunk and keep it durably; how far the blob is then."""
-        await self._pace.take(step.size_bytes)
+    async def _get(
+        self, name: str, key: RecordKey, offset: int, size_bytes: int
+    ) -> tuple[int, bytes]:
+        """The blob's size and a chunk of it, within the budget."""
+        await self._pace.take(size_bytes)
         began_s = self._pace.now_s()
-        key = self._keys[ref.sha256]
-        data = await self._client.read(ref, key, step.offset, step.size_bytes)
+        size, data = await self._client.read(name, key, offset, size_bytes)
         self._pace.carried("down", len(data), self._pace.now_s() - began_s)
+        self._pace.give_back(size_bytes - len(data))
         metrics.BYTES.labels("down").inc(len(data))
+        return size, data
+
+    async def _keep(self, download: Download, data: bytes) -> int:
+        """Durably; how far the blob is then."""
         shelf = self._shelf
-        return await shelf.folder.append(shelf.tenant, shelf.owner, ref.sha256, step.offset, data)
+        return await shelf.folder.append(
+            shelf.tenant, shelf.owner, download.ref.sha256, download.offset, data
+        )
 
     def _fits(self, name: str) -> bool:
         """Whether it may be tried: what had no room is let be until there is some."""
