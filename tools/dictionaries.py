@@ -32,12 +32,12 @@ from beira.kernel.batch import pack
 from beira.kernel.clock import Stamp, hlc_at
 from beira.kernel.collection import collection_of
 from beira.kernel.command import Receipt
-from beira.kernel.record import Record, Row
+from beira.kernel.record import DELETED, Record, Row, State
 from beira.kernel.system import Alert
-from beira.kernel.wire import Ack, Feed, Got, Ping, Pong, Push, Status, Wire
+from beira.kernel.wire import Ack, Confirm, Feed, Got, Ping, Pong, Push, Status, Wire
 from beira.sync.brief import NUMBER, Known
 
-SIZE_BYTES = 12_288
+SIZE_BYTES = 16_384
 SAMPLES = 6_000
 SEED = 20_261_121
 FOLDER = Path(__file__).parents[1] / "src/beira/sync/dictionaries"
@@ -164,7 +164,7 @@ class Shop:
             partition = "tenant" if declared.scope.value == "tenant" else f"site:{self.site}"
             row = Row(
                 collection=declared.name, id=self.id(), partition=partition,
-                fields=dict(sorted(declared.encode(record).items())), stamp=stamp,
+                fields=_fields(record), stamp=stamp,
             )  # fmt: skip
             made.append((row.only(names & row.fields.keys()) if names else None) or row)
         return made
@@ -172,7 +172,16 @@ class Shop:
     def message(self) -> Wire:
         """One of those that are small and frequent."""
         chance = self.chance
-        makes = (self.alert, self.alert, self.interaction, self.punch, self.movement, self.sale)
+        makes = (
+            self.alert,
+            self.alert,
+            self.alert,
+            self.alert,
+            self.interaction,
+            self.punch,
+            self.movement,
+            self.sale,
+        )
         make = chance.choice((*makes, self.request, self.receipt, self.product))
         rows = self.rows(make, chance.choice((1, 1, 1, 1, 2, 3)), None)
         lane, before = rows[0].stamp.lane, self.number
@@ -192,6 +201,8 @@ class Shop:
             return Ack(lane=lane, upto=self.number)
         if kind < 0.93:
             return Got(partition=rows[0].partition, upto=self.number)
+        if kind < 0.94:
+            return Confirm(ticket=chance.getrandbits(62))
         if kind < 0.96:
             ms = chance.randrange(90_000_000)
             return chance.choice((Ping(sent_ms=ms), Pong(sent_ms=ms, clock_ms=self.ms)))
@@ -204,6 +215,14 @@ class Shop:
                 "rtt_ms": round(chance.uniform(8, 90), 1), "last_error": "",
             }
         )  # fmt: skip
+
+
+def _fields(record: Record) -> dict[str, object]:
+    """As a write gives them: a state says that it is not deleted."""
+    fields = collection_of(record).encode(record)
+    if isinstance(record, State):
+        fields[DELETED] = False
+    return dict(sorted(fields.items()))
 
 
 def messages(seed: int, count: int) -> list[bytes]:

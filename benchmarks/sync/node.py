@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from beira.host.host import Host, Place
 from beira.host.wall import SystemWall
 from beira.kernel.collection import Lane
 from beira.kernel.record import Record
+from beira.kernel.wire import Hello, Push, Wire
 from beira.store.sqlite import SqliteStore
 from beira.sync.agent import Agent
-from beira.sync.link import CloudConnector
+from beira.sync.link import CloudConnector, Link
 from beira.sync.streams import lane_stream, log_route
 from benchmarks.sync.workload import CATALOGUE
 
@@ -29,11 +30,30 @@ class Token(str):
         pass
 
 
+class Connector(CloudConnector):
+    """The node's own, which adds up what its pushes come to."""
+
+    push_bytes = 0
+
+    async def connect(self, hello: Callable[[], Hello]) -> Link:
+        link = await super().connect(hello)
+        send = link.send
+
+        async def counted(messages: Sequence[Wire]) -> int:
+            size_bytes = await send(messages)
+            if any(isinstance(message, Push) for message in messages):
+                self.push_bytes += size_bytes
+            return size_bytes
+
+        link.send = counted  # type: ignore[method-assign]
+        return link
+
+
 class Node:
     """One node. `running` keeps its agent at work; all times are in seconds."""
 
-    def __init__(self, host: Host, agent: Agent) -> None:
-        self.host, self.agent = host, agent
+    def __init__(self, host: Host, agent: Agent, connector: Connector) -> None:
+        self.host, self.agent, self.connector = host, agent, connector
 
     async def write(self, records: list[Record], partition: str | None = None) -> None:
         for i in range(0, len(records), 1_000):
@@ -91,9 +111,10 @@ async def node(folder: Path, address: str, name: str) -> AsyncIterator[Node]:
         route=log_route(CATALOGUE.collections),
     )
     await host.start()
-    connector = CloudConnector(address, Token(name))
+    connector = Connector(address, Token(name))
     try:
-        yield Node(host, Agent(host=host, store=store, connector=connector, release="bench"))
+        agent = Agent(host=host, store=store, connector=connector, release="bench")
+        yield Node(host, agent, connector)
     finally:
         await connector.close()
         await store.close()

@@ -36,7 +36,7 @@ MOST_BYTES = 32_768
 LEVEL = 19
 _MAGIC = (0xFD2FB528).to_bytes(4, "little")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_UUID_BYTES, _MOMENT_BYTES = 16, 8
+_UUID_BYTES, _NEAR_UUID_BYTES, _MOMENT_BYTES = 16, (11, 12), 8
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
@@ -48,7 +48,8 @@ _INITIALS = {
 class BriefGroup(msgspec.Struct, array_like=True):
     """A group. `nodes` is empty for the node of the session, a partition is its place among those of
     the welcome or its name, and the first of `hlcs` counts from the welcome's clock. Among ids and
-    values sixteen bytes are a UUID; fewer are a time, as microseconds from its row's stamp."""
+    values, 16 bytes are a UUID, 11 and 12 are one that begins with about the time of its row's stamp
+    (as most of ours do), and fewer are a time, as microseconds from that stamp."""
 
     collection: str
     fields: list[str]
@@ -145,7 +146,7 @@ class Known:
         return BriefGroup(
             collection=group.collection,
             fields=group.fields,
-            ids=[_short(id, None) for id in group.ids],
+            ids=list(map(_short, group.ids, stamps_ms)),
             hlcs=[group.hlcs[0] - self.hlc, *group.hlcs[1:]] if group.hlcs else [],
             lanes=group.lanes,
             nodes=[] if group.nodes == [self.node] else group.nodes,
@@ -158,7 +159,7 @@ class Known:
         group = Group(
             collection=brief.collection,
             fields=brief.fields,
-            ids=[_id(id) for id in brief.ids],
+            ids=[],
             hlcs=[brief.hlcs[0] + self.hlc, *brief.hlcs[1:]] if brief.hlcs else [],
             lanes=brief.lanes,
             nodes=brief.nodes or [self.node],
@@ -167,8 +168,9 @@ class Known:
             stamps=brief.stamps,
         )
         stamps_ms = [ms_of(hlc) for hlc in hlcs_of(group)]
-        if any(len(column) != len(stamps_ms) for column in brief.columns):
+        if any(len(column) != len(stamps_ms) for column in (brief.ids, *brief.columns)):
             raise _corrupt("columns of different lengths")
+        group.ids = list(map(_id, brief.ids, stamps_ms))
         group.columns = [list(map(_long, column, stamps_ms)) for column in brief.columns]
         return group
 
@@ -260,15 +262,32 @@ def _weight(message: Wire) -> int:
     return 0
 
 
-def _short(value: Value, stamp_ms: int | None) -> Value:
-    """A UUID or a time as bytes, if it comes back from them exactly; `stamp_ms` None: no time."""
+def _short(value: Value, stamp_ms: int) -> Value:
+    """A UUID or a time as bytes, if it comes back from them exactly."""
     if type(value) is not str:
         return value
     if len(value) == 36 and _UUID.match(value):
-        return bytes.fromhex(value.replace("-", ""))
-    if stamp_ms is not None and 20 <= len(value) <= 27 and value[10] == "T" and value[-1] == "Z":
+        return _uuid_bytes(bytes.fromhex(value.replace("-", "")), stamp_ms)
+    if 20 <= len(value) <= 27 and value[10] == "T" and value[-1] == "Z":
         return _moment_bytes(value, stamp_ms)
     return value
+
+
+def _uuid_bytes(whole: bytes, stamp_ms: int) -> bytes:
+    """One of about its row's time says that as the difference."""
+    since_ms = int.from_bytes(whole[:6], "big") - stamp_ms
+    return _signed(since_ms) + whole[6:] if -(2**15) <= since_ms < 2**15 else whole
+
+
+def _uuid(value: bytes, stamp_ms: int) -> str:
+    if len(value) == _UUID_BYTES:
+        return str(UUID(bytes=value))
+    ms = int.from_bytes(value[:-10], "big", signed=True) + stamp_ms
+    return str(UUID(bytes=ms.to_bytes(6, "big") + value[-10:]))
+
+
+def _signed(number: int) -> bytes:
+    return number.to_bytes((number.bit_length() + 8) // 8, "big", signed=True)
 
 
 def _moment_bytes(text: str, stamp_ms: int) -> Value:
@@ -279,17 +298,17 @@ def _moment_bytes(text: str, stamp_ms: int) -> Value:
     micros = since // timedelta(microseconds=1)
     if not -(2**55) < micros < 2**55 or _moment_text(stamp_ms, micros) != text:
         return text
-    return micros.to_bytes((micros.bit_length() + 8) // 8, "big", signed=True)
+    return _signed(micros)
 
 
-def _long(value: Value, stamp_ms: int | None) -> Value:
+def _long(value: Value, stamp_ms: int) -> Value:
     if type(value) is not bytes:
         return value
-    if len(value) == _UUID_BYTES:
-        return str(UUID(bytes=value))
-    if stamp_ms is None or not 0 < len(value) <= _MOMENT_BYTES:
-        raise _corrupt("bytes that are neither a UUID nor a time")
     try:
+        if len(value) in (_UUID_BYTES, *_NEAR_UUID_BYTES):
+            return _uuid(value, stamp_ms)
+        if not 0 < len(value) <= _MOMENT_BYTES:
+            raise _corrupt("bytes that are neither a UUID nor a time")
         return _moment_text(stamp_ms, int.from_bytes(value, "big", signed=True))
     except OverflowError:
         raise _corrupt("a time beyond the calendar") from None
@@ -303,8 +322,8 @@ def _moment(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
-def _id(value: Value) -> str:
-    made = _long(value, None)
+def _id(value: Value, stamp_ms: int) -> str:
+    made = _long(value, stamp_ms)
     if type(made) is not str:
         raise _corrupt("an id is no text")
     return made
