@@ -150,7 +150,7 @@ def decisions(recogniser: Recogniser, what: Domain, maker: Maker, scores: list[S
     show("dialogue.written_unasked", done / max(1, len(pairs)), "share of commands")
     show("dialogue.wrong_unasked", wrong / max(1, done), "share of written", target=1 / 200)
     show("dialogue.asked_back", asked / max(1, len(pairs)), "share of commands")
-    count = max(30, len(pairs) // 4)
+    count = max(30, len(pairs) // 3)
     for name, share in voice_decisions.strangers(recogniser, what, maker, count, bars).items():
         show(f"unknown_names.{name}", share, "share")
 

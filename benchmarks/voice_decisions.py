@@ -24,6 +24,7 @@ STRANGE_GOODS = (
     "ventilador", "bola de futebol", "sapatilha",
 )  # fmt: skip
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+_NAMED = frozenset({"employee", "product", "product_2"})
 _ACTIONS = frozenset(name for name, spec in SPECS.items() if spec.risk in ("books", "alert"))
 
 
@@ -49,9 +50,9 @@ def strangers(
     other = shop(STRANGERS, STRANGE_GOODS)
     named = {k: [t for t in v if "{employee}" in t or "{product" in t]
              for k, v in other.sentences.items() if k in SPECS}  # fmt: skip
-    made = maker.commands(
-        replace(other, sentences={k: v for k, v in named.items() if v}), count, 20.0
-    )
+    strange = replace(other, sentences={k: v for k, v in named.items() if v})
+    made = [one for one in maker.commands(strange, count, 20.0)
+            if any(slot in _NAMED for slot, _ in one.slots)]  # fmt: skip
     found = Counter(_fate(what, recogniser.recognise(one.pcm, asked=False), bars) for one in made)
     names = ("refused", "asked_back", "answered_about_another", "written_silently")
     return {name: found[name] / max(1, len(made)) for name in names}
