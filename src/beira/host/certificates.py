@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from beira.identity.private_files import PrivateFiles
 from beira.kernel.errors import Misconfigured
 
 DAYS = 825
@@ -21,15 +22,16 @@ CERTIFICATE_FILE = "tls-cert.pem"
 KEY_FILE = "tls-key.pem"
 
 
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    """A certificate and key in `folder` for this machine's names, made at the first call.
+def self_signed(folder: Path, files: PrivateFiles | None = None) -> tuple[Path, Path]:
+    """A certificate and key in `folder` for this machine's names, made at the first call; the key is
+    kept through `files`.
 
     Others must be told to trust the certificate's file (`--ca`), or accept it in the browser.
     """
     certificate, key = folder / CERTIFICATE_FILE, folder / KEY_FILE
     try:
         if not (certificate.exists() and key.exists()):
-            _make(folder, certificate, key)
+            _make(folder, certificate, key, files or PrivateFiles())
     except OSError as error:
         raise Misconfigured(
             f"A certificate cannot be made in {folder}: {error.strerror}.",
@@ -39,17 +41,15 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
-def _make(folder: Path, certificate: Path, key: Path) -> None:
+def _make(folder: Path, certificate: Path, key: Path, files: PrivateFiles) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o711)
     private = ec.generate_private_key(ec.SECP256R1())
-    key.touch(mode=0o600)
-    key.write_bytes(
-        private.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
+    content = private.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
     )
+    files.write(key, content)
     certificate.write_bytes(_signed(private).public_bytes(serialization.Encoding.PEM))
 
 

@@ -16,6 +16,7 @@ from litestar import Litestar
 from litestar.exceptions import PermissionDeniedException
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from beira.identity.private_files import PrivateFiles
 from beira.kernel import limits
 from beira.kernel.errors import Misconfigured
 
@@ -28,12 +29,14 @@ _PORT = re.compile(r":\d+$")
 
 @dataclass(frozen=True)
 class Listen:
-    """Where to listen: loopback unless asked otherwise; TLS 1.3 when certificates are given."""
+    """Where to listen: loopback unless asked otherwise; TLS 1.3 when certificates are given. `files`
+    open the key, if it is one of ours."""
 
     host: str = "127.0.0.1"
     port: int = 0
     certificate: Path | None = None
     key: Path | None = None
+    files: PrivateFiles | None = None
 
     @property
     def scheme(self) -> str:
@@ -109,7 +112,11 @@ def tls_context(listen: Listen) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     try:
-        context.load_cert_chain(listen.certificate, listen.key)
+        if listen.key is None or listen.files is None:
+            context.load_cert_chain(listen.certificate, listen.key)
+        else:
+            with listen.files.as_file(listen.key) as key:
+                context.load_cert_chain(listen.certificate, key)
     except (OSError, ssl.SSLError) as error:
         raise Misconfigured(
             f"The certificate {listen.certificate} cannot be used: {error}.",

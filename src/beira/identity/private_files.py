@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -73,6 +75,20 @@ class PrivateFiles:
         if not path.exists():
             self.write(path, secrets.token_bytes(size_bytes), durable=True)
         return self.read(path)
+
+    @contextmanager
+    def as_file(self, path: Path) -> Iterator[Path]:
+        """A path under which the content can be read, for what takes nothing but paths. What is sealed
+        is shown in memory only, while the context lasts (on Linux)."""
+        content = self.read(path)
+        if not self.sealed:
+            yield path
+            return
+        descriptor = os.memfd_create(path.name)
+        with os.fdopen(descriptor, "wb") as shown:
+            shown.write(content)
+            shown.flush()
+            yield Path(f"/proc/self/fd/{descriptor}")
 
     def name_of(self, text: str) -> str:
         """A file's name for what `text` says, 40 characters: always the same, and where files are

@@ -75,15 +75,17 @@ def main(given: str) -> None:
 def _config(options: NodeOptions) -> NodeConfig:
     from beira.host.certificates import self_signed, trusting
     from beira.host.serve import Listen
+    from beira.node import at_rest
     from beira.node.program import NodeConfig
 
     data = Path(options.data)
-    certificate, key = _path(options.tls_cert), _path(options.tls_key)
+    certificate, key, files = _path(options.tls_cert), _path(options.tls_key), None
     if options.tls_self_signed:
-        certificate, key = self_signed(data)
+        files = at_rest.opened(data, options.key_from).files
+        certificate, key = self_signed(data, files)
     return NodeConfig(
         data=data,
-        listen=Listen(options.host, options.port, certificate, key),
+        listen=Listen(options.host, options.port, certificate, key, files),
         apps=options.apps,
         cloud=options.cloud,
         http_only=options.http_only,

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from beira.host import certificates
 from beira.identity.private_files import PrivateFiles
 from beira.kernel.errors import Corrupt, Misconfigured
 from beira.node import pseudonyms
@@ -310,7 +311,7 @@ def _move(data: Path, keys: tuple[bytes, ...]) -> None:
 
 def _private(data: Path) -> Iterator[Path]:
     """The files that are read through `PrivateFiles`: the node's own, and all in its apps' folders."""
-    for name in (KEY_FILE, IDENTITY_FILE, pseudonyms.FILE):
+    for name in (KEY_FILE, IDENTITY_FILE, pseudonyms.FILE, certificates.KEY_FILE):
         if (data / name).exists():
             yield data / name
     for folder in sorted(path for path in data.iterdir() if path.is_dir()):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from beira.host.certificates import self_signed
+from beira.host.serve import Listen, tls_context
 from beira.identity.node_key import NodeKey
 from beira.identity.private_files import PrivateFiles
 from beira.kernel.errors import BeiraError, Corrupt, Misconfigured
@@ -188,3 +190,19 @@ class TestFiles:
         one, other = PrivateFiles((bytes(32),)), PrivateFiles((bytes(31) + b"1",))
         assert one.name_of("João") == one.name_of("João") != other.name_of("João")
         assert len(one.name_of("x")) == 40
+
+    def test_what_takes_nothing_but_a_path_is_given_one_for_a_moment(self, tmp_path: Path) -> None:
+        for files in (PrivateFiles((bytes(32),)), PrivateFiles()):
+            files.write(tmp_path / "a", b"content")
+            with files.as_file(tmp_path / "a") as path:
+                assert path.read_bytes() == b"content"
+            assert files.sealed == (path != tmp_path / "a")
+
+    def test_a_certificates_key_is_sealed_and_served(self, tmp_path: Path) -> None:
+        files = PrivateFiles((bytes(32),))
+        certificate, key = self_signed(tmp_path, files)
+        assert b"PRIVATE KEY" not in key.read_bytes()
+        assert self_signed(tmp_path, files) == (certificate, key)
+        assert tls_context(Listen("127.0.0.1", 0, certificate, key, files)) is not None
+        with pytest.raises(Misconfigured):
+            tls_context(Listen("127.0.0.1", 0, certificate, key))
