@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from beira.apps.voice.records import CustomerRequest, Person
+from beira.apps.voice.records import CustomerRequest, Interaction, Person
+from beira.host.wall import SystemWall
 from beira.kernel import limits
 from beira.kernel.collection import CRITICAL, IMPORTANT, Lane
 from beira.kernel.errors import Full
+from beira.node import program as node_program
 from beira.node.program import Node
 from beira.sync import agent
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
@@ -160,3 +162,43 @@ async def test_a_disk_that_others_filled_to_the_last_byte_still_takes_an_alarm_a
             (disk / "ballast").unlink()
             await say(node, "after")
             await row_of(cloud.store, "customer_requests", "after")
+
+
+async def test_what_the_cloud_has_leaves_the_node_when_its_time_is_over(company: Company) -> None:
+    """Talk is kept for ninety days; what the cloud did not get stays however old it is."""
+    tenant = await company.tenant("angeloni")
+    cloud = await company.host(tenant)
+    data = await company.enrol(tenant)
+
+    async def talk(node: Node, id: str) -> None:
+        said = Interaction(
+            id=id, at=node.host.now(), text="x", intent="", outcome="done", answer="y"
+        )
+        await put(node.host, said)
+
+    async with company.plug() as plug:
+        async with company.node(data, plug) as node:
+            await talk(node, "sent")
+            await row_of(cloud.store, "interactions", "sent")
+            await drained(node)
+            plug.pull()
+            await until(lambda: not node.agent.state.connected)
+            await talk(node, "unsent")
+        with pytest.MonkeyPatch.context() as later:
+            later.setattr(node_program, "SystemWall", NextYear)
+            async with company.node(data, plug) as node:
+
+                async def gone() -> bool:
+                    return await node.store.get("interactions", "sent") is None
+
+                await until(gone, "the talk that was sent is forgotten")
+                assert await node.store.get("interactions", "unsent") is not None
+        async with company.node(data, plug) as node:
+            plug.put_back()
+            await row_of(cloud.store, "interactions", "unsent")
+    assert await cloud.store.get("interactions", "sent") is not None
+
+
+class NextYear(SystemWall):
+    def now_ms(self) -> int:
+        return super().now_ms() + 365 * 86_400_000
