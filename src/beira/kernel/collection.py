@@ -534,6 +534,8 @@ def _canonical_values(collection: str, field: Field, values: list[Value]) -> lis
             return [_storable(collection, field.name, value) for value in values]
     except (Invalid, msgspec.ValidationError, TypeError, OverflowError):
         return None
+    if field.type is FieldType.REAL and 0.0 in values:
+        values = [value + 0.0 for value in values]  # -0.0 becomes 0.0
     return values if _are_storable(field.type, values) else None
 
 
@@ -545,7 +547,7 @@ def _are_storable(kind: FieldType, values: list[Value]) -> bool:
     if kind is FieldType.INTEGER:
         return min(values, default=0) >= -(2**63) and max(values, default=0) < 2**63
     if kind is FieldType.REAL:
-        return 0.0 not in values and all(map(math.isfinite, values))
+        return all(map(math.isfinite, values))
     return True
 
 
