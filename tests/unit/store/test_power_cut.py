@@ -42,7 +42,8 @@ async def write(store, writer, start):
             await store.trim("s", pending.last - 40)
 
 async def main():
-    store = await SqliteStore.open(sys.argv[1], REGISTRY, reserve_bytes=0)
+    key = bytes.fromhex(sys.argv[3]) or None
+    store = await SqliteStore.open(sys.argv[1], REGISTRY, key=key, reserve_bytes=0)
     os.write(1, b"open\\n")
     start = int(sys.argv[2])
     await asyncio.gather(*(write(store, w, start) for w in range(8)))
@@ -53,17 +54,19 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("seed", range(ROUNDS))
 async def test_kill_9_loses_no_confirmed_commit(tmp_path: Path, seed: int) -> None:
+    """Every other round on an encrypted database."""
     path, confirmed, dice = tmp_path / "node.db", set[str](), random.Random(seed)
+    key = bytes(range(32)) if seed % 2 else None
     for start in (0, 10_000, 20_000):
-        confirmed |= _killed_writer(path, start, dice.uniform(0.02, 0.5))
-        await _check(path, confirmed)
+        confirmed |= _killed_writer(path, start, dice.uniform(0.02, 0.5), key)
+        await _check(path, confirmed, key=key)
     assert len(confirmed) > 3
 
 
-def _killed_writer(path: Path, start: int, after_s: float) -> set[str]:
+def _killed_writer(path: Path, start: int, after_s: float, key: bytes | None) -> set[str]:
     """The ids a writing process had confirmed when it was killed, `after_s` after its first."""
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), str(start)],
+        [sys.executable, "-c", WRITER, str(path), str(start), (key or b"").hex()],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
@@ -78,10 +81,12 @@ def _killed_writer(path: Path, start: int, after_s: float) -> set[str]:
     return {line for line in (first + rest).decode().split("\n")[:-1] if line}
 
 
-async def _check(path: Path, confirmed: set[str], vfs: ForgetfulVFS | None = None) -> None:
+async def _check(
+    path: Path, confirmed: set[str], vfs: ForgetfulVFS | None = None, key: bytes | None = None
+) -> None:
     if vfs is not None:
         vfs.fault = lambda call: None
-    store = await SqliteStore.open(path, REGISTRY, reserve_bytes=0)
+    store = await SqliteStore.open(path, REGISTRY, key=key, reserve_bytes=0)
     try:
         missing = [id for id in confirmed if await store.get("sales", id) is None]
         assert missing == []

@@ -115,6 +115,19 @@ async def test_a_whole_database_is_saved_whole(tmp_path: Path) -> None:
     await check(tmp_path / "node.db", None, found, "")
 
 
+async def test_a_try_that_was_cut_short_leaves_nothing_that_harms_the_next(tmp_path: Path) -> None:
+    path, fresh = tmp_path / "node.db", tmp_path / "fresh.db"
+    await made(path, None)
+    other = await SqliteStore.open(tmp_path / "other.db", REGISTRY)
+    await other.commit([sale("of another try")])
+    for ending in ("", "-wal", "-shm"):
+        (tmp_path / f"fresh.db{ending}").write_bytes((tmp_path / f"other.db{ending}").read_bytes())
+    await other.close()
+    found = await saved(path, None)
+    assert found.damaged == () and not fresh.exists()
+    await check(path, None, found, "")
+
+
 async def test_what_was_only_in_the_log_of_writes_is_saved(tmp_path: Path) -> None:
     """A killed node leaves its last commits in the file beside."""
     live = tmp_path / "live"

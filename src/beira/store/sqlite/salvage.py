@@ -53,7 +53,8 @@ def salvage(path: Path, key: bytes | None, into: Path, registry: Registry) -> Sa
 
     Raises: Corrupt `store.lost` if nothing can; Misconfigured for another program's file; Full.
     """
-    into.unlink(missing_ok=True)
+    for ending in ("", "-wal", "-shm", "-journal"):  # of a try that was cut short
+        into.with_name(into.name + ending).unlink(missing_ok=True)
     source: apsw.Connection | None = None
     target: apsw.Connection | None = None
     try:
