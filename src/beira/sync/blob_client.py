@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import aiohttp
@@ -29,7 +31,6 @@ from beira.sync.link import TokenSource
 PATH = "/sync/v1/blobs"
 MEDIA_TYPE = "application/octet-stream"
 READ_BYTES = 262_144
-WRITE_BYTES = 131_072
 T = TypeVar("T")
 _BY_STATUS: dict[int, type[BeiraError]] = {
     400: Invalid,
@@ -79,10 +80,9 @@ class BlobClient:
             "PUT",
             f"/{ref.sha256}",
             params={"size": str(ref.size_bytes), "offset": str(offset)},
-            data=_pieces(data),
+            data=io.BytesIO(data),  # sent in parts: asyncio copies over and over what is long
             headers={
-                "Content-Digest": content_digest(data),
-                "Content-Length": str(len(data)),
+                "Content-Digest": await asyncio.to_thread(content_digest, data),
                 "Content-Type": MEDIA_TYPE,
             },
         )
@@ -118,7 +118,7 @@ class BlobClient:
         found = _CONTENT_RANGE.match(told)
         if found is None or int(found[1]) != offset or not 0 < len(data) <= size_bytes:
             raise Corrupt("The cloud sent another range than asked for.", code="blob.answer")
-        check_digest(data, headers.get("Content-Digest", ""))
+        await asyncio.to_thread(check_digest, data, headers.get("Content-Digest", ""))
         return _possible(int(found[3])), data
 
     async def close(self) -> None:
@@ -132,7 +132,7 @@ class BlobClient:
         path: str,
         *,
         params: dict[str, str] | None = None,
-        data: bytes | AsyncIterator[bytes] | None = None,
+        data: bytes | io.BytesIO | None = None,
         headers: dict[str, str] | None = None,
     ) -> tuple[Any, bytes]:
         """(headers, body) of an answer that is none of refusal."""
@@ -172,12 +172,6 @@ class BlobClient:
             return TooMany(message, retry_after_s=1.0)
         kind = _BY_STATUS.get(status, Unavailable)
         return kind(message, code=told.code, hint=told.hint, details=told.details)
-
-
-async def _pieces(data: bytes) -> AsyncIterator[bytes]:
-    """A chunk in parts: asyncio copies what it cannot send at once over and over."""
-    for start in range(0, len(data), WRITE_BYTES):
-        yield data[start : start + WRITE_BYTES]
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:
