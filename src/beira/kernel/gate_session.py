@@ -19,6 +19,7 @@ from beira.kernel.contest import Contest, is_conflict
 from beira.kernel.errors import BeiraError
 from beira.kernel.record import Row
 from beira.kernel.wire import (
+    CAN,
     PROTOCOL,
     Ack,
     Ahead,
@@ -216,6 +217,7 @@ class GateSession:
             acked={int(lane): has for lane, has in self.acked.items()},
             partitions=granted,
             restart=restart,
+            can=CAN,
         )
         return [Send(welcome), *self._feed()]
 

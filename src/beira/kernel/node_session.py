@@ -22,6 +22,7 @@ from beira.kernel.lanes import Delivery, LaneState, Sent, flight_of
 from beira.kernel.policy import Conditions, Link, measured, plan, rest_ms
 from beira.kernel.record import Row
 from beira.kernel.wire import (
+    CAN,
     PROTOCOL,
     Ack,
     Ahead,
@@ -170,13 +171,15 @@ class NodeSession:
         self._steady_ms = 0
         self._feeding: set[str] = set()
         self._inspector = Inspector()
+        self._cloud_compares = False
 
     @property
     def calm(self) -> bool:
-        """Whether all that is known has arrived on both sides, so that comparing makes sense."""
+        """Whether all that is known has arrived on both sides, and the cloud can compare."""
         drained = all(s.written <= s.acked and not s.reading for s in self.lanes.values())
         return (
             self.live
+            and self._cloud_compares
             and not self._held_back
             and drained
             and not self._feeding
@@ -198,6 +201,7 @@ class NodeSession:
             clock_ms=wall_ms,
             cursors=self.cursors,
             cloud=self.cloud,
+            can=CAN,
         )
 
     def received(self, message: Wire, now: Now) -> list[Action]:
@@ -340,6 +344,7 @@ class NodeSession:
         actions: list[Action] = [SaveTicket(message.ticket, message.cloud, restart)]
         self.partitions = message.partitions
         self.cloud = message.cloud
+        self._cloud_compares = "check" in message.can
         first = not self.live
         self.live = True
         if first:

@@ -15,6 +15,8 @@ from beira.kernel.batch import Group
 
 PROTOCOL = 1
 """Neighbouring protocols must understand each other (law 8): messages only ever gain fields."""
+CAN = ["check"]
+"""What was added since: who does not name it in its hello or welcome is asked nothing of the kind."""
 
 
 class Message(msgspec.Struct, kw_only=True, tag_field="type", omit_defaults=True):
@@ -23,7 +25,8 @@ class Message(msgspec.Struct, kw_only=True, tag_field="type", omit_defaults=True
 
 class Hello(Message, tag="hello"):
     """A node presents itself. `ticket` proves it is the only one of its name, `cursors` say how far
-    it got in each partition's feed, `cloud` which database it last spoke with."""
+    it got in each partition's feed, `cloud` which database it last spoke with, `can` what it
+    understands beyond the first release."""
 
     protocol: int
     release: str
@@ -31,6 +34,7 @@ class Hello(Message, tag="hello"):
     clock_ms: int
     cursors: dict[str, int] = {}
     cloud: str = ""
+    can: list[str] = []
 
 
 class Welcome(Message, tag="welcome"):
@@ -39,6 +43,7 @@ class Welcome(Message, tag="welcome"):
     `restart` names partitions whose feed begins at 0 again, whatever the node's cursor says: the
     database is another one, or deletions the node has not heard of were forgotten meanwhile. Its
     values are stamp numbers: what was written up to them and is not in the cloud was deleted there.
+    `can` names what the cloud understands beyond the first release.
     """
 
     protocol: int
@@ -49,6 +54,7 @@ class Welcome(Message, tag="welcome"):
     acked: dict[int, int] = {}
     partitions: list[str] = []
     restart: dict[str, int] = {}
+    can: list[str] = []
 
 
 class Confirm(Message, tag="confirm"):

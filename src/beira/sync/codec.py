@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, get_args
 
 import msgspec
 import zstandard
@@ -94,13 +94,33 @@ def codec_of(name: str | None) -> Codec:
 T = TypeVar("T")
 
 
+class _Typed(msgspec.Struct):
+    type: str
+
+
 def decoded(
     decoder: msgspec.msgpack.Decoder[list[T]] | msgspec.json.Decoder[list[T]], data: bytes
 ) -> list[T]:
-    """A list of messages. Raises Invalid, Corrupt."""
+    """A list of messages; those of types that only newer releases know are left out (law 8).
+    Raises Invalid, Corrupt."""
     try:
-        return decoder.decode(data)
+        try:
+            return decoder.decode(data)
+        except msgspec.ValidationError:
+            return decoder.decode(_of_known_types(decoder, data))
     except msgspec.ValidationError as error:
         raise Invalid(f"Not a message that is known: {error}.", code="sync.message") from None
     except msgspec.DecodeError as error:
         raise Corrupt(f"Not a message: {error}.", code="sync.message") from None
+
+
+def _of_known_types(
+    decoder: msgspec.msgpack.Decoder[list[T]] | msgspec.json.Decoder[list[T]], data: bytes
+) -> bytes:
+    """The same list without what it cannot read."""
+    form: Any = msgspec.json if isinstance(decoder, msgspec.json.Decoder) else msgspec.msgpack
+    (kinds,) = get_args(decoder.type)
+    known = {kind.__struct_config__.tag for kind in get_args(kinds)}
+    parts = form.decode(data, type=list[msgspec.Raw])
+    kept = [part for part in parts if form.decode(part, type=_Typed).type in known]
+    return bytes(form.encode(kept))

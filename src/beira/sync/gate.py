@@ -376,14 +376,18 @@ class Conversation:
 
     async def _look_for_older_copy(self) -> None:
         """A node that has more of a feed than there is was fed by what this database has lost. Its
-        name changes, so that every node begins its feeds anew, and compares what it holds."""
+        name changes, so that every node begins its feeds anew, and compares what it holds. A node
+        of a release that knows no such names is fed from the beginning itself."""
         hello = self.session.hello
         assert hello is not None
-        if hello.cloud != self.session.cloud:
+        if hello.cloud not in ("", self.session.cloud):
             return
         for partition in partitions(self.session.node) or ():
             cursor = hello.cursors.get(partition, 0)
             if cursor and cursor > await self._host.store.end(feed_stream(partition)):
+                if not hello.cloud:
+                    hello.cursors[partition] = 0
+                    continue
                 log.error("sync.older_copy", node=self.session.node.id, partition=partition)
                 self.session.cloud = await self._renew_epoch(
                     self.session.node.tenant, self.session.cloud
