@@ -18,7 +18,7 @@ VENV_STAMP := $(VENV)/.beira-venv
 RUN_STAMP := $(VENV)/.beira-run
 DEV_STAMP := $(VENV)/.beira-dev
 TRAIN_STAMP := $(VENV)/.beira-train
-INSTALL := $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt
+INSTALL := $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -c constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -77,10 +77,14 @@ async def test_what_it_writes_reaches_the_cloud_and_the_node_beside_it(company: 
         request(client, tenant, "after what was refused")
         await client.sync()
         await row_of(cloud.store, "customer_requests", "after what was refused")
-        before = len((await cloud.store.query(Query("customer_requests", limit=1_000))).rows)
+        before = len(
+            (await cloud.store.query(Query(collection="customer_requests", limit=1_000))).rows
+        )
         client.acked = dict.fromkeys(client.acked, 0)
         await client.exchange(*client._pushes())
-        after = len((await cloud.store.query(Query("customer_requests", limit=1_000))).rows)
+        after = len(
+            (await cloud.store.query(Query(collection="customer_requests", limit=1_000))).rows
+        )
         assert after == before, "a replay is harmless"
 
 
