@@ -165,7 +165,7 @@ def recordings(recogniser: Recogniser, folder: Path) -> None:
                 print(f"{path}: not mono at 16 kHz, left out", file=sys.stderr)
                 continue
             pcm = np.frombuffer(source.readframes(source.getnframes()), np.int16)
-        heard = recogniser.recognise(pcm)
+        heard = recogniser.recognise(pcm[: voice_extra.LONGEST])
         wrong, total, files = wrong + edits(heard.words, said), total + len(said), files + 1
     show("recordings.files", files, "files")
     if total:
@@ -213,7 +213,7 @@ def best_of(name: str, work: Callable[[], object], target_ms: float, times: int 
 
 def longer(recogniser: Recogniser, what: Domain, maker: Maker) -> None:
     """Wake word and enrolment, which need many recordings."""
-    for name, value in voice_extra.wake_figures(recogniser, what, maker, 300).items():
+    for name, value in voice_extra.wake_figures(recogniser, what, maker, 200).items():
         show(name, value, "alarms/h" if "alarms" in name else "share")
     for voice, before, after, took_s in voice_extra.enrolment(recogniser, what, maker, 60):
         show(f"enrolment.{voice}.before", before, "share")
@@ -249,7 +249,7 @@ def main() -> None:
     )
     if not args.quick:
         longer(recogniser, what, maker)
-    peer(recogniser, what, grammar, maker.commands(what, 8 if args.quick else 40, None))
+    peer(recogniser, what, grammar, maker.commands(what, 8 if args.quick else 30, None))
     maker.synth.close()
 
 

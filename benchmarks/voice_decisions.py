@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from beira.apps.voice.dialogue import SPECS, Ask, Bars, Run, Say, Talk, World, heard
 from beira.apps.voice.recogniser import Recogniser, Recognition
+from benchmarks import voice_extra
 from benchmarks.voice_data import Domain, Maker, shop
 
 STRANGERS = (
@@ -53,7 +54,10 @@ def strangers(
     strange = replace(other, sentences={k: v for k, v in named.items() if v})
     made = [one for one in maker.commands(strange, count, 20.0)
             if any(slot in _NAMED for slot, _ in one.slots)]  # fmt: skip
-    found = Counter(_fate(what, recogniser.recognise(one.pcm, asked=False), bars) for one in made)
+    found = Counter(
+        _fate(what, recogniser.recognise(one.pcm[: voice_extra.LONGEST], asked=False), bars)
+        for one in made
+    )
     names = ("refused", "asked_back", "answered_about_another", "written_silently")
     return {name: found[name] / max(1, len(made)) for name in names}
 
