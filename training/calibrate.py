@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
 from benchmarks.voice_data import Domain, Maker, Utterance, shop
 
 from beira.apps.voice.recogniser import Recogniser, compile_grammar
+from beira.apps.voice.recogniser.recogniser import LONGEST_S
 from training import augment, text, voices
 from training.export import MODEL
 from training.make_data import noise
@@ -56,6 +57,7 @@ UNKNOWN_THINGS = (
     "pneu",
 )
 UNKNOWN_SHARE = 0.05
+LONGEST = int(LONGEST_S * 16_000)
 ANSWERS = frozenset({"answer", "yes", "no", "cancel"})  # said when a question waits
 Rows = npt.NDArray[np.float64]
 
@@ -132,7 +134,7 @@ def listen(model: Path, count: int, second: bool) -> tuple[Rows, Rows, Rows, Row
     recogniser.second_wait_s = 5.0
     rows, marks, told = [], [], []
     for one, possible in track(utterances(known, count), "listening"):
-        heard = recogniser.recognise(one.pcm, asked=one.intent in ANSWERS)
+        heard = recogniser.recognise(one.pcm[:LONGEST], asked=one.intent in ANSWERS)
         if heard.evidence is None:
             continue
         meant = known.meaning(one.words)
