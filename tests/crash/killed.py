@@ -5,7 +5,7 @@ page written or synced by SQLite. The process dies by SIGKILL just before its n-
 dear, so this one loads once and forks for each kill.
 
 Arguments: the folder to work on (a fresh copy of it each time), the folder for the copies, the first
-step, the distance to the next, and the arguments of `at_rest.rekey`: where the key is to be.
+step, the distance to the next, and what to do: where the key is to be (`at_rest.rekey`), or `repair`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from typing import Any
 import apsw
 
 from beira.node import at_rest
+from beira.store.sqlite import alone, replace, salvage
+from tests.contract.records import REGISTRY
 
 _CHANGES = {"os.rename", "os.remove", "os.link", "os.truncate", "os.mkdir"}
 
@@ -82,9 +84,21 @@ def child(folder: Path, left: int, to: str) -> None:
     countdown = Countdown(left)
     vfs = CountingVFS(countdown)
     sys.addaudithook(countdown.heard)
-    at_rest.rekey(folder / "node", to.format(folder=folder))
+    if to == "repair":
+        repair(folder / "node" / at_rest.DATABASE_FILE)
+    else:
+        at_rest.rekey(folder / "node", to.format(folder=folder))
     del vfs
     os._exit(0)
+
+
+def repair(path: Path) -> None:
+    """Save what can be read, and put it in place."""
+    with alone(path):
+        fresh = path.with_name("fresh.db")
+        salvage(path, None, fresh, REGISTRY)
+        aside = next(n for n in range(99) if not path.with_name(f"aside{n}").exists())
+        replace(path, fresh, path.with_name(f"aside{aside}"))
 
 
 def main() -> None:

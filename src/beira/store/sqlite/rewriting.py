@@ -18,7 +18,7 @@ from beira.kernel.errors import Corrupt
 from beira.store.sqlite import files
 from beira.store.sqlite.room import INCREMENTAL
 
-_COPY = ".new"
+_COPY, _WHOLE = ".new", ".whole"
 _BESIDE = ("-wal", "-shm", "-journal")
 
 
@@ -90,7 +90,7 @@ def _rewrite(path: Path, key: bytes | None, new_key: bytes) -> None:
 
 
 def put_in_place(fresh: Path, path: Path) -> None:
-    """Let `fresh` be the database of `path`, in one step. Neither may be open."""
+    """Let `fresh` be the database of `path`; its log must hold nothing more. Neither may be open."""
     with fresh.open("rb") as file:
         os.fsync(file.fileno())
     for name in _BESIDE:  # the old log must never meet the new file
@@ -98,6 +98,24 @@ def put_in_place(fresh: Path, path: Path) -> None:
     files.sync_folder(path.parent)
     fresh.replace(path)
     files.sync_folder(path.parent)
+
+
+def put_in_place_of_both(fresh: Path, path: Path) -> None:
+    """Let `fresh` be the database of `path` in place of file and log, which go together: once `fresh`
+    has the name that says so, `finish_swap` comes to the end of it, whoever opens the database."""
+    with fresh.open("rb") as file:
+        os.fsync(file.fileno())
+    files.sync_folder(path.parent)
+    fresh.replace(path.with_name(path.name + _WHOLE))
+    files.sync_folder(path.parent)
+    finish_swap(path)
+
+
+def finish_swap(path: Path) -> None:
+    """Finish what a crash may have cut short. Only for who holds the lock."""
+    whole = path.with_name(path.name + _WHOLE)
+    if whole.exists():
+        put_in_place(whole, path)
 
 
 def _check(source: apsw.Connection, copy: Path, key: bytes) -> None:

@@ -21,7 +21,7 @@ from beira.kernel.collection import Registry
 from beira.kernel.errors import Corrupt
 from beira.store.sql import quoted
 from beira.store.sqlite import files
-from beira.store.sqlite.rewriting import put_in_place
+from beira.store.sqlite.rewriting import finish_swap, put_in_place_of_both
 from beira.store.sqlite.schema import check_owner
 
 _BATCH = 1_000
@@ -55,6 +55,7 @@ def salvage(path: Path, key: bytes | None, into: Path, registry: Registry) -> Sa
     """
     for ending in ("", "-wal", "-shm", "-journal"):  # of a try that was cut short
         into.with_name(into.name + ending).unlink(missing_ok=True)
+    finish_swap(path)
     source: apsw.Connection | None = None
     target: apsw.Connection | None = None
     try:
@@ -105,7 +106,7 @@ def replace(path: Path, repaired: Path, aside: Path) -> None:
                 os.link(old, kept)
             except OSError:  # a file system without links
                 shutil.copy2(old, kept)
-    put_in_place(repaired, path)
+    put_in_place_of_both(repaired, path)
 
 
 def _copied(source: apsw.Connection, target: apsw.Connection, registry: Registry) -> Salvaged:
@@ -171,7 +172,8 @@ class _Reading:
     def _looks_whole(self) -> bool:
         """A few wrong bits can hide rows without any read failing."""
         try:
-            return self._source.execute(f"PRAGMA quick_check({self._table})").get == "ok"
+            said = self._source.execute(f"PRAGMA quick_check({self._table})").get
+            return bool(said == "ok")
         except _UNREADABLE:
             return False
 

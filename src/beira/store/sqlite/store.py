@@ -24,7 +24,7 @@ from beira.store.sql import SQLITE, compiled
 from beira.store.sqlite import files
 from beira.store.sqlite.changes import Changes, known_collections
 from beira.store.sqlite.readers import Readers
-from beira.store.sqlite.rewriting import forget_copy
+from beira.store.sqlite.rewriting import finish_swap, forget_copy
 from beira.store.sqlite.room import Ballast, release
 from beira.store.sqlite.schema import check_owner, prepare, select_sql
 from beira.store.sqlite.slices import SliceReader
@@ -268,6 +268,7 @@ def _opened_once(path: Path, registry: Registry, key: bytes | None) -> _Opened:
     lock = files.Lock(path)
     connection: apsw.Connection | None = None
     try:
+        finish_swap(path)
         forget_copy(path)
         files.create(path)
         files.check_key(path, key)
