@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from beira.kernel import limits
+from beira.kernel.collection import Lane
 from beira.kernel.gate_session import Action, Commit
 
 COMMIT_CHANGES = 2 * limits.BATCH_CHANGES
@@ -29,3 +30,9 @@ def joined(actions: list[Action]) -> list[Action]:
             admitted = first.admitted.joined(second.admitted)
             return [Commit(first.lane, first.has, second.upto, admitted)]
     return actions
+
+
+def one_lane(actions: Sequence[Action]) -> Lane | None:
+    """The lane, if all there is to do is to commit some of it."""
+    lanes = {action.lane if isinstance(action, Commit) else None for action in actions}
+    return lanes.pop() if len(lanes) == 1 else None

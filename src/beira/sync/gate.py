@@ -38,14 +38,15 @@ from beira.kernel.wire import Push, Refused, Wire
 from beira.store.port import News
 from beira.sync import metrics
 from beira.sync.beside import Beside
-from beira.sync.commits import has_room, joined
+from beira.sync.commits import has_room, joined, one_lane
 from beira.sync.inspect import compare, read_buckets
+from beira.sync.notes import Notes
 from beira.sync.set_aside import lost_value, quarantined
 from beira.sync.streams import FLOOR_MARK, feed_route, feed_stream
 
 log = structlog.get_logger(__name__)
 COMMITS_IN_FLIGHT = 2
-"""While the database is at one commit of a node, the next is made ready."""
+"""While the database is at one commit of a lane, the next is made ready. No other lane overtakes."""
 Sender = Callable[[list[Wire]], Awaitable[None]]
 Still = Callable[[], Awaitable[object]]
 """Asks again whether a node may still be here; raises as identity does when it may not."""
@@ -85,6 +86,7 @@ class Gate:
         self._release = release
         self._live: dict[tuple[str, str], set[Conversation]] = {}
         self._waiting: set[_Wait] = set()
+        self._notes: dict[str, Notes] = {}
 
     async def open(self, node: Principal, send: Sender, still: Still | None = None) -> Conversation:
         """A conversation with `node`, not yet greeted. Call `close` when the link is gone.
@@ -103,7 +105,11 @@ class Gate:
             acked={Lane(int(name.rsplit(":", 1)[1])): int(v) for name, v in marks.items()},
             floors={name.removeprefix(FLOOR_MARK): Floor(*v) for name, v in floors.items()},
         )
-        conversation = Conversation(host, session, self._tickets, send, self._renew_epoch, still)
+        notes = self._notes.get(node.tenant)
+        if notes is None or notes.store is not host.store:
+            notes = self._notes[node.tenant] = Notes(host.store)
+        renew = self._renew_epoch
+        conversation = Conversation(host, session, self._tickets, send, renew, notes, still)
         self._live.setdefault((node.tenant, node.id), set()).add(conversation)
         metrics.CONNECTIONS.set(len(self._live))
         await conversation.recheck()
@@ -205,6 +211,7 @@ class Conversation:
         tickets: Tickets,
         send: Sender,
         renew_epoch: Callable[[str, str], Awaitable[str]],
+        notes: Notes,
         still: Still | None = None,
     ) -> None:
         self.session = session
@@ -222,8 +229,10 @@ class Conversation:
         self._still = still
         self._cut: BeiraError | None = None
         self._commits = Beside(self._failed)
-        self._notes = Beside(self._failed)
+        self._later = Beside(self._failed)
+        self._notes = notes
         self._cursors: dict[str, int] = {}
+        self._lane: Lane | None = None
 
     def hear(self, messages: Iterable[Wire]) -> None:
         """Messages came; `run` deals with them. The link must await `room` before it reads on."""
@@ -277,7 +286,7 @@ class Conversation:
         finally:
             unsubscribe()
             await self._commits.stop()
-            await self._notes.stop()
+            await self._later.stop()
 
     async def step(self) -> None:
         """Deal with what has come in so far."""
@@ -291,8 +300,10 @@ class Conversation:
                 actions += self.session.received(self._inbox.pop(0), self._now_ms())
                 actions = joined(actions)
             self._room.set()
-            if all(isinstance(action, Commit) for action in actions):
-                await self._commits.room(COMMITS_IN_FLIGHT)
+            lane = one_lane(actions)
+            if lane is not None:
+                await self._commits.room(COMMITS_IN_FLIGHT if lane == self._lane else 1)
+                self._lane = lane
                 self._commits.start(self.perform(actions))
             else:
                 await self.perform(actions)
@@ -303,7 +314,7 @@ class Conversation:
     async def settled(self) -> None:
         """Wait until all that `step` began has been carried out."""
         await self._commits.room(1)
-        await self._notes.room(1)
+        await self._later.room(1)
 
     def _failed(self) -> None:
         self.ended.set()
@@ -346,7 +357,7 @@ class Conversation:
             case Compare() | ReadBuckets():
                 return await self._inspect(action)
             case SaveStatus(fields):
-                self._notes.start(self._save_status(fields))
+                self._later.start(self._save_status(fields))
             case SaveCursor(partition, upto):
                 self._save_cursor(f"down:{node.id}:{partition}", upto)
             case Close():
@@ -458,14 +469,14 @@ class Conversation:
     def _save_cursor(self, mark: str, upto: int) -> None:
         """Note it a little later: only the last of those that come meanwhile is written."""
         if not self._cursors:
-            self._notes.start(self._save_cursors())
+            self._later.start(self._save_cursors())
         self._cursors[mark] = upto
 
     async def _save_cursors(self) -> None:
         while self._cursors:
             marks = dict(self._cursors)
             try:
-                await self._host.store.commit([], marks=marks)
+                await self._notes.write(marks=marks)
             except BeiraError as error:
                 log.info("sync.cursor_lost", node=self.session.node.id, why=error.message)
             for mark, upto in marks.items():
@@ -486,7 +497,7 @@ class Conversation:
         checked = declared.check({**fields, DELETED: False}, whole=False)
         node = self.session.node.id
         row = self._host.stamped(declared, node, node_partition(node), checked)
-        await self._host.store.commit([row])
+        await self._notes.write(row)
 
     def _now_ms(self) -> int:
         return self._host.clock.now_ms(self._host.wall.now_ms())
