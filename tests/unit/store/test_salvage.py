@@ -6,12 +6,21 @@ import os
 import random
 from pathlib import Path
 
+import apsw
 import pytest
 from tests.contract.records import REGISTRY, T0, one_stream, sale, thing
 
 from beira.kernel.clock import hlc_at
-from beira.kernel.errors import BeiraError, Corrupt
-from beira.store.sqlite import Salvaged, SqliteStore, alone, replace, salvage, written_by
+from beira.kernel.errors import BeiraError, Corrupt, Full
+from beira.store.sqlite import (
+    Salvaged,
+    SqliteStore,
+    alone,
+    files,
+    replace,
+    salvage,
+    written_by,
+)
 
 KEY = bytes(range(32))
 PAGE_BYTES = 4_096
@@ -126,6 +135,27 @@ async def test_a_try_that_was_cut_short_leaves_nothing_that_harms_the_next(tmp_p
     found = await saved(path, None)
     assert found.damaged == () and not fresh.exists()
     await check(path, None, found, "")
+
+
+async def test_without_room_for_a_copy_nothing_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "node.db"
+    await made(path, None)
+    before = path.read_bytes()
+    connect = files.connect
+
+    def small(path: Path, key: bytes | None, *, writer: bool) -> apsw.Connection:
+        connection = connect(path, key, writer=writer)
+        if writer:
+            connection.pragma("max_page_count", 8)
+        return connection
+
+    monkeypatch.setattr(files, "connect", small)
+    with alone(path), pytest.raises(Full) as refused:
+        salvage(path, None, tmp_path / "fresh.db", REGISTRY)
+    assert refused.value.code == "disk.full" and path.read_bytes() == before
+    assert not list(tmp_path.glob("fresh*"))
 
 
 async def test_what_was_only_in_the_log_of_writes_is_saved(tmp_path: Path) -> None:

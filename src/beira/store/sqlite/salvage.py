@@ -53,18 +53,18 @@ def salvage(path: Path, key: bytes | None, into: Path, registry: Registry) -> Sa
 
     Raises: Corrupt `store.lost` if nothing can; Misconfigured for another program's file; Full.
     """
-    for ending in ("", "-wal", "-shm", "-journal"):  # of a try that was cut short
-        into.with_name(into.name + ending).unlink(missing_ok=True)
+    _remove(into)  # of a try that was cut short
     finish_swap(path)
     source: apsw.Connection | None = None
     target: apsw.Connection | None = None
+    found: Salvaged | None = None
     try:
         source = files.connect(path, key, writer=False)
         source.pragma("cell_size_check", True)
         check_owner(source, path)
         os.close(os.open(into, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         target = files.connect(into, key, writer=True)
-        return _copied(source, target, registry)
+        found = _copied(source, target, registry)
     except _UNREADABLE as error:
         raise Corrupt(
             f"Nothing of {path} can be read: {error}.",
@@ -72,13 +72,21 @@ def salvage(path: Path, key: bytes | None, into: Path, registry: Registry) -> Sa
             hint="Put back a backup; or move the file away and enrol again with --again: what the "
             "cloud has comes back.",
         ) from error
-    except apsw.Error as error:
+    except (apsw.Error, OSError) as error:
         raise files.explained(error, into) from error
     finally:
         if source is not None:
             files.close_untouched(source)
         if target is not None:
             target.close(True)
+        if found is None:
+            _remove(into)
+    return found
+
+
+def _remove(database: Path) -> None:
+    for ending in ("", "-wal", "-shm", "-journal"):
+        database.with_name(database.name + ending).unlink(missing_ok=True)
 
 
 def written_by(path: Path, key: bytes | None, collection: str, node: str) -> list[str]:
