@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from beira.apps.voice import edge as edge_module
 from beira.apps.voice.engines.enrolment import learn, phrases_for, said_as
 from beira.apps.voice.engines.vocabulary import examples
 from beira.apps.voice.knowledge import knowledge_of
@@ -45,3 +47,19 @@ async def test_learning_keeps_only_what_gains(tmp_path: Path) -> None:
         await made.voice.forget_voice()
         assert recogniser.adaptation is None
         assert not (tmp_path / "voice" / "voice.npz").exists()
+
+
+async def test_the_recogniser_follows_the_shops_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge_module, "LOOK_EVERY_S", 0.05)
+    file = tmp_path / "loja.yaml"
+    text = 'intents:\n  product_price:\n    data:\n      - sentences: ["{}"]\n'
+    file.write_text(text.format("quanto sai (o | a) {product}"))
+    async with shop(tmp_path, settings={"sentences_file": str(file)}) as made:
+        first = made.voice.words
+        assert first is not None and first.extra_stamp != (0, 0)
+        file.write_text(text.format("por quanto fica (o | a) {product} hoje"))
+        async with asyncio.timeout(60):
+            while made.voice.words == first:
+                await asyncio.sleep(0.02)

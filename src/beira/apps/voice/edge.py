@@ -41,11 +41,13 @@ from beira.apps.voice.engines.wyoming_client import SatelliteWake, WyomingSatell
 from beira.apps.voice.engines.wyoming_server import WyomingService, serving
 from beira.apps.voice.pipeline import Conversation, Hearing, Mind, Tell
 from beira.apps.voice.recogniser.adapt import save
+from beira.apps.voice.sentences import stamp
 from beira.sdk import BeiraError, Host, News, Unavailable
 
 log = structlog.get_logger(__name__)
 FOLLOWED = frozenset({"people", "products", "settings", "sentences"})
 SETTLE_S = 0.15
+LOOK_EVERY_S = 3.0
 RETRY_S = 5.0
 START_WAIT_S = 15.0
 SESSIONS = 64
@@ -172,13 +174,23 @@ class VoiceEdge:
         self._stale.set()
         try:
             while True:
-                await self._stale.wait()
+                await self._outdated()
                 await asyncio.sleep(SETTLE_S)
                 self._stale.clear()
                 await self._refresh()
         finally:
             stop()
             await self._close()
+
+    async def _outdated(self) -> None:
+        """Wait until records, settings or the shop's own file of sentences are others."""
+        while not self._stale.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._stale.wait()
+            words = self.words
+            if words is not None and stamp(words.extra) != words.extra_stamp:
+                return
 
     async def _started(self) -> None:
         """Wait for a voice that is still starting, but not for ever."""
