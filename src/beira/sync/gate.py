@@ -231,7 +231,6 @@ class Conversation:
         self._commits = Beside(self._failed)
         self._later = Beside(self._failed)
         self._notes = notes
-        self._cursors: dict[str, int] = {}
         self._lane: Lane | None = None
 
     def hear(self, messages: Iterable[Wire]) -> None:
@@ -359,7 +358,7 @@ class Conversation:
             case SaveStatus(fields):
                 self._later.start(self._save_status(fields))
             case SaveCursor(partition, upto):
-                self._save_cursor(f"down:{node.id}:{partition}", upto)
+                self._later.start(self._save_cursor(partition, upto))
             case Close():
                 self.ended.set()
         return ()
@@ -466,22 +465,12 @@ class Conversation:
         metrics.FED.inc(len(read.rows))
         return self.session.feed_read(partition, after, read.upto, read.rows, read.more)
 
-    def _save_cursor(self, mark: str, upto: int) -> None:
-        """Note it a little later: only the last of those that come meanwhile is written."""
-        if not self._cursors:
-            self._later.start(self._save_cursors())
-        self._cursors[mark] = upto
-
-    async def _save_cursors(self) -> None:
-        while self._cursors:
-            marks = dict(self._cursors)
-            try:
-                await self._notes.write(marks=marks)
-            except BeiraError as error:
-                log.info("sync.cursor_lost", node=self.session.node.id, why=error.message)
-            for mark, upto in marks.items():
-                if self._cursors[mark] == upto:
-                    del self._cursors[mark]
+    async def _save_cursor(self, partition: str, upto: int) -> None:
+        node = self.session.node.id
+        try:
+            await self._notes.write(marks={f"down:{node}:{partition}": upto})
+        except BeiraError as error:
+            log.info("sync.cursor_lost", node=node, why=error.message)
 
     async def _save_status(self, fields: dict[str, object]) -> None:
         known = collection_of(NodeStatus).fields
