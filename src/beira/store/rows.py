@@ -99,6 +99,7 @@ def raised(mark: Value, number: int, before_hlc: int) -> list[int]:
     return [max(old_number, number), max(old_hlc, before_hlc)]
 
 
+_ABSENT = object()
 META = ("id", "_partition", "_hlc", "_lane", "_node", "_deleted", "_stamps", "_extra")
 """The columns that `Layout.pack` fills before those of the fields, in this order."""
 
@@ -127,23 +128,28 @@ class Layout:
         fields, encode = row.fields, self.dialect.encode
         values: list[Any] = []
         stamps: dict[str, Any] = dict(row.stamps)
-        extra = {n: v for n, v in fields.items() if n not in self._names and n != DELETED}
+        extra: dict[str, Value] = {}
+        if not fields.keys() <= self._names:
+            extra = {n: v for n, v in fields.items() if n not in self._names and n != DELETED}
         for name, kind in self.columns:
-            if name not in fields:
+            value = fields.get(name, _ABSENT)
+            if type(value) is str and kind is FieldType.TEXT:  # most are, in every dialect
+                values.append(value)
+            elif value is _ABSENT:
                 stamps[name] = None
                 values.append(None)
-            elif _fits(kind, fields[name]):
-                values.append(encode(kind, fields[name]))
+            elif _fits(kind, value):
+                values.append(encode(kind, value))
             else:
-                extra[name] = fields[name]
+                extra[name] = value
                 values.append(None)
         stamp, deleted = row.stamp, fields.get(DELETED)
         meta = (row.id, row.partition, stamp.hlc, stamp.lane, stamp.node)
         return (
             *meta,
             encode(FieldType.BOOLEAN, deleted),
-            encode(FieldType.JSON, stamps or None),
-            encode(FieldType.JSON, extra or None),
+            encode(FieldType.JSON, stamps) if stamps else None,
+            encode(FieldType.JSON, extra) if extra else None,
             *values,
         )
 
