@@ -22,6 +22,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
 from beira.blobs.port import checked_part, disk_full, missing, wrong_offset
 from beira.kernel import limits
 from beira.kernel.blob import BlobRef
@@ -34,10 +36,14 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 class FolderBlobs:
     """Implements `BlobStore` in `root`, leaving `BLOB_DISK_RESERVE_BYTES` (or `reserve_bytes`) of its
-    disk free."""
+    disk free. With a `key` of 32 bytes what lies there is encrypted (AES-256-CTR, which keeps sizes
+    and offsets; that nothing was changed is shown by a blob's own name)."""
 
-    def __init__(self, root: Path, *, reserve_bytes: int | None = None) -> None:
+    def __init__(
+        self, root: Path, *, reserve_bytes: int | None = None, key: bytes | None = None
+    ) -> None:
         self.root = root
+        self._key = key
         self._reserve_bytes = reserve_bytes
         self._hashes = _Hashes()
         try:
@@ -69,7 +75,12 @@ class FolderBlobs:
 
     async def read(self, tenant: str, sha256: str, start: int, size_bytes: int) -> bytes:
         path = self.path(tenant, sha256)
-        return await asyncio.to_thread(_read, path, sha256, start, size_bytes)
+        data = await asyncio.to_thread(_read, path, sha256, start, size_bytes)
+        return self._crypt(sha256, start, data)
+
+    async def digest(self, tenant: str, sha256: str) -> str | None:
+        """The SHA-256 of what lies under a name; None if nothing does."""
+        return await asyncio.to_thread(self._digest, self.path(tenant, sha256))
 
     async def discard(self, tenant: str, owner: str, sha256: str) -> None:
         path = self._staged(tenant, owner, sha256)
@@ -101,6 +112,40 @@ class FolderBlobs:
             scratch.rename(final)
             _sync_folder(final.parent)
 
+    def scratched(self, scratch: Path, offset: int, data: bytes) -> bytes:
+        """What a scratch file holds, encrypted or decrypted, while the blob has no name yet."""
+        return self._crypt(scratch.name, offset, data)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether what lies here is encrypted."""
+        return self._key is not None
+
+    def _crypt(self, name: str, offset: int, data: bytes) -> bytes:
+        """`data` of the blob `name` from `offset`, encrypted or (the same) decrypted."""
+        if self._key is None:
+            return data
+        start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16])
+        counter = (start + offset // 16) % 2**128
+        stream = Cipher(algorithms.AES(self._key), modes.CTR(counter.to_bytes(16))).encryptor()
+        stream.update(bytes(offset % 16))
+        return stream.update(data)
+
+    def _digest(self, path: Path) -> str | None:
+        try:
+            with path.open("rb") as file:
+                return self._hash(path.name, file.fileno())
+        except FileNotFoundError:
+            return None
+
+    def _hash(self, name: str, fd: int) -> str:
+        os.lseek(fd, 0, os.SEEK_SET)
+        digest, offset = hashlib.sha256(), 0
+        while data := os.read(fd, READ_BYTES):
+            digest.update(self._crypt(name, offset, data))
+            offset += len(data)
+        return digest.hexdigest()
+
     def free_bytes(self) -> int:
         """How much of the disk blobs may still take."""
         kept = self._reserve_bytes
@@ -120,7 +165,7 @@ class FolderBlobs:
             if there != offset:
                 raise wrong_offset(there)
             try:
-                _write(fd, data, offset)
+                _write(fd, self._crypt(path.name, offset, data), offset)
                 os.fdatasync(fd)
             except OSError:
                 os.ftruncate(fd, offset)
@@ -140,7 +185,7 @@ class FolderBlobs:
                 raise wrong_offset(there)
             digest = self._hashes.take(staged, there)
             if digest is None:  # what another process wrote may be in memory only
-                digest = _hash(fd)
+                digest = self._hash(staged.name, fd)
                 os.fsync(fd)
             if digest != ref.sha256 or there != ref.size_bytes:
                 staged.unlink(missing_ok=True)
@@ -276,14 +321,6 @@ def _write(fd: int, data: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(fd, view, offset)
         view, offset = view[written:], offset + written
-
-
-def _hash(fd: int) -> str:
-    os.lseek(fd, 0, os.SEEK_SET)
-    digest = hashlib.sha256()
-    while data := os.read(fd, READ_BYTES):
-        digest.update(data)
-    return digest.hexdigest()
 
 
 def _make_folder(folder: Path) -> None:

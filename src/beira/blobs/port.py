@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -72,13 +73,14 @@ class Blobs(Protocol):
         `blob.too_large`, Full `blob.disk_full`."""
         ...
 
-    async def path(self, sha256: str) -> Path | None:
-        """Where a blob is, verified, or None while it is not here. Never write to it."""
+    def file(self, sha256: str) -> AbstractAsyncContextManager[Path]:
+        """A path to read a blob under, verified, while the context lasts; never write to it. Raises
+        NotFound `blob.missing` while it is not here."""
         ...
 
-    async def fetch(self, sha256: str) -> Path:
-        """The same, waiting until it has come: before all else, and even if it is fetched lazily.
-        A record must name it; bound the wait with `asyncio.timeout`."""
+    async def fetch(self, sha256: str) -> None:
+        """Wait until a blob has come: before all else, and even if it is fetched lazily. A record
+        must name it; bound the wait with `asyncio.timeout`."""
         ...
 
 

@@ -13,14 +13,16 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from beira.blobs.folder import FolderBlobs, failures
-from beira.blobs.port import disk_full
+from beira.blobs.port import disk_full, missing, pieces
 from beira.kernel import limits
 from beira.kernel.blob import BlobRef, Held, checked_ref
 from beira.kernel.errors import TooLarge
@@ -64,7 +66,8 @@ class Shelf:
         try:
             with failures():
                 ref = await self._write(scratch, _pieces(content))
-                await asyncio.to_thread(self._keep, scratch, ref)
+                await asyncio.to_thread(self._mark, ref.sha256)
+                await self._keep(scratch, ref)
         finally:
             scratch.unlink(missing_ok=True)
         self._trusted.add(ref.sha256)
@@ -76,7 +79,7 @@ class Shelf:
         for after a start, so that what a bad disk garbled is fetched again rather than used."""
         path = self.folder.path(self.tenant, sha256)
         if sha256 not in self._trusted:
-            digest = await asyncio.to_thread(_digest_of, path)
+            digest = await self.folder.digest(self.tenant, sha256)
             if digest is None:
                 return None
             if digest != sha256:
@@ -91,6 +94,26 @@ class Shelf:
             self._trusted.discard(sha256)
             return None
         return path
+
+    async def read(self, sha256: str, start: int, size_bytes: int) -> bytes:
+        """At most `size_bytes` from `start`. Raises NotFound `blob.missing`."""
+        return await self.folder.read(self.tenant, sha256, start, size_bytes)
+
+    @asynccontextmanager
+    async def file(self, sha256: str) -> AsyncIterator[Path]:
+        """A path under which a blob can be read, verified. What is encrypted on the disk is shown in
+        memory only, while the context lasts (on Linux). Raises NotFound `blob.missing`."""
+        path = await self.path(sha256)
+        if path is None:
+            raise missing(sha256)
+        if not self.folder.sealed:
+            yield path
+            return
+        with os.fdopen(os.memfd_create(sha256), "wb") as shown:
+            async for piece in pieces(self.folder, self.tenant, sha256, 0, path.stat().st_size):
+                await asyncio.to_thread(shown.write, piece)
+            shown.flush()
+            yield Path(f"/proc/{os.getpid()}/fd/{shown.fileno()}")
 
     async def finish(self, ref: BlobRef) -> None:
         """Verify what was fetched, and show it. Raises Corrupt `blob.mismatch` and forgets it."""
@@ -109,6 +132,23 @@ class Shelf:
         """Hash a blob anew, and throw it away if it is garbled."""
         self._trusted.discard(sha256)
         await self.path(sha256)
+
+    async def take_over(self, plain: FolderBlobs) -> int:
+        """Seal what lay in `plain` from before this node was encrypted; how many blobs that were."""
+        if not (plain.root / self.tenant).exists():
+            return 0
+        former = Shelf(plain, self.tenant, self._wall)
+        listing = await asyncio.to_thread(former.listing)
+        for name, held in listing.items():
+            if await plain.digest(self.tenant, name) == name:
+                await self.add(pieces(plain, self.tenant, name, 0, held.size_bytes))
+                if held.sent_up:
+                    self.mark_sent_up(name)
+                elif not held.outbox:
+                    self.mark_confirmed(name)
+            await former.drop(name)
+        await asyncio.to_thread(shutil.rmtree, plain.root / self.tenant, ignore_errors=True)
+        return len(listing)
 
     def mark_sent_up(self, sha256: str) -> None:
         """A record that goes to the cloud names it: it stays until the cloud has confirmed it."""
@@ -136,27 +176,41 @@ class Shelf:
         return Held(stat.st_size, stat.st_mtime, outbox=True, sent_up=state == SENT_UP)
 
     async def _write(self, scratch: Path, content: AsyncIterator[bytes]) -> BlobRef:
+        """Into a scratch file, encrypted where the shelf is: its name is random."""
         digest, size = hashlib.sha256(), 0
         with scratch.open("xb") as file:
             async for piece in content:
-                size += len(piece)
-                if size > limits.BLOB_BYTES:
+                if size + len(piece) > limits.BLOB_BYTES:
                     raise TooLarge(
                         f"A blob has {limits.BLOB_BYTES} bytes at most.", code="blob.too_large"
                     )
                 if self.folder.free_bytes() < len(piece):
                     raise disk_full()
                 digest.update(piece)
-                await asyncio.to_thread(file.write, piece)
+                await asyncio.to_thread(file.write, self.folder.scratched(scratch, size, piece))
+                size += len(piece)
             file.flush()
             await asyncio.to_thread(os.fsync, file.fileno())
         return checked_ref(BlobRef(sha256=digest.hexdigest(), size_bytes=size))
 
-    def _keep(self, scratch: Path, ref: BlobRef) -> None:
+    def _mark(self, sha256: str) -> None:
         """The mark first: a blob without one would be taken for the cloud's own."""
-        if not (self._outbox / ref.sha256).exists():
-            _write_durably(self._outbox / ref.sha256, b"")
-        self.folder.adopt(scratch, self.tenant, ref)
+        if not (self._outbox / sha256).exists():
+            _write_durably(self._outbox / sha256, b"")
+
+    async def _keep(self, scratch: Path, ref: BlobRef) -> None:
+        """By its name at last, which decides how it is encrypted."""
+        if not self.folder.sealed:
+            await asyncio.to_thread(self.folder.adopt, scratch, self.tenant, ref)
+            return
+        owner = secrets.token_hex(8)
+        offset = 0
+        with scratch.open("rb") as file:
+            while data := await asyncio.to_thread(file.read, READ_BYTES):
+                plain = self.folder.scratched(scratch, offset, data)
+                await self.folder.append(self.tenant, owner, ref.sha256, offset, plain)
+                offset += len(data)
+        await self.folder.finish(self.tenant, owner, ref)
 
 
 async def _pieces(content: bytes | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
@@ -166,14 +220,6 @@ async def _pieces(content: bytes | AsyncIterable[bytes]) -> AsyncIterator[bytes]
     else:
         async for piece in content:
             yield piece
-
-
-def _digest_of(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return None
 
 
 def _write_durably(path: Path, content: bytes) -> None:

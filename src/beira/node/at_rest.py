@@ -34,7 +34,7 @@ from beira.store.sqlite import alone, opens, rewrite
 
 log = structlog.get_logger(__name__)
 FILE = "encryption.json"
-BLOBS_FOLDER = "blobs"
+BLOBS_FOLDER, BLOBS_KEY_FILE = "blobs", "blobs.key"
 DATABASE_FILE, KEY_FILE, IDENTITY_FILE = "node.db", "node.key", "node.json"
 FORMAT = 1
 _NONCE_BYTES = 12
@@ -311,11 +311,14 @@ def _move(data: Path, keys: tuple[bytes, ...]) -> None:
 
 def _private(data: Path) -> Iterator[Path]:
     """The files that are read through `PrivateFiles`: the node's own, and all in its apps' folders."""
-    for name in (KEY_FILE, IDENTITY_FILE, pseudonyms.FILE, certificates.KEY_FILE):
+    own = (KEY_FILE, IDENTITY_FILE, BLOBS_KEY_FILE, pseudonyms.FILE, certificates.KEY_FILE)
+    for name in own:
         if (data / name).exists():
             yield data / name
     for folder in sorted(path for path in data.iterdir() if path.is_dir()):
-        if folder.name == BLOBS_FOLDER:  # checked by their own hash, and given to apps as files
+        if (
+            folder.name == BLOBS_FOLDER
+        ):  # under a key of their own, which is kept as these files are
             continue
         for path in sorted(folder.rglob("*")):
             if path.suffix == ".new":  # half written

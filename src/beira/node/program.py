@@ -36,7 +36,7 @@ from beira.kernel.clock import hlc_at
 from beira.kernel.errors import BeiraError, Corrupt, Misconfigured
 from beira.kernel.policy import Conditions
 from beira.node import at_rest, settled
-from beira.node.at_rest import DATABASE_FILE, KEY_FILE
+from beira.node.at_rest import BLOBS_FOLDER, BLOBS_KEY_FILE, DATABASE_FILE, KEY_FILE
 from beira.node.cloud_client import CloudClient, RemoteAccounts, TokenSource
 from beira.node.memory import give_back, sparing, without
 from beira.node.power import low_battery
@@ -52,7 +52,6 @@ from beira.sync.link import CloudConnector
 from beira.sync.streams import log_route
 
 log = structlog.get_logger(__name__)
-BLOBS_FOLDER = "blobs"
 FORGET_EVERY_S = 3_600
 LEARN_KEYS_EVERY_S = 900
 LEARN_KEYS_FIRST_S = 5
@@ -138,9 +137,11 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
         )
         carrier = BlobClient(cloud.url, token, ssl=config.ssl)
         stack.push_async_callback(carrier.close)
+        files = _files(config.data, rest.files)
         blobs = BlobAgent(
             host=host,
-            shelf=Shelf(FolderBlobs(config.data / BLOBS_FOLDER), me.enrolled.tenant, host.wall),
+            shelf=Shelf(files, me.enrolled.tenant, host.wall),
+            plain=FolderBlobs(config.data / BLOBS_FOLDER) if files.sealed else None,
             client=carrier,
             online=lambda: agent.state.connected,
             bytes_per_s=config.blob_bytes_per_s,
@@ -353,3 +354,11 @@ async def _learn_keys(node: Node, cloud: CloudClient) -> None:
 async def _ended(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def _files(data: Path, private: PrivateFiles) -> FolderBlobs:
+    """Where blobs lie: encrypted where the node is, by a key that is sealed beside them."""
+    if not private.sealed:
+        return FolderBlobs(data / BLOBS_FOLDER)
+    key = private.secret(data / BLOBS_KEY_FILE, KEY_BYTES)
+    return FolderBlobs(data / BLOBS_FOLDER / ".sealed", key=key)

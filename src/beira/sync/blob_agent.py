@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterable, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
 import structlog
 
-from beira.blobs import Shelf
+from beira.blobs import FolderBlobs, Shelf
 from beira.host.host import Host
 from beira.kernel import limits
 from beira.kernel.blob import BlobRef, Ledger, Named, RecordKey, has_blobs, names_in
@@ -53,7 +53,8 @@ class BlobAgent:
     """Runs the blobs' lane of one node until it is cancelled. Implements `blobs.port.Blobs`.
 
     `online` says whether there is a session with the cloud. `bytes_per_s` caps what blobs may take
-    of the link (0: no cap), `disk_bytes` what they may take of the disk.
+    of the link (0: no cap), `disk_bytes` what they may take of the disk. `plain` is where blobs lay
+    before this node was encrypted.
     """
 
     def __init__(
@@ -65,12 +66,14 @@ class BlobAgent:
         online: Callable[[], bool],
         bytes_per_s: int = 0,
         disk_bytes: int = limits.BLOB_NODE_BYTES,
+        plain: FolderBlobs | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.state = BlobState()
         self.ledger = Ledger(budget_bytes=disk_bytes)
         self._host = host
         self._shelf = shelf
+        self._plain = plain
         self._online = online
         self._chance = chance
         self._pace = Pace(bytes_per_s, host.wall.monotonic_s)
@@ -89,17 +92,24 @@ class BlobAgent:
         return ref
 
     async def path(self, sha256: str) -> Path | None:
+        """Where a blob lies, verified, as the disk has it; None while it is not here."""
         found = await self._shelf.path(sha256)
         if found is not None:
             self.ledger.used(sha256, self._now_s())
         return found
 
-    async def fetch(self, sha256: str) -> Path:
+    @asynccontextmanager
+    async def file(self, sha256: str) -> AsyncIterator[Path]:
+        async with self._shelf.file(sha256) as path:
+            self.ledger.used(sha256, self._now_s())
+            yield path
+
+    async def fetch(self, sha256: str) -> None:
         while True:
             held = self._woken["held"]
             found = await self.path(sha256)
             if found is not None:
-                return found
+                return
             self.ledger.ask_for(sha256)
             self._downloads.at_once(sha256)
             self._woken["down"].set()
@@ -107,6 +117,7 @@ class BlobAgent:
 
     async def run(self) -> None:
         """Look at what is here, then follow the records and carry what they name."""
+        await self._prepare()
         self._shelf.on_change = self._shelf_changed
         unsubscribe = self._host.store.subscribe(self._heard)
         for name, held in (await asyncio.to_thread(self._shelf.listing)).items():
@@ -134,6 +145,16 @@ class BlobAgent:
             )
         for name in evicted:
             await self._shelf.drop(name)
+
+    async def _prepare(self) -> None:
+        """Seal what lies there plain, and throw away what nobody went on with."""
+        try:
+            if self._plain is not None:
+                await self._shelf.take_over(self._plain)
+            before_s = self._now_s() - limits.BLOB_STAGED_S
+            await self._shelf.folder.tidy(self._shelf.tenant, before_s)
+        except (BeiraError, OSError) as error:
+            log.warning("blob.not_tidied", why=str(error))
 
     def _heard(self, news: News) -> None:
         if not news.rows:

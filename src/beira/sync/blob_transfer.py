@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from itertools import islice
-from pathlib import Path
 
 import structlog
 
@@ -173,8 +172,8 @@ class Uploads:
             case Ask():
                 await self._ask()
             case Prove(nonce):
-                digest = await asyncio.to_thread(self._proof, upload.ref.sha256, nonce)
-                upload.told(await self._client.prove(upload.ref, digest))
+                proof = await self._proof(upload.ref, nonce)
+                upload.told(await self._client.prove(upload.ref, proof))
             case Chunk(offset, size_bytes):
                 await self._send(upload, offset, size_bytes)
             case Done():
@@ -194,11 +193,10 @@ class Uploads:
             self._settle(upload)
 
     async def _send(self, upload: Upload, offset: int, size_bytes: int) -> None:
-        path = self._shelf.folder.path(self._shelf.tenant, upload.ref.sha256)
         await self._pace.take(size_bytes)
         try:
-            data = await asyncio.to_thread(_read, path, offset, size_bytes)
-        except FileNotFoundError:
+            data = await self._shelf.read(upload.ref.sha256, offset, size_bytes)
+        except NotFound:
             await self._shelf.drop(upload.ref.sha256)
             return
         began_s = self._pace.now_s()
@@ -228,11 +226,11 @@ class Uploads:
         log.warning("blob.not_sent", blob=name, code=error.code, why=error.message)
         self._off.add(name, at_once=0 if isinstance(error, Full | Denied) else TRIES_AT_ONCE)
 
-    def _proof(self, name: str, nonce: str) -> str:
+    async def _proof(self, ref: BlobRef, nonce: str) -> str:
         digest = proving(nonce)
-        with self._shelf.folder.path(self._shelf.tenant, name).open("rb") as file:
-            while data := file.read(READ_BYTES):
-                digest.update(data)
+        for start in range(0, ref.size_bytes, READ_BYTES):
+            data = await self._shelf.read(ref.sha256, start, READ_BYTES)
+            await asyncio.to_thread(digest.update, data)
         return digest.hexdigest()
 
 
@@ -276,8 +274,7 @@ class Downloads:
         for name in [*self._open.keys(), *self._roomless]:
             if name not in self._ledger.wants and name not in self._busy:
                 self._forget(name)
-        ready = self._off.free(self._ledger.wanted, LOOKED_AT)
-        name = next((n for n in ready if self._may_take(n, helper) and self._fits(n)), None)
+        name = self._next(helper)
         if name is None:
             return False
         self._busy.add(name)
@@ -294,6 +291,10 @@ class Downloads:
     async def help(self) -> bool:
         """A step beside the one under way, while records do not need the link."""
         return not self._pace.busy and await self.step(helper=True)
+
+    def _next(self, helper: bool) -> str | None:
+        ready = self._off.free(self._ledger.wanted, LOOKED_AT)
+        return next((n for n in ready if self._may_take(n, helper) and self._fits(n)), None)
 
     def _may_take(self, name: str, helper: bool) -> bool:
         """One at a time carries a blob; a helper leaves one large blob begun at most."""
@@ -407,9 +408,3 @@ class Downloads:
             metrics.REFUSED.labels("digest" if error.code == "blob.digest" else "mismatch").inc()
         log.warning("blob.not_fetched", blob=name, code=error.code, why=error.message)
         self._off.add(name)
-
-
-def _read(path: Path, offset: int, size_bytes: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(size_bytes)

@@ -71,7 +71,9 @@ async def test_what_a_record_from_the_cloud_names_comes_down(world: World) -> No
         await until(lambda: not node.agent.ledger.wanted)
         assert not await node.has(LARGE)
         async with asyncio.timeout(30):
-            assert (await node.agent.fetch(sha(LARGE))).read_bytes() == LARGE
+            await node.agent.fetch(sha(LARGE))
+        async with node.agent.file(sha(LARGE)) as path:
+            assert path.read_bytes() == LARGE
 
 
 async def test_the_urgent_goes_first_even_if_another_was_begun(world: World) -> None:
@@ -233,7 +235,8 @@ async def test_what_a_disk_garbled_is_fetched_again_rather_than_used(world: Worl
     await carried(world.cloud(), again.host, Track(id="t"))
     async with again.running():
         async with asyncio.timeout(30):
-            assert (await again.agent.fetch(sha(SMALL))).read_bytes() == SMALL
+            await again.agent.fetch(sha(SMALL))
+        assert await again.has(SMALL)
 
 
 async def test_two_nodes_with_one_file_send_it_once(world: World) -> None:

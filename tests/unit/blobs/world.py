@@ -217,7 +217,7 @@ class World:
         self, name: str = "n1", tenant: str = "acme", address: str = "", **more: Any
     ) -> BlobNode:
         host = host_at(tenant, name, self.wall)
-        folder = FolderBlobs(self.folder / name, reserve_bytes=more.pop("reserve_bytes", 0))
+        folder = FolderBlobs(self.folder / name, reserve_bytes=0, key=more.pop("key", None))
         shelf = Shelf(folder, tenant, self.wall)
         agent = BlobAgent(
             host=host,
