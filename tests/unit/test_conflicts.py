@@ -62,7 +62,7 @@ async def host() -> Host:
     )
     async with host.writing() as ctx:
         ctx.put(Shelf(id="s", label="by the second"), partition="site:s1")
-        ctx.put(lost, partition="tenant")
+        ctx.put(lost, partition=lost.place)
     return host
 
 

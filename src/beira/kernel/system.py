@@ -147,10 +147,22 @@ class Quarantined(State):
     mended: Annotated[dict[str, Any], Personal] = {}
 
 
-@collection("conflicts", flow=LOCAL, lane=NORMAL, partition=TENANT, write=(), retention_days=365)
+@collection(
+    "conflicts",
+    flow=LOCAL,
+    lane=NORMAL,
+    partition=SITE,
+    read=("owner",),
+    write=(),
+    retention_days=365,
+)
 class LostValue(State):
-    """A value that lost against another writer's, neither knowing of the other. `place` is the
-    record's partition; `restored_by` is set once somebody has written the value again."""
+    """A value that lost against another writer's, neither knowing of the other.
+
+    It lies in the partition `place` of the record it is of, and may come from any collection: so as
+    data only owners see it, and the portal shows members those of the collections they may read.
+    `restored_by` is set once somebody has written the value again.
+    """
 
     in_collection: str
     record: str

@@ -142,6 +142,14 @@ ERRORS: dict[str, tuple[Both, Both]] = {
         ("O nó que o enviou não existe mais.", "The node that sent it is no more."),
         ("Leia o que há e descarte.", "Read what there is, then discard it."),
     ),
+    "calendar.full": (
+        ("Há horários demais.", "There are too many schedules."),
+        ("Apague um que não serve mais.", "Delete one that is of no use."),
+    ),
+    "conflict.restored": (
+        ("Alguém já restaurou este valor.", "Somebody has restored this value."),
+        ("Veja em “Restaurados”.", "See it among the restored."),
+    ),
     "internal": (
         ("Algo falhou aqui.", "Something failed here."),
         ("Tente de novo; o registro tem os detalhes.", "Try again; the log has the details."),
@@ -252,6 +260,8 @@ AUDIT: dict[str, Both] = {
     "node_duplicated": ("Duas máquinas com um nó", "Two machines with one node"),
     "quarantine_replayed": ("Admitiu um recusado", "Admitted a refused record"),
     "quarantine_discarded": ("Descartou um recusado", "Discarded a refused record"),
+    "conflict_restored": ("Restaurou um valor", "Restored a value"),
+    "calendar_changed": ("Mudou um horário de sincronização", "Changed a sync schedule"),
 }
 
 DONE: dict[str, Both] = {
@@ -275,6 +285,7 @@ DONE: dict[str, Both] = {
     "left": ("Você saiu.", "You have signed out."),
     "admitted": ("Admitido: já conta.", "Admitted: it counts from now on."),
     "discarded": ("Descartado.", "Discarded."),
+    "restored": ("Restaurado: vale em todos os lugares.", "Restored: it holds everywhere."),
     "attended": ("Marcado como atendido.", "Marked as attended."),
     "given_up": ("Anotado: desistiu.", "Noted: given up."),
 }

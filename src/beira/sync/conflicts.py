@@ -5,14 +5,39 @@ from __future__ import annotations
 import structlog
 
 from beira.host.host import Host
-from beira.kernel.access import Principal, may_write, partitions, require
+from beira.kernel.access import Principal, may_read, may_write, partitions, require
 from beira.kernel.collection import collection_of, timestamp
 from beira.kernel.errors import Conflict, NotFound
+from beira.kernel.query import Compare, Op, Order, Page, Query, both, checked, where
 from beira.kernel.record import Row, Value
 from beira.kernel.system import LostValue
 from beira.sync.streams import feed_route
 
 log = structlog.get_logger(__name__)
+
+
+PAGE_ROWS = 50
+
+
+async def lost_values(
+    host: Host, by: Principal, *, restored: bool = False, offset: int = 0, most: int = PAGE_ROWS
+) -> Page:
+    """Values that lost, newest first, and how many there are: those of the collections and partitions
+    that `by` may read."""
+    shown = [c.name for c in host.store.registry if may_read(by, c)]
+    if by.tenant != host.place.tenant or by.role == "guest" or not shown:
+        return Page(rows=[], total=0)
+    ended = Compare("restored_by", Op.NEQ if restored else Op.EQ, "")
+    declared = collection_of(LostValue)
+    asked = Query(
+        collection=declared.name,
+        where=both(ended, where(in_collection__in=tuple(shown))),
+        order=(Order("_hlc", descending=True),),
+        limit=most,
+        offset=offset,
+        count=True,
+    )
+    return await host.store.query(checked(asked, declared), partitions(by))
 
 
 async def lost_value(host: Host, id: str, by: Principal) -> LostValue:
@@ -49,7 +74,7 @@ async def restore(host: Host, id: str, *, by: Principal) -> Row:
         "restored_by": by.name or by.id,
         "restored_at": timestamp(host.now()),
     }
-    ended = host.stamped(kept, id, "tenant", kept.check(told, whole=False))
+    ended = host.stamped(kept, id, found.place, kept.check(told, whole=False))
     await host.store.commit([row, ended], route=feed_route(host.store.registry))
     log.info("conflict.restored", id=id, collection=declared.name, by=by.id)
     return row

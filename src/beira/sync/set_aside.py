@@ -63,7 +63,7 @@ def lost_value(host: Host, contest: Contest) -> Row:
     declared = collection_of(LostValue)
     made = f"{contest.collection}:{contest.id}:{contest.field}:{lost_stamp.hlc}"
     id = hashlib.blake2b(made.encode(), digest_size=16).hexdigest()
-    return host.stamped(declared, id, "tenant", declared.encode(record))
+    return host.stamped(declared, id, contest.partition, declared.encode(record))
 
 
 def _moment(hlc: int) -> datetime:

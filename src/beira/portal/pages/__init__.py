@@ -9,11 +9,13 @@ from beira.portal.pages import (
     account,
     admin,
     alerts,
+    conflicts,
     entry,
     nodes,
     overview,
     places,
     quarantine,
+    schedules,
     settings,
     team,
 )
@@ -42,6 +44,8 @@ def own_pages() -> tuple[Pages, ...]:
             *settings.PAGES,
             *account.PAGES,
             *quarantine.PAGES,
+            *conflicts.PAGES,
+            *schedules.PAGES,
             *admin.PAGES,
         ),
         templates=HERE / "templates",
@@ -51,7 +55,9 @@ def own_pages() -> tuple[Pages, ...]:
             MenuItem("/sites", "Lojas", "Sites", "store", _OWNER, "cloud"),
             MenuItem("/team", "Equipe", "Team", "key", _OWNER, "cloud"),
             MenuItem("/settings", "Ajustes", "Settings", "gear", _OWNER, "cloud"),
+            MenuItem("/calendar", "Horários", "Schedules", "clock", _OWNER, "cloud"),
             MenuItem("/quarantine", "Recusados", "Refused", "shield", _OWNER, "cloud"),
+            MenuItem("/conflicts", "Conflitos", "Conflicts", "merge", _STAFF, "cloud"),
         ),
     )
     return first, rest
