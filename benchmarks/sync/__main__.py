@@ -27,6 +27,7 @@ from benchmarks.sync.pouch import NAME as POUCH
 from benchmarks.sync.pouch import Pouch, missing, pouch
 from benchmarks.sync.workload import RECORDS, goods, interactions
 
+TURSO = ("pyturso to its sync server", "the server, `tursodb --sync-server`, is in no registry")
 ROUNDS = 5
 QUICK_ROUNDS = 2
 
@@ -96,8 +97,9 @@ async def pull(at: Cloud, folder: Path, peer: Pouch | None, rounds: int) -> None
 
 async def run(rounds: int, *, quick: bool) -> None:
     why = await missing()
-    if why:
-        print(json.dumps({"name": POUCH, "skipped": why}), flush=True)
+    for name, reason in ((POUCH, why), TURSO):
+        if reason:
+            print(json.dumps({"name": name, "skipped": reason}), flush=True)
     async with contextlib.AsyncExitStack() as stack:
         name = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="beira-bench-", ignore_cleanup_errors=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from beira.apps.voice.records import Interaction as Talk
 from beira.kernel.record import Record
 from beira.kernel.system import Alert
 from benchmarks.figures import figure
 from benchmarks.sync.cloud import Cloud
 from benchmarks.sync.node import node
 from benchmarks.sync.thin import counted
-from benchmarks.sync.workload import BATCH, NAMES, RECORDS, UPDATED, Good, Talk, good_id, json_bytes
+from benchmarks.sync.workload import BATCH, NAMES, RECORDS, UPDATED, Good, good_id, json_bytes
 
 UPDATES_BYTES = 26_000
 ALERTS = 20
