@@ -150,7 +150,7 @@ def decisions(recogniser: Recogniser, what: Domain, maker: Maker, scores: list[S
     show("dialogue.written_unasked", done / max(1, len(pairs)), "share of commands")
     show("dialogue.wrong_unasked", wrong / max(1, done), "share of written", target=1 / 200)
     show("dialogue.asked_back", asked / max(1, len(pairs)), "share of commands")
-    count = max(30, len(pairs) // 3)
+    count = max(20, len(pairs) // 3)
     for name, share in voice_decisions.strangers(recogniser, what, maker, count, bars).items():
         show(f"unknown_names.{name}", share, "share")
 
@@ -228,7 +228,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--second", action="store_true", help="with the second opinion")
     args = parser.parse_args()
-    count = 26 if args.quick else 300
+    count = 20 if args.quick else 300
     what = shop()
     grammar = compile_grammar(what.sentences, what.lists, what.rules)
     began = time.perf_counter()
@@ -249,7 +249,7 @@ def main() -> None:
     )
     if not args.quick:
         longer(recogniser, what, maker)
-    peer(recogniser, what, grammar, maker.commands(what, 8 if args.quick else 30, None))
+    peer(recogniser, what, grammar, maker.commands(what, 3 if args.quick else 30, None))
     maker.synth.close()
 
 
