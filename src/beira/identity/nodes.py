@@ -369,8 +369,9 @@ class Nodes:
             )
         return bool(found)
 
-    async def present_ticket(self, tenant: str, node: str, ticket: int) -> int:
-        """The next ticket for a node that shows the one it has; to be confirmed once it is kept.
+    async def present_ticket(self, tenant: str, node: str, ticket: int, call: str = "") -> int:
+        """The next ticket for a node that shows the one it has; to be confirmed once it is kept. The
+        same `call` come again gets the same ticket.
 
         Good are the confirmed ticket and the pending one (its confirmation was lost), any at all
         after enrolling, and one of a later turn than any given here: then this database is an older
@@ -385,7 +386,10 @@ class Nodes:
             if row is not None:
                 known = (row["ticket"], row["ticket_pending"])
             good = row is not None and tickets.is_good(ticket, *known)
-            fresh = tickets.following(ticket, *known, secrets.randbelow(tickets.CHANCES))
+            chance = secrets.randbelow(tickets.CHANCES)
+            if call:
+                chance = tickets.chance_of(node, ticket, call)
+            fresh = tickets.following(ticket, *known, chance)
             if good:
                 await connection.execute(
                     "UPDATE nodes SET ticket = $2, ticket_pending = $3 WHERE id = $1",

@@ -192,8 +192,9 @@ class NodeSession:
         self._steady_ms = self._heard_ms = self._pinged_ms = now.steady_ms
         return [Send(self.hello(now.wall_ms))]
 
-    def hello(self, wall_ms: int) -> Hello:
-        """What presents this node. A link without memory (HTTP) sends it with each request."""
+    def hello(self, wall_ms: int, call: str = "") -> Hello:
+        """What presents this node. A link without memory (HTTP) sends it with each request, each
+        under another `call`."""
         return Hello(
             protocol=PROTOCOL,
             release=self.release,
@@ -202,6 +203,7 @@ class NodeSession:
             cursors=self.cursors,
             cloud=self.cloud,
             can=CAN,
+            call=call,
         )
 
     def received(self, message: Wire, now: Now) -> list[Action]:

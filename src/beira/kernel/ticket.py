@@ -8,6 +8,8 @@ from a backup is shown one of a later turn than it ever gave.
 
 from __future__ import annotations
 
+import hashlib
+
 CHANCES = 1 << 21
 """How many tickets a turn has: a guess is right once in two million."""
 _MOST = (1 << 53) - CHANCES
@@ -31,6 +33,16 @@ def is_later(ticket: int, confirmed: int | None, pending: int | None) -> bool:
     return confirmed is not None and turn_of(ticket) > turn_of(max(confirmed, pending or 0))
 
 
+def chance_of(node: str, ticket: int, call: str) -> int:
+    """The chance drawn by a hello that says which `call` it is."""
+    drawn = hashlib.blake2b(f"{node}:{ticket}:{call}".encode(), digest_size=8).digest()
+    return int.from_bytes(drawn) % CHANCES
+
+
 def following(ticket: int, confirmed: int | None, pending: int | None, chance: int) -> int:
-    """The ticket of the turn after all of these; `chance` is below `CHANCES`."""
+    """The ticket of the turn after all of these; `chance` is below `CHANCES`. The same hello come
+    twice (something between the two repeats requests) gets the same ticket: the node may have heard
+    either answer."""
+    if pending is not None and ticket == confirmed and pending % CHANCES == chance:
+        return pending
     return (turn_of(max(ticket, confirmed or 0, pending or 0)) + 1) * CHANCES + chance

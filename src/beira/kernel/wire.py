@@ -26,7 +26,8 @@ class Message(msgspec.Struct, kw_only=True, tag_field="type", omit_defaults=True
 class Hello(Message, tag="hello"):
     """A node presents itself. `ticket` proves it is the only one of its name, `cursors` say how far
     it got in each partition's feed, `cloud` which database it last spoke with, `can` what it
-    understands beyond the first release."""
+    understands beyond the first release. `call` is another for each hello over a link without memory,
+    so that one that comes twice is known."""
 
     protocol: int
     release: str
@@ -35,6 +36,7 @@ class Hello(Message, tag="hello"):
     cursors: dict[str, int] = {}
     cloud: str = ""
     can: list[str] = []
+    call: str = ""
 
 
 class Welcome(Message, tag="welcome"):

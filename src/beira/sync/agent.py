@@ -146,7 +146,7 @@ class Agent:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[_Conversation]:
         session = await self._session()
-        link = await self._connector.connect(lambda: session.hello(self._now_ms()))
+        link = await self._connector.connect(lambda: session.hello(self._now_ms(), self._call()))
         conversation = _Conversation(self, session, link)
         unsubscribe = self.store.subscribe(conversation.heard_news)
         self.state.link, self.state.since_ms = link.name, self._now_ms()
@@ -177,6 +177,9 @@ class Agent:
         elif error.message != self.state.last_error:
             log.warning("sync.lost", code=error.code, why=error.message)
         self.state.last_error, self.state.next_step = error.message, error.hint
+
+    def _call(self) -> str:
+        return f"{int(self._chance() * 2**53):x}"
 
     def _now_ms(self) -> int:
         return self.host.clock.now_ms(self.host.wall.now_ms())

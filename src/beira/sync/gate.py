@@ -59,8 +59,8 @@ class Tickets(Protocol):
         """Whether the node was enrolled, or cleared of a duplicate, since it last was here."""
         ...
 
-    async def present_ticket(self, tenant: str, node: str, ticket: int) -> int:
-        """The next ticket. Raises Denied `node.duplicated`."""
+    async def present_ticket(self, tenant: str, node: str, ticket: int, call: str = "") -> int:
+        """The next ticket, the same for the same `call`. Raises Denied `node.duplicated`."""
         ...
 
     async def confirm_ticket(self, tenant: str, node: str, ticket: int) -> None: ...
@@ -345,8 +345,8 @@ class Conversation:
         match action:
             case Send(message):
                 await self._send([message])
-            case PresentTicket(ticket):
-                return await self._present(ticket)
+            case PresentTicket(ticket, call):
+                return await self._present(ticket, call)
             case ConfirmTicket(ticket):
                 await self._tickets.confirm_ticket(node.tenant, node.id, ticket)
             case Commit():
@@ -363,7 +363,7 @@ class Conversation:
                 self.ended.set()
         return ()
 
-    async def _present(self, ticket: int) -> Sequence[Action]:
+    async def _present(self, ticket: int, call: str) -> Sequence[Action]:
         """Admit the node. One that starts anew (another machine, a restored copy) has a log of its
         own: what is known of the numbers of the old one says nothing of it, and must not make the
         node forget what it never sent. Sent twice is harmless, forgotten is not."""
@@ -372,7 +372,7 @@ class Conversation:
             forgotten = {f"up:{node.id}:{int(lane)}": None for lane in Lane}
             await self._host.store.commit([], marks=forgotten)
             self.session.acked = dict.fromkeys(Lane, 0)
-        given = await self._tickets.present_ticket(node.tenant, node.id, ticket)
+        given = await self._tickets.present_ticket(node.tenant, node.id, ticket, call)
         await self._look_for_older_copy()
         return self.session.ticket_given(given, self._now_ms())
 

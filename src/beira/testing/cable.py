@@ -53,7 +53,7 @@ class Tickets:
     async def starts_anew(self, tenant: str, node: str, ticket: int) -> bool:
         return node not in self._seen
 
-    async def present_ticket(self, tenant: str, node: str, ticket: int) -> int:
+    async def present_ticket(self, tenant: str, node: str, ticket: int, call: str = "") -> int:
         self._seen.add(node)
         return ticket + 1
 
