@@ -39,6 +39,7 @@ from beira.portal import Portal
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
 from beira.store.postgres.failures import away
 from beira.sync import tombstones
+from beira.sync.backup_gate import BackupGate, backup_routes
 from beira.sync.blob_collector import Collector
 from beira.sync.blob_gate import BlobGate
 from beira.sync.blob_routes import blob_routes
@@ -277,7 +278,11 @@ def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
         return portal.desk.away(request, away("the cloud is starting and waits for it"))
 
     return Litestar(
-        route_handlers=[sync_routes(gate, admit), blob_routes(cloud.blobs, admit)],
+        route_handlers=[
+            sync_routes(gate, admit),
+            blob_routes(cloud.blobs, admit),
+            backup_routes(BackupGate(cloud.blobs, cloud.host_of_tenant), admit),
+        ],
         plugins=[
             Api(
                 door,

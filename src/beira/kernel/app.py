@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from beira.kernel.backup import BACKUP_COLLECTIONS
 from beira.kernel.blob import BLOB_COLLECTIONS
 from beira.kernel.collection import Collection, Registry
 from beira.kernel.command import Command
@@ -61,7 +62,7 @@ class Catalogue:
 
     def __post_init__(self) -> None:
         declared = [c for app in self.apps for c in app.collections]
-        own = [*SYSTEM_COLLECTIONS, *BLOB_COLLECTIONS]
+        own = [*SYSTEM_COLLECTIONS, *BLOB_COLLECTIONS, *BACKUP_COLLECTIONS]
         self.collections = Registry([*own, *with_rollups(declared)])
         for command in (c for app in self.apps for c in app.commands):
             if command.name in self.commands:
