@@ -128,14 +128,24 @@ async def test_owners_and_tenants_do_not_meet(stores: list[BlobStore]) -> None:
     assert await all_of(store, ref) == SMALL
 
 
-async def test_finishing_twice_and_sending_what_is_there_change_nothing(
-    stores: list[BlobStore],
-) -> None:
+async def test_sending_what_is_there_changes_nothing(stores: list[BlobStore]) -> None:
     ref = await send(stores[0], SMALL)
-    await stores[1].finish("acme", "n1", ref)
     await send(stores[1], SMALL, owner="n2", chunk=8_000)
     assert await all_of(stores[0], ref) == SMALL
     assert await stores[0].staged("acme", "n2", ref.sha256) == 0
+
+
+async def test_who_has_not_sent_it_has_not_finished_it(stores: list[BlobStore]) -> None:
+    """Or a name and a size would be enough to be taken for one who has it."""
+    ref = await send(stores[0], SMALL)
+    for owner in ("n1", "n2"):
+        with pytest.raises(Conflict) as raised:
+            await stores[1].finish("acme", owner, ref)
+        assert raised.value.details == {"offset": 0}
+    await stores[0].append("acme", "n2", ref.sha256, 0, b"!" * len(SMALL))
+    with pytest.raises(Corrupt):
+        await stores[1].finish("acme", "n2", ref)
+    assert await all_of(stores[0], ref) == SMALL
 
 
 async def test_ranges_and_deletion(stores: list[BlobStore]) -> None:

@@ -175,10 +175,6 @@ class FolderBlobs:
             return offset + len(data)
 
     def _finish(self, staged: Path, final: Path, ref: BlobRef) -> None:
-        if _size(final) == ref.size_bytes:
-            staged.unlink(missing_ok=True)
-            self._hashes.drop(staged)
-            return
         with failures(), _locked(staged, create=ref.size_bytes == 0) as fd:
             there = os.fstat(fd).st_size
             if there < ref.size_bytes:
@@ -194,6 +190,9 @@ class FolderBlobs:
                     code="blob.mismatch",
                     hint="Send it again from the beginning.",
                 )
+            if _size(final) == ref.size_bytes:
+                staged.unlink(missing_ok=True)
+                return
             _make_folder(final.parent)
             staged.rename(final)
             _sync_folder(final.parent)

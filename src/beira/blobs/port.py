@@ -41,7 +41,7 @@ class BlobStore(Protocol):
 
     async def finish(self, tenant: str, owner: str, ref: BlobRef) -> None:
         """Verify what `owner` has staged, and make it visible, durably. A blob that is there already
-        stays as it is.
+        stays as it is, and what was staged is verified all the same: it shows that `owner` has it.
 
         Raises: Corrupt `blob.mismatch`, in which case what was staged is gone; Conflict `blob.offset`
         while it is not whole; Full.

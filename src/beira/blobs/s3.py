@@ -86,11 +86,8 @@ class S3Blobs:
         return offset + len(data)
 
     async def finish(self, tenant: str, owner: str, ref: BlobRef) -> None:
-        if await self.size(tenant, ref.sha256) == ref.size_bytes:
-            await self.discard(tenant, owner, ref.sha256)
-            return
+        folder = _folder(tenant, owner, ref.sha256)
         with _failures():
-            folder = _folder(tenant, owner, ref.sha256)
             chain = await self._chain(folder)
             there = chain[-1][1] if chain else 0
             if there < ref.size_bytes:
@@ -98,7 +95,7 @@ class S3Blobs:
             try:
                 if there != ref.size_bytes:
                     raise _Mismatch
-                await self._compose(_key(tenant, ref.sha256), chain, ref)
+                await self._compose(tenant, chain, ref)
             except _Mismatch:
                 await self.discard(tenant, owner, ref.sha256)
                 raise Corrupt(
@@ -106,9 +103,8 @@ class S3Blobs:
                     code="blob.mismatch",
                     hint="Send it again from the beginning.",
                 ) from None
-            except FileNotFoundError:  # another replica has just finished it
-                if await self.size(tenant, ref.sha256) != ref.size_bytes:
-                    raise
+            except FileNotFoundError:  # another replica has just dealt with these chunks
+                raise wrong_offset(0) from None
         await self.discard(tenant, owner, ref.sha256)
 
     async def read(self, tenant: str, sha256: str, start: int, size_bytes: int) -> bytes:
@@ -145,9 +141,14 @@ class S3Blobs:
                 await self._delete(paths[folder])
             return len(stale)
 
-    async def _compose(self, key: str, chain: list[tuple[str, int]], ref: BlobRef) -> None:
+    async def _compose(self, tenant: str, chain: list[tuple[str, int]], ref: BlobRef) -> None:
+        """Hash the chunks, and put them together unless that was done before."""
+        key = _key(tenant, ref.sha256)
         whole = self._verified([path for path, _ in chain], ref)
-        if ref.size_bytes <= PART_BYTES:
+        if await self.size(tenant, ref.sha256) == ref.size_bytes:
+            async for _ in whole:
+                pass
+        elif ref.size_bytes <= PART_BYTES:
             await obstore.put_async(self._store, key, b"".join([piece async for piece in whole]))
         else:
             await obstore.put_async(

@@ -80,6 +80,21 @@ async def test_a_name_alone_opens_nothing(world: World) -> None:
     assert nowhere["code"] == there["code"]
 
 
+async def test_a_name_and_a_size_are_no_proof(world: World) -> None:
+    """Nor is rubbish of that size, nor the claim that all was sent."""
+    await send(world)
+    path = f"/{sha(DATA)}?size={len(DATA)}&offset="
+    empty = {"Content_Digest": content_digest(b"")}
+    status, _, told = await ask(world, "PUT", f"{path}{len(DATA)}", "acme/n2", b"", **empty)
+    assert (status, told["details"]) == (409, {"offset": 0})
+    rubbish = b"!" * len(DATA)
+    digest = {"Content_Digest": content_digest(rubbish)}
+    status, _, told = await ask(world, "PUT", f"{path}0", "acme/n2", rubbish, **digest)
+    assert (status, told["code"]) == (422, "blob.mismatch")
+    assert (await ask(world, "GET", f"/{sha(DATA)}", "acme/n2"))[0] == 404
+    assert await world.has(DATA)
+
+
 async def test_a_record_of_one_s_own_opens_nothing_either(world: World) -> None:
     """Whoever overhears a name could write it into a record of his own."""
     await send(world)

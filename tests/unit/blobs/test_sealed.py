@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.unit.blobs.world import Sound, Track, World, carried, content, put, sha, until
 
 from beira.blobs import FolderBlobs, Shelf
 from beira.kernel.blob import BlobRef
 from beira.kernel.errors import Corrupt, NotFound
-from tests.unit.blobs.world import Sound, Track, World, carried, content, put, sha, until
 
 KEY = bytes(range(32))
 DATA = content(3_000_000)
