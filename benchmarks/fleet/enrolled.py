@@ -1,0 +1,143 @@
+"""The enrolled nodes: put into the cloud's tables in bulk, each with a key of its own.
+
+To enrol 100,000 nodes one by one takes hours and is not what is measured. All else that a node has to
+show is real: its key, its ticket, and its tokens, which it gets by signing the cloud's nonce.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from beira.identity.node_key import NodeKey
+from beira.identity.shapes import Challenge
+from beira.kernel.ticket import CHANCES
+from beira.store.postgres import EmbeddedPostgres
+
+NODES_A_SITE = 10
+FIRST_TICKET = CHANCES
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """`tenants` alike: the first `live` nodes of each stay connected, the other `cycled` come and go."""
+
+    tenants: int
+    live: int
+    cycled: int
+
+    @property
+    def each(self) -> int:
+        return self.live + self.cycled
+
+    def names(self) -> list[tuple[str, str]]:
+        return [(f"fleet{t:02d}", f"Fleet {t}") for t in range(self.tenants)]
+
+
+@dataclass(slots=True)
+class Enrolled:
+    """What a node keeps between its visits: some hundred bytes, for there are many."""
+
+    tenant: int
+    number: int
+    ticket: int = FIRST_TICKET
+    token: str = ""
+    token_until_s: float = 0.0
+    pushed: int = 0
+    urgent: int = 0
+    site_cursor: int = 0
+    tenant_cursor: int = 0
+    cloud: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"n{self.tenant:02d}{self.number:06d}"
+
+    @property
+    def site(self) -> str:
+        return f"s{self.tenant:02d}{self.number // NODES_A_SITE:05d}"
+
+    @property
+    def key(self) -> NodeKey:
+        """Made from its name, so that it need not be kept."""
+        return NodeKey(hashlib.sha256(b"fleet" + self.id.encode()).digest())
+
+    def assertion(self, challenge: Challenge) -> str:
+        return self.key.assertion(self.id, challenge, time.time)
+
+
+async def enrol_all(data: Path, fleet: Fleet) -> None:
+    """Write tenants, sites and nodes; the cloud that made the tables may be running."""
+    server = await EmbeddedPostgres.start_or_join(data / "postgres")
+    owner = await asyncpg.connect(server.owner_dsn)
+    try:
+        now = time.time()
+        sites = -(-fleet.each // NODES_A_SITE)
+        await _copy(owner, "tenants", [(*name, now) for name in fleet.names()], "id name created_at")
+        await _copy(
+            owner,
+            "sites",
+            [
+                (f"fleet{t:02d}", f"s{t:02d}{s:05d}", f"Loja {s}", [])
+                for t in range(fleet.tenants)
+                for s in range(sites)
+            ],
+            "tenant id name groups",
+        )
+        nodes = [Enrolled(t, n) for t in range(fleet.tenants) for n in range(fleet.each)]
+        await _copy(
+            owner,
+            "nodes",
+            [
+                (f"fleet{n.tenant:02d}", n.id, n.site, n.id, n.key.public_key, now, n.ticket)
+                for n in nodes
+            ],
+            "tenant id site name public_key enrolled_at ticket",
+        )
+        await owner.execute("ANALYZE")
+    finally:
+        await owner.close()
+        await server.stop()
+
+
+async def committed(data: Path, table: str) -> tuple[int, int]:
+    """How many rows of a collection are in the cloud, and how many different ids."""
+    server = await EmbeddedPostgres.start_or_join(data / "postgres")
+    owner = await asyncpg.connect(server.owner_dsn)
+    try:
+        found = await owner.fetchrow(
+            f'SELECT count(*), count(DISTINCT id) FROM beira."{table}"'  # noqa: S608 - ours
+        )
+        return int(found[0]), int(found[1])
+    finally:
+        await owner.close()
+        await server.stop()
+
+
+async def tenant_feeds(data: Path) -> dict[int, int]:
+    """Where each tenant's own feed ends: nodes that are there for long have read it."""
+    server = await EmbeddedPostgres.start_or_join(data / "postgres")
+    owner = await asyncpg.connect(server.owner_dsn)
+    try:
+        found = await owner.fetch(
+            "SELECT tenant_id, last FROM beira._stream_heads WHERE stream = 'feed:tenant'"
+        )
+        return {int(row[0].removeprefix("fleet")): int(row[1]) for row in found}
+    finally:
+        await owner.close()
+        await server.stop()
+
+
+async def _copy(owner: asyncpg.Connection, table: str, rows: list[tuple], columns: str) -> None:  # type: ignore[type-arg]
+    await owner.copy_records_to_table(
+        table, schema_name="beira_identity", records=rows, columns=columns.split()
+    )
+
+
+def challenge_of(body: bytes) -> Challenge:
+    return Challenge(**json.loads(body))
