@@ -13,7 +13,17 @@ from playwright.async_api import Browser, Page, async_playwright
 from beira.apps.voice.records import CustomerRequest, Interaction, Person
 from beira.store.postgres import EmbeddedPostgres
 from tests.contract.postgres_fixture import postgres_place
-from tests.unit.portal.world import BAD, PASSWORD, World, alert, fill, quarantined, world
+from tests.unit.portal.world import (
+    BAD,
+    PASSWORD,
+    World,
+    alert,
+    contested,
+    fill,
+    quarantined,
+    scheduled,
+    world,
+)
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
@@ -30,7 +40,8 @@ PAGES = (
     "/nodes/{node}?command=register_punch", "/nodes/new", "/sites", "/team", "/team/audit",
     "/settings/voice", "/quarantine", "/quarantine?which=ended", "/quarantine/refused-{node}",
     "/requests", "/requests?which=all", "/people/person-1", "/account",
-    "/punches/angeloni-1-0-0/correct", "/nowhere",
+    "/punches/angeloni-1-0-0/correct", "/nowhere", "/conflicts", "/conflicts?which=restored",
+    "/calendar", "/calendar/new", "/calendar/night",
 )  # fmt: skip
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
@@ -50,6 +61,7 @@ async def shown() -> AsyncIterator[World]:
         host = await made.host()
         await made.write(host, [(alert("warning"), "site:angeloni-2")])
         await made.write(host, [(quarantined(made.nodes["angeloni-1"]), "tenant")])
+        await made.write(host, [*contested(made), *scheduled()])
         yield made
     await made.server.stop()
 

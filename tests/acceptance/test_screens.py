@@ -15,7 +15,7 @@ from beira.kernel.record import Record
 from beira.store.postgres import EmbeddedPostgres
 from tests.acceptance.test_portal_browser import ARGUMENTS, CHROMIUM, sign_in
 from tests.contract.postgres_fixture import postgres_place
-from tests.unit.portal.world import World, alert, fill, quarantined, world
+from tests.unit.portal.world import World, alert, contested, fill, quarantined, scheduled, world
 
 pytestmark = [pytest.mark.screens, pytest.mark.browser]
 FOLDER = Path(os.environ.get("BEIRA_SCREENS", "docs/pictures"))
@@ -32,7 +32,12 @@ PAGES = {
     "alerts": "/alerts",
     "settings": "/settings/voice",
 }
-REFUSED = {"mend": "/quarantine/refused-{node}"}
+LATER = {
+    "mend": "/quarantine/refused-{node}",
+    "conflicts": "/conflicts",
+    "schedules": "/calendar",
+    "schedule": "/calendar/night",
+}
 SETTLE_MS = 400
 
 
@@ -51,7 +56,8 @@ async def test_take_the_pictures() -> None:
         )
         await _tour(browser, made, PAGES)
         await made.write(host, [(quarantined(made.nodes["angeloni-1"]), "tenant")])
-        await _tour(browser, made, REFUSED)
+        await made.write(host, [*contested(made), *scheduled()])
+        await _tour(browser, made, LATER)
         await browser.close()
     await server.stop()
 

@@ -63,7 +63,9 @@ async def test_a_window_is_made_changed_and_deleted(portal_world: World, owner: 
     assert (row["days"], row["share"], row["begins"]) == ([], 0.5, "22:00")
     assert row["_partition"] == "tenant"
     monday = {**NIGHT, **{f"day.{day}": "no" for day in range(1, 7)}}
-    await owner.post(f"/calendar/{row['id']}", **{**monday, "hold": "important", "title": "Segunda"})
+    await owner.post(
+        f"/calendar/{row['id']}", **{**monday, "hold": "important", "title": "Segunda"}
+    )
     rows = await stored(portal_world)
     assert "Noite" not in rows and rows["Segunda"]["days"] == [0]
     assert rows["Segunda"]["id"] == row["id"]

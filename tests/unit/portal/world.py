@@ -42,7 +42,7 @@ from beira.kernel.access import TENANT_PARTITION, node_partition, site_partition
 from beira.kernel.app import Catalogue
 from beira.kernel.collection import collection_of
 from beira.kernel.record import DELETED, Record
-from beira.kernel.system import Alert, NodeStatus, Quarantined
+from beira.kernel.system import Alert, LostValue, NodeStatus, Quarantined, SyncWindow
 from beira.portal import Portal
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
 
@@ -339,6 +339,36 @@ def quarantined(node: str, marked: str = "") -> Quarantined:
         message="punches.at: Invalid RFC3339 encoded datetime." + marked,
         row={"fields": fields, "partition": "site:angeloni-1", "stamp": [1 << 50, 1, node]},
     )  # fmt: skip
+
+
+def contested(made: World) -> list[tuple[Record, str]]:
+    """Two values that lost, one of them taken back."""
+    now = datetime.now(UTC)
+    lost = LostValue(
+        id="lost-price", in_collection="products", record="product-1", place=TENANT_PARTITION,
+        field="price_cents", lost=1590, lost_by=made.nodes["angeloni-1"],
+        lost_at=now - timedelta(minutes=50), kept=1690, kept_by=made.nodes["angeloni-2"],
+        kept_at=now - timedelta(minutes=44), at=now - timedelta(minutes=5),
+    )  # fmt: skip
+    back = LostValue(
+        id="lost-place", in_collection="products", record="product-3", place=TENANT_PARTITION,
+        field="place", lost="Entrada", lost_by="cloud-1", lost_at=now - timedelta(hours=9),
+        kept="Hortifruti", kept_by=made.nodes["angeloni-2"], kept_at=now - timedelta(hours=8),
+        at=now - timedelta(hours=7), restored_by="Dona", restored_at=now - timedelta(hours=2),
+    )  # fmt: skip
+    return [(lost, TENANT_PARTITION), (back, TENANT_PARTITION)]
+
+
+def scheduled() -> list[tuple[Record, str]]:
+    """A shop's opening hours, a night's maintenance and the inventory."""
+    found = (
+        SyncWindow(id="day", title="Expediente", kind="business", begins="08:00", ends="20:00",
+                   days=[0, 1, 2, 3, 4, 5], hold="none", share=0.3),
+        SyncWindow(id="night", title="Manutenção da rede", begins="22:00", ends="05:30"),
+        SyncWindow(id="count", title="Inventário", kind="event", begins="13:00", ends="17:00",
+                   days=[6], hold="important", place="site:angeloni-1"),
+    )  # fmt: skip
+    return [(window, TENANT_PARTITION) for window in found]
 
 
 def local_place() -> Place:

@@ -17,7 +17,8 @@ from beira.portal.pages.own import STAFF, own
 from beira.portal.visit import Visit
 from beira.sync.conflicts import PAGE_ROWS, lost_values, restore
 
-GIST_FIELDS = 2
+CALLED_BY = ("name", "title", "label", "text")
+"""Fields that records are called by, if they have one; else their first text says it."""
 GIST_CHARS = 48
 VALUE_CHARS = 300
 NODES_SHOWN = 1_000
@@ -100,11 +101,11 @@ async def _gists(visit: Visit, rows: list[dict[str, Any]]) -> dict[tuple[str, st
             for field in visit.host.store.registry[name].fields.values()
             if field.type is FieldType.TEXT and field.plain is not None
         ]
+        texts.sort(key=lambda text: CALLED_BY.index(text) if text in CALLED_BY else len(CALLED_BY))
         asked = Query(collection=name, where=where(id__in=tuple(set(ids))), limit=len(ids))
         for record in (await visit.rows(name, asked.where, limit=asked.limit)).rows:
             said = [record[text].strip() for text in texts if isinstance(record[text], str)]
-            few = [text[:GIST_CHARS] for text in said if text][:GIST_FIELDS]
-            found[name, record["id"]] = " · ".join(few)
+            found[name, record["id"]] = next((text for text in said if text), "")[:GIST_CHARS]
     return found
 
 
@@ -112,12 +113,11 @@ def _shown(
     visit: Visit, row: dict[str, Any], nodes: dict[str, str], gists: dict[tuple[str, str], str]
 ) -> Lost:
     declared = visit.host.store.registry[row["in_collection"]]
-    known = visit.words.get(row["field"])
     return Lost(
         id=row["id"],
         collection=declared.name,
         gist=gists.get((declared.name, row["record"]), ""),
-        field=known[0] if known else _plainly(visit, row["field"]),
+        field=_named(visit, row["field"]),
         lost=_said(visit, declared, row["field"], row["lost"]),
         lost_by=_who(visit, nodes, row["lost_by"]),
         lost_at=row["lost_at"],
@@ -130,7 +130,10 @@ def _shown(
     )
 
 
-def _plainly(visit: Visit, field: str) -> str:
+def _named(visit: Visit, field: str) -> str:
+    known = visit.words.get(field)
+    if known is not None:
+        return known[0].partition(" (")[0]
     if field == "_deleted":
         return visit.t("Apagado", "Deleted")
     return field.replace("_", " ").capitalize()
