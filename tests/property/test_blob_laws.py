@@ -19,9 +19,6 @@ from beira.kernel.blob import (
     Chunk,
     Done,
     Download,
-    Held,
-    Ledger,
-    Named,
     Prove,
     Step,
     Told,
@@ -31,6 +28,7 @@ from beira.kernel.blob import (
     proving,
     rate,
 )
+from beira.kernel.blob_ledger import Held, Ledger, Named
 from beira.kernel.collection import Fetch
 from beira.kernel.errors import Corrupt
 
@@ -363,6 +361,14 @@ class Keeping(RuleBasedStateMachine):
         assert used - freed + size <= 1_000 or not size
         assert disk + freed >= size
         for name in evicted:
+            self.a_blob_is_lost(name)
+
+    @rule()
+    def what_is_stale_goes(self) -> None:
+        before_s = self.now_s - limits.BLOB_SPARED_S
+        stale = {n for n, h in self.held.items() if h.used_s < before_s and self.may_go(n)}
+        assert set(self.ledger.stale(self.now_s)) == stale
+        for name in stale:
             self.a_blob_is_lost(name)
 
     def may_go(self, name: str) -> bool:

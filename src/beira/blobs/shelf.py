@@ -24,7 +24,8 @@ import structlog
 from beira.blobs.folder import FolderBlobs, failures
 from beira.blobs.port import disk_full, missing, pieces
 from beira.kernel import limits
-from beira.kernel.blob import BlobRef, Held, checked_ref
+from beira.kernel.blob import BlobRef, checked_ref
+from beira.kernel.blob_ledger import Held
 from beira.kernel.errors import TooLarge
 
 log = structlog.get_logger(__name__)

@@ -19,7 +19,8 @@ import structlog
 from beira.blobs import FolderBlobs, Shelf
 from beira.host.host import Host
 from beira.kernel import limits
-from beira.kernel.blob import BlobRef, Ledger, Named, RecordKey, has_blobs, names_in
+from beira.kernel.blob import BlobRef, RecordKey, has_blobs, names_in
+from beira.kernel.blob_ledger import Ledger, Named
 from beira.kernel.collection import Collection, Fetch, Lane
 from beira.kernel.errors import BeiraError, Full
 from beira.kernel.policy import retry_after_s
@@ -227,6 +228,8 @@ class BlobAgent:
                 after = str(rows[-1]["id"])
         for key in self.ledger.keys - seen:
             self.ledger.refer(key, {})
+        for name in self.ledger.stale(self._now_s()):
+            await self._shelf.drop(name)
         self._wake_carriers()
 
     async def _look_at(self, key: RecordKey) -> None:

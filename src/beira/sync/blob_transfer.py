@@ -17,7 +17,6 @@ from beira.kernel.blob import (
     Chunk,
     Done,
     Download,
-    Ledger,
     Prove,
     RecordKey,
     Upload,
@@ -25,6 +24,7 @@ from beira.kernel.blob import (
     proving,
     rate,
 )
+from beira.kernel.blob_ledger import Ledger
 from beira.kernel.errors import (
     BeiraError,
     Corrupt,

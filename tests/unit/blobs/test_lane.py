@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -297,6 +298,23 @@ async def test_room_is_made_of_what_nothing_names_and_of_nothing_else(world: Wor
         await gone(node.host, Track(id="a"))
         await until(lambda: node.has(third))
         assert await node.has(second) and not await node.has(first)
+
+
+async def test_what_was_erased_is_gone_from_the_node_after_some_days(world: World) -> None:
+    first = world.node()
+    async with first.running():
+        await fetched(world, first, SMALL, "a")
+        await fetched(world, first, LARGE, "b")
+        await until(lambda: first.has(SMALL))
+        await until(lambda: first.has(LARGE))
+        await put(first.host, Sound(audio=(await first.agent.add(content(10))).sha256))
+        await until(lambda: world.has(content(10)))
+    again = world.node()  # nothing names the first any longer
+    await carried(world.cloud(), again.host, Track(id="b"))
+    world.wall.ahead = timedelta(seconds=limits.BLOB_SPARED_S + 60)
+    async with again.running():
+        await until(lambda: again.shelf.held(sha(SMALL)) is None)
+        assert await again.has(LARGE)
 
 
 async def test_a_node_without_room_refuses_to_add_and_keeps_what_is_unsent(world: World) -> None:
