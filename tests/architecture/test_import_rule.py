@@ -46,7 +46,8 @@ def lint(folder: Path) -> dict[str, str]:
 def skeleton(folder: Path) -> Path:
     """Our packages, empty: what they truly import is `make imports`' business."""
     names = (
-        "api apps apps/one apps/two blobs cli cloud host identity kernel node portal sdk store sync"
+        "api apps apps/one apps/two backup blobs cli cloud host identity kernel node portal sdk "
+        "store sync"
     )
     package = folder / "src" / "beira"
     for name in names.split():
