@@ -109,6 +109,26 @@ def begin(data: Path, key_from: str = "") -> AtRest:
     return made
 
 
+def adopt(
+    data: Path, data_keys: tuple[bytes, ...], key_from: str, *, moving: bool = False
+) -> AtRest:
+    """For a folder whose files come from a backup and are under `data_keys`: from now on the key at
+    `key_from` opens it (made if there is none in a file or keyring). Not encrypted without any.
+
+    Raises: Misconfigured `at_rest.…`.
+    """
+    if not data_keys:
+        return AtRest(PrivateFiles())
+    if not key_from:
+        raise Misconfigured(
+            "This node was encrypted, and no place for the key that opens it is given.",
+            code="at_rest.key_missing",
+            hint="Say where the key is to be on this machine: --key-from file:/media/key/beira.key",
+        )
+    _save(data, _sealed(data_keys, _key_at(key_from, data), key_from, moving))
+    return _at_rest(data_keys, key_from, moving=moving)
+
+
 def rekey(data: Path, to: str = "", key_from: str = "") -> str:
     """Put all of a stopped node under fresh keys: the data's, and the operator's: the one at `to`, or
     a fresh one where it is now. Encrypts a folder that was not. Returns where the key is.
