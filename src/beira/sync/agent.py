@@ -194,6 +194,7 @@ class _Conversation:
         self._session = session
         self._link = link
         self._news = asyncio.Event()
+        self._news.set()  # what was written while it connected is in no news
         self._closed: Close | None = None
         self._warned = False
         self._told_s = 0.0
