@@ -129,6 +129,11 @@ def adopt(
     return _at_rest(data_keys, key_from, moving=moving)
 
 
+def keyed(data_keys: tuple[bytes, ...], *, moving: bool = False) -> AtRest:
+    """What opens files under these data keys, wherever they lie; plain ones without any."""
+    return _at_rest(data_keys, "", moving=moving) if data_keys else AtRest(PrivateFiles())
+
+
 def rekey(data: Path, to: str = "", key_from: str = "") -> str:
     """Put all of a stopped node under fresh keys: the data's, and the operator's: the one at `to`, or
     a fresh one where it is now. Encrypts a folder that was not. Returns where the key is.
