@@ -27,7 +27,7 @@ from beira.kernel.collection import timestamp
 from beira.kernel.errors import BeiraError, Corrupt, TooLarge
 from beira.kernel.record import Value
 from beira.kernel.wire import Feed, Push, Welcome, Wire
-from beira.sync.codec import PackedCodec, decoded
+from beira.sync.codec import PACKED, decoded
 
 NUMBER = 1
 NAME = f"beira.brief.{NUMBER}"
@@ -195,7 +195,7 @@ class BriefCodec:
 
     def __init__(self, *, is_node: bool) -> None:
         self._is_node = is_node
-        self._packed = PackedCodec()
+        self._packed = PACKED
         self._known: Known | None = None
         self._compressor: zstandard.ZstdCompressor | None = None
 

@@ -79,7 +79,9 @@ class JsonCodec:
         return decoded(self._decoder, data)
 
 
-CODECS: tuple[Codec, ...] = (PackedCodec(), JsonCodec())
+PACKED = PackedCodec()
+"""The one of the program: what a compressor holds is more than all else of a connection."""
+CODECS: tuple[Codec, ...] = (PACKED, JsonCodec())
 
 
 def codec_of(name: str | None) -> Codec:
