@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import beira
+from beira.node.backup_commands import add_to
 from beira.node.process import failing_plainly, run_until_told
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ def escape(text: str) -> str:
     return escaped(text)
 
 
+def _print_json(shown: object) -> None:
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(shown)).decode())
+
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Software that works offline first."
 )
@@ -47,6 +54,7 @@ node_app = typer.Typer(no_args_is_help=True, help="The program on the device.")
 cloud_app = typer.Typer(
     no_args_is_help=True, help="The service that collects, distributes and shows."
 )
+add_to(node_app)
 app.add_typer(node_app, name="node")
 app.add_typer(cloud_app, name="cloud")
 
@@ -86,12 +94,21 @@ MetricsFrom = Annotated[
     list[str] | None,
     typer.Option("--metrics-from", help="A network that may read /metrics, besides this machine."),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON, for programs.")]
 Apps = Annotated[list[str] | None, typer.Option("--app", help="Only these apps; all by default.")]
 CaFile = Annotated[Path | None, typer.Option("--ca", help="Trust this certificate for the cloud.")]
 ClientCert = Annotated[
     Path | None, typer.Option("--client-cert", help="Show this certificate to a proxy that asks.")
 ]
 ClientKey = Annotated[Path | None, typer.Option("--client-key", help="Its key in PEM form.")]
+BackupTo = Annotated[
+    Path | None,
+    typer.Option("--backup-to", envvar="BEIRA_BACKUP_TO", help="A folder on another disk."),
+]
+BackupCloud = Annotated[bool, typer.Option(help="Keep backups in the cloud, sealed.")]
+BackupEvery = Annotated[
+    float, typer.Option("--backup-every", min=0.01, help="Hours from one backup to the next.")
+]
 
 
 @app.command()
@@ -177,6 +194,9 @@ def node_run(
     metrics_from: MetricsFrom = None,
     apps: Apps = None,
     key_from: KeyFrom = "",
+    backup_to: BackupTo = None,
+    backup_cloud: BackupCloud = True,
+    backup_every: BackupEvery = 6.0,
 ) -> None:
     """Run this node."""
     from beira.node.__main__ import NodeOptions, become
@@ -201,6 +221,9 @@ def node_run(
             origins=tuple(origin or ()),
             proxies=tuple(proxy or ()),
             metrics_from=tuple(metrics_from or ()),
+            backup_to=str(backup_to or ""),
+            backup_cloud=backup_cloud,
+            backup_every_s=round(backup_every * 3_600),
         )
     )
 
@@ -229,6 +252,7 @@ def node_enrol(
     me = _asked(enrol(data, url, code, ssl=ssl, again=again, key_from=key_from)).enrolled
     console.print(f"This is now [bold]{me.name}[/bold] of {me.tenant_name}, at {me.site_name}.")
     console.print(f"Start it: beira node run --data {data}")
+    console.print(f"For backups, make its recovery key: beira node backup-key --data {data}")
 
 
 @node_app.command("rekey")
@@ -275,24 +299,21 @@ def node_repair(
 
 
 @node_app.command("status")
-def node_status(node: Address = "") -> None:
+def node_status(node: Address = "", as_json: AsJson = False) -> None:
     """Show how a node is: its link, what waits by lane, and what to do about errors."""
     import asyncio
-
-    from rich.table import Table
 
     from beira.node import asking
 
     report = asyncio.run(asking.status(asking.address_of(node)))
-    table = Table(title=f"{report.name} ({report.tenant} / {report.site})", title_justify="left")
-    for column in ("lane", "waiting", "oldest", "met", "late"):
-        table.add_column(column, justify="right" if column != "lane" else "left")
-    for name, lane in report.lanes.items():
-        table.add_row(name, str(lane.waiting), f"{lane.oldest_s} s", str(lane.met), str(lane.late))
-    console.print(table)
-    link = f"connected by {report.link}" if report.connected else "not connected"
-    console.print(f"Link: {link}; round trip {report.rtt_ms or '–'} ms; skew {report.skew_ms} ms")
-    console.print(f"Bytes: {report.bytes_raw} as written, {report.bytes_sent} sent")
+    if as_json:
+        _print_json(report)
+        return
+    from beira.node.shown import lines, table
+
+    console.print(table(report))
+    for line in lines(report):
+        console.print(escape(line), highlight=False)
     if report.last_error:
         console.print(f"[red]{escape(report.last_error)}[/red] {escape(report.next_step)}")
 

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
+from beira.kernel import limits
 from beira.node import memory
 from beira.node.process import failing_plainly, run_until_told
 
 if TYPE_CHECKING:
     import asyncio
 
+    from beira.node.backup_files import BackupPlan
     from beira.node.program import NodeConfig
 
 
@@ -43,6 +45,9 @@ class NodeOptions(msgspec.Struct, kw_only=True):
     origins: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
     metrics_from: tuple[str, ...] = ()
+    backup_to: str = ""
+    backup_cloud: bool = True
+    backup_every_s: int = limits.BACKUP_EVERY_S
 
 
 def become(options: NodeOptions) -> NoReturn:
@@ -96,6 +101,24 @@ def _config(options: NodeOptions) -> NodeConfig:
         origins=options.origins,
         proxies=options.proxies,
         metrics_from=options.metrics_from,
+        backup=_backups(options),
+    )
+
+
+def _backups(options: NodeOptions) -> BackupPlan:
+    from beira.node.backup_files import BackupPlan
+
+    return BackupPlan(
+        data=str(Path(options.data).absolute()),
+        key_from=options.key_from,
+        to=str(Path(options.backup_to).absolute()) if options.backup_to else "",
+        cloud=options.backup_cloud,
+        every_s=options.backup_every_s,
+        url=options.cloud,
+        ca=options.ca,
+        client_cert=options.client_cert,
+        client_key=options.client_key,
+        options=msgspec.to_builtins(options),
     )
 
 

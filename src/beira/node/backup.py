@@ -45,8 +45,8 @@ from beira.kernel.errors import BeiraError, Corrupt, Unavailable
 from beira.node import at_rest, backup_files, settled
 from beira.node.at_rest import DATABASE_FILE, KEY_FILE, AtRest
 from beira.node.backup_check import check_database
-from beira.node.backup_files import BackupPlan, BackupStatus, PlaceStatus
-from beira.node.backup_source import BACKUP_FOLDER, LOG_FILE, beside, snapshot
+from beira.node.backup_files import BACKUP_FOLDER, BackupPlan, BackupStatus, PlaceStatus
+from beira.node.backup_source import LOG_FILE, beside, snapshot
 
 log = structlog.get_logger(__name__)
 SAMPLE = 32

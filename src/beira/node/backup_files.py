@@ -15,8 +15,8 @@ import msgspec
 from beira.identity.private_files import PrivateFiles
 from beira.kernel import limits
 from beira.kernel.errors import Conflict, Misconfigured
-from beira.node.backup_source import BACKUP_FOLDER
 
+BACKUP_FOLDER = "backup"
 KEY_FILE, STATUS_FILE, PLAN_FILE, LOCK_FILE = "recovery.key", "status.json", "plan.json", "lock"
 
 

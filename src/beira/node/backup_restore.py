@@ -33,12 +33,12 @@ from beira.node.at_rest import DATABASE_FILE, KEY_FILE
 from beira.node.backup import folder_place
 from beira.node.backup_check import check_database
 from beira.node.backup_cloud import CloudPlace
-from beira.node.backup_source import LOG_FILE
+from beira.node.backup_source import LOG_FILE, RESTORE_FOLDER
 from beira.node.cloud_client import CloudClient, TokenSource
 from beira.sync.blob_client import BlobClient
 
 log = structlog.get_logger(__name__)
-FOLDER = "restore"
+FOLDER = RESTORE_FOLDER
 STATE_FILE, READY_FILE, FILES_FOLDER = "state", "ready", "files"
 _OWN = "restore on a new machine"
 Progress = Callable[[str, Pulled, int], None]

@@ -26,14 +26,15 @@ from beira.backup import Piece, SourceFile
 from beira.kernel import limits
 from beira.kernel.errors import Unavailable
 from beira.node.at_rest import BLOBS_FOLDER, DATABASE_FILE, FILE, IDENTITY_FILE, KEY_FILE
+from beira.node.backup_files import BACKUP_FOLDER
 from beira.store.sqlite.files import close_untouched, connect, explained
 
-BACKUP_FOLDER = "backup"
 LOG_FILE = DATABASE_FILE + "-wal"
 OUTBOX = "outbox"
 _NOT_FILES = (DATABASE_FILE, KEY_FILE, IDENTITY_FILE, FILE)
 """The first goes by the snapshot; a new machine gets the others anew."""
-_NOT_FOLDERS = (BLOBS_FOLDER, BACKUP_FOLDER)
+RESTORE_FOLDER = "restore"
+_NOT_FOLDERS = (BLOBS_FOLDER, BACKUP_FOLDER, RESTORE_FOLDER)
 _PASSING = (".new", ".lock", ".part", ".reserve")
 _WAL_HEAD_BYTES, _FRAME_HEAD_BYTES = 32, 24
 _LOCK_TRIES_MS = 10_000

@@ -37,6 +37,8 @@ from beira.kernel.errors import BeiraError, Corrupt, Misconfigured
 from beira.kernel.policy import Conditions
 from beira.node import at_rest, settled
 from beira.node.at_rest import BLOBS_FOLDER, BLOBS_KEY_FILE, DATABASE_FILE, KEY_FILE
+from beira.node.backup_files import BackupPlan
+from beira.node.backup_schedule import Backups, latest
 from beira.node.cloud_client import CloudClient, RemoteAccounts, TokenSource
 from beira.node.memory import give_back, sparing, without
 from beira.node.power import low_battery
@@ -66,6 +68,7 @@ class NodeConfig:
     further host names its pages may be called by, besides this machine's own. `key_from` says where
     the key of an encrypted node is (`node.key_source`), if not where it was last. On a `metered` link
     what is not critical waits for company (`kernel.policy`).
+    `backup` says where its backups go; None: it makes none.
     `origins`, `proxies` and `metrics_from` are as in `api.ApiSettings`.
     """
 
@@ -80,6 +83,7 @@ class NodeConfig:
     metered: bool = False
     blob_bytes_per_s: int = 0
     blob_disk_bytes: int = limits.BLOB_NODE_BYTES
+    backup: BackupPlan | None = None
     origins: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
     metrics_from: tuple[str, ...] = ()
@@ -160,6 +164,9 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
             site = _app(node, accounts, rights, config)
         node.address = await stack.enter_async_context(serving(site, config.listen))
         stack.callback(node.stopping.set)
+        if config.backup is not None:
+            backups = Backups(config.backup, host, lambda: agent.state.stopped)
+            stack.push_async_callback(_ended, asyncio.create_task(backups.run()))
         for work in (
             agent.run(),
             blobs.run(),
@@ -318,6 +325,7 @@ def _status(host: Host, data: Path) -> Callable[[], dict[str, Any]]:
             "started_at": started_at,
             "latency_ms": round(median(host.took_ms), 1) if host.took_ms else None,
             "disk_free_bytes": shutil.disk_usage(data).free,
+            "backup_at": latest(data),
         }
 
     return fields
