@@ -39,7 +39,7 @@ class OpenDoor:
     async def starts_anew(self, tenant: str, node: str, ticket: int) -> bool:
         return False
 
-    async def present_ticket(self, tenant: str, node: str, ticket: int) -> int:
+    async def present_ticket(self, tenant: str, node: str, ticket: int, call: str = "") -> int:
         return ticket + 1
 
     async def confirm_ticket(self, tenant: str, node: str, ticket: int) -> None:
