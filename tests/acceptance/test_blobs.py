@@ -162,7 +162,7 @@ async def test_what_is_garbled_on_its_way_is_refused_and_carried_again(
             node_of(data, f"http://127.0.0.1:{line}") as node,
         ):
             await put(node.host, Recording(audio=(await node.blobs.add(up)).sha256))
-            await until(lambda: not node.blobs.ledger.unsent)
+            await until(lambda: stored(company, tenant, up).exists())
             await until(lambda: has(node, down))
             assert len(done) == 2
         host = await company.host(tenant)
