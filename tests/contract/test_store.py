@@ -562,3 +562,15 @@ async def test_a_closed_store_says_so(node_store: Any) -> None:
     assert caught.value.code == "store.closed"
     with pytest.raises(BeiraError):
         await node_store.get("sales", "s1")
+
+
+async def test_a_look_gives_marks_by_several_prefixes_and_ends_of_streams_at_once(
+    store: Any,
+) -> None:
+    marks = {"a:1": 1, "a:2": "x", "b": 3, "c": 4}
+    await store.commit([sale("s1"), sale("s2")], route=one_stream, marks=marks)
+    stream = one_stream(sale("s1"))
+    found, ends = await store.look(["a:", "b"], [stream, "none"])
+    assert found == {"a:1": 1, "a:2": "x", "b": 3}
+    assert ends == {stream: 2, "none": 0}
+    assert await store.look(["a:2"], []) == ({"a:2": "x"}, {})

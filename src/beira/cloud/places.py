@@ -48,8 +48,8 @@ async def follow(host: Host, kind: type[State], wanted: Wanted) -> None:
             rows.append(host.stamped(declared, id, TENANT_PARTITION, checked))
     for id in present:
         rows.append(host.stamped(declared, id, TENANT_PARTITION, {DELETED: True}))
-    if rows:
-        await host.write(rows)
+    for first in range(0, len(rows), limits.BATCH_CHANGES):
+        await host.write(rows[first : first + limits.BATCH_CHANGES])
 
 
 async def _present(host: Host, collection: str) -> dict[str, dict[str, Any]]:

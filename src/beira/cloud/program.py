@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +37,7 @@ from beira.kernel.app import Catalogue
 from beira.kernel.errors import BeiraError, Conflict, Denied, Misconfigured
 from beira.kernel.record import Value
 from beira.portal import Portal
+from beira.store.port import Store
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
 from beira.store.postgres.failures import away
 from beira.sync import tombstones
@@ -49,6 +51,8 @@ from beira.sync.streams import feed_route
 
 log = structlog.get_logger(__name__)
 EPOCH_MARK = "cloud.epoch"
+EPOCH_FRESH_S = 5.0
+"""How long another replica may not know yet that the database was given another name."""
 TIDY_EVERY_S = 3_600
 COLLECT_LOOK_S = 600
 _NO_PAGES = ("/rest/", "/auth/", "/realtime/", "/sync/", "/static/", "/healthz", "/metrics")
@@ -92,6 +96,7 @@ class Cloud:
         self.stopping = asyncio.Event()
         self._replica = f"cloud-{secrets.token_hex(4)}"
         self._hosts: dict[str, Host] = {}
+        self._epochs: dict[str, tuple[float, str]] = {}
         self._making = asyncio.Lock()
         self._stack = contextlib.AsyncExitStack()
 
@@ -117,14 +122,20 @@ class Cloud:
 
     async def epoch_of(self, tenant: str) -> str:
         """What names this database: a restored or another one has another name."""
-        store = (await self.host_of_tenant(tenant)).store
+        known_s, name = self._epochs.get(tenant, (0.0, ""))
+        if time.monotonic() >= known_s:
+            name = await self._read_epoch((await self.host_of_tenant(tenant)).store)
+            self._epochs[tenant] = (time.monotonic() + EPOCH_FRESH_S, name)
+        return f"{name}.{await self.database.instance()}"
+
+    async def _read_epoch(self, store: Store) -> str:
         marks = await store.marks(EPOCH_MARK)
         if EPOCH_MARK not in marks:
             with contextlib.suppress(Conflict):
                 made = secrets.token_hex(8)
                 await store.commit([], marks={EPOCH_MARK: made}, expect={EPOCH_MARK: None})
             marks = await store.marks(EPOCH_MARK)
-        return f"{marks[EPOCH_MARK]}.{await self.database.instance()}"
+        return str(marks[EPOCH_MARK])
 
     async def renew_epoch(self, tenant: str, old: str) -> str:
         """Name the database anew, unless somebody has done so already; the name it has now."""
@@ -132,6 +143,7 @@ class Cloud:
         with contextlib.suppress(Conflict):
             marks: dict[str, Value] = {EPOCH_MARK: secrets.token_hex(8)}
             await store.commit([], marks=marks, expect={EPOCH_MARK: old.partition(".")[0]})
+        self._epochs.pop(tenant, None)
         return await self.epoch_of(tenant)
 
     async def forget_deletions(self) -> None:

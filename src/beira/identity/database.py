@@ -10,9 +10,13 @@ import msgspec
 
 from beira.identity.schema import SCHEMA
 from beira.identity.shapes import Revocation
-from beira.store.postgres.cloud import PostgresCloud
+from beira.store.postgres.cloud import PostgresCloud, text
 
 CHANNEL = "beira_identity"
+_BEGIN = (
+    f"BEGIN; SET LOCAL search_path = {SCHEMA}; SELECT set_config('beira.tenant', {{tenant}}, true)"
+)
+"""One message to the server. What goes wrong afterwards is rolled back as the connection returns."""
 
 
 class Transaction:
@@ -61,9 +65,8 @@ class Database:
         """
         async with self.cloud.connection() as connection:
             transaction = Transaction(connection)
-            async with connection.transaction():
-                await connection.execute(f"SET LOCAL search_path = {SCHEMA}")
-                await transaction.use(tenant)
-                yield transaction
+            await connection.execute(_BEGIN.format(tenant=text(tenant)))
+            yield transaction
+            await connection.execute("COMMIT")
         for news in transaction.revocations:
             self.told(news)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 
-from beira.identity.database import Database
+from beira.identity.database import Database, Transaction
 from beira.kernel.errors import TooMany
 
 _COUNT = """
@@ -46,14 +46,16 @@ class Guard:
         async with self._database.open() as connection:
             await connection.execute("DELETE FROM tries WHERE key = $1", key)
 
-    async def use_once(self, id: str, *, until_s: float) -> bool:
+    async def use_once(
+        self, id: str, *, until_s: float, within: Transaction | None = None
+    ) -> bool:
         """Whether this is the first use of `id`; kept until `until_s`, when it is void anyway."""
-        async with self._database.open() as connection:
-            row = await connection.fetchrow(
-                "INSERT INTO used_once VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING id",
-                id,
-                until_s,
-            )
+        if within is None:
+            async with self._database.open() as connection:
+                return await self.use_once(id, until_s=until_s, within=connection)
+        row = await within.fetchrow(
+            "INSERT INTO used_once VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING id", id, until_s
+        )
         return row is not None
 
 

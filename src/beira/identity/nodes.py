@@ -281,29 +281,34 @@ class Nodes:
         node = str(unproven.get("sub", ""))[: limits.ID_CHARS]
         async with self._core.database.open() as connection:
             row = await connection.fetchrow("SELECT * FROM principal_of_node($1)", node)
-            old = []
-            if row is not None:
-                await connection.use(row["tenant"])
-                old = await connection.fetch(
-                    "SELECT public_key FROM old_keys WHERE node = $1"
-                    " ORDER BY replaced_at DESC LIMIT $2",
-                    node,
-                    KEYS_REMEMBERED,
-                )
-        claims = self._asserted(assertion, node, row, [r["public_key"] for r in old])
-        await self._check_nonce(claims.nonce, node)
+            try:
+                claims = self._asserted(assertion, node, row)
+            except Unauthenticated as error:
+                if row is not None and error.code == "auth.assertion_invalid":
+                    await self._refuse_replaced(connection, assertion, node, row["tenant"])
+                raise
+            await self._check_nonce(claims.nonce, node, connection)
         return self._issue(node, row)
 
-    def _asserted(
-        self, assertion: str, node: str, row: Any, old: list[str]
-    ) -> tokens.AssertionClaims:
+    async def _refuse_replaced(
+        self, connection: Transaction, assertion: str, node: str, tenant: str
+    ) -> None:
+        """A key the node had before says that another machine has its place. Raises `node.replaced`."""
+        await connection.use(tenant)
+        old = await connection.fetch(
+            "SELECT public_key FROM old_keys WHERE node = $1 ORDER BY replaced_at DESC LIMIT $2",
+            node,
+            KEYS_REMEMBERED,
+        )
+        if any(_signed_by(assertion, node, row["public_key"]) for row in old):
+            raise replaced() from None
+
+    def _asserted(self, assertion: str, node: str, row: Any) -> tokens.AssertionClaims:
         if row is None:
             raise _assertion_invalid()
         try:
             proven = _verified(assertion, node, row["public_key"])
         except Unauthenticated:
-            if any(_signed_by(assertion, node, key) for key in old):
-                raise replaced() from None
             raise _assertion_invalid() from None
         claims: tokens.AssertionClaims = tokens.convert(proven, tokens.AssertionClaims)
         lasts_s = claims.exp - claims.iat
@@ -336,8 +341,10 @@ class Nodes:
             expires_at=claims.exp,
         )
 
-    async def _check_nonce(self, nonce: str, node: str = "") -> None:
-        """Ours, fresh, and for the first time. Raises Unauthenticated `auth.nonce_invalid`."""
+    async def _check_nonce(
+        self, nonce: str, node: str = "", within: Transaction | None = None
+    ) -> None:
+        """Ours, fresh, and for the first time (noted `within` a transaction, if one is open). Raises Unauthenticated `auth.nonce_invalid`."""
         try:
             raw = from_base64url(nonce[:128])
         except Invalid:
@@ -349,7 +356,8 @@ class Nodes:
         lead_s = tokens.CLOCK_LEEWAY_S  # another replica made it
         fresh = made_s - lead_s <= now < made_s + limits.ASSERTION_S
         until_s = made_s + limits.ASSERTION_S + lead_s
-        if not (ours and fresh and await self._core.guard.use_once(body.hex(), until_s=until_s)):
+        guard = self._core.guard
+        if not (ours and fresh and await guard.use_once(body.hex(), until_s=until_s, within=within)):
             raise Unauthenticated(
                 "The nonce is not ours, too old, or was used before.",
                 code="auth.nonce_invalid",

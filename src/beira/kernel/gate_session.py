@@ -200,15 +200,22 @@ class GateSession:
             case _:
                 return self.refuse("sync.unexpected", f"A node sends no {type(message).__name__}.")
 
-    def ticket_given(self, ticket: int, now_ms: int) -> list[Action]:
-        """The node is the only one of its name: welcome it, and feed it from its cursors."""
+    def ticket_given(
+        self, ticket: int, now_ms: int, ends: Mapping[str, int] | None = None
+    ) -> list[Action]:
+        """The node is the only one of its name: welcome it, and feed it from its cursors. `ends` says
+        where partitions' feeds end, of a moment since which news would be heard: one that the node
+        has whole is not read."""
         assert self.hello is not None
         self.live = True
         granted = sorted(partitions(self.node) or ())
         restart = self._restarting(granted, self.hello)
         for partition in granted:
             cursor = 0 if partition in restart else self.hello.cursors.get(partition, 0)
-            self.feeds[partition] = FeedState(sent=cursor, got=cursor, began_at=cursor)
+            stale = ends is None or cursor < ends.get(partition, cursor + 1)
+            self.feeds[partition] = FeedState(
+                sent=cursor, got=cursor, began_at=cursor, stale=stale
+            )
         welcome = Welcome(
             protocol=PROTOCOL,
             release=self.release,

@@ -137,6 +137,13 @@ class MemoryStore:
         self._check_open()
         return self._streams.get(stream, _Stream()).last
 
+    async def look(
+        self, prefixes: Sequence[str], streams: Sequence[str]
+    ) -> tuple[dict[str, Value], dict[str, int]]:
+        self._check_open()
+        found = {n: v for n, v in sorted(self._marks.items()) if n.startswith(tuple(prefixes))}
+        return found, {s: self._streams.get(s, _Stream()).last for s in streams}
+
     async def get(self, collection: str, id: str) -> Row | None:
         self._check_open()
         return self._tables[self._registry[collection].name].get(id)

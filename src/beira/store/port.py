@@ -111,6 +111,13 @@ class Store(Protocol):
         """The last number a stream has given, at once however long it is; 0 for a new one."""
         ...
 
+    async def look(
+        self, prefixes: Sequence[str], streams: Sequence[str]
+    ) -> tuple[dict[str, Value], dict[str, int]]:
+        """The marks that begin with one of `prefixes`, and the last number of each of `streams`, as
+        `marks` and `end` give them; all of one moment."""
+        ...
+
     async def get(self, collection: str, id: str) -> Row | None:
         """The row, deleted or not."""
         ...

@@ -202,9 +202,8 @@ class PostgresCloud:
     async def _once(self, tenant: str, work: Work[T], locks: Sequence[int], snapshot: bool) -> T:
         async with self._acquired() as connection:
             begin = _SNAPSHOT if snapshot else "BEGIN"
-            await connection.execute(f"{begin}; {_TENANT.format(tenant=_text(tenant))}")
-            if locks:
-                await connection.fetchval(_LOCK, sorted(locks))
+            lock = "".join(_LOCK.format(number=number) for number in sorted(locks))
+            await connection.execute(f"{begin}; {_TENANT.format(tenant=text(tenant))}{lock}")
             result = await work(connection)
             await connection.execute("COMMIT")
             return result
@@ -324,10 +323,10 @@ _INSTANCE = (
     "(SELECT timeline_id FROM pg_control_checkpoint()), "
     "(SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-_LOCK = "SELECT count(*) FROM unnest($1::bigint[]) AS k, LATERAL pg_advisory_xact_lock(k)"
+_LOCK = "; SELECT pg_advisory_xact_lock({number})"
 
 
-def _text(value: str) -> str:
+def text(value: str) -> str:
     """A text as PostgreSQL writes it in statements, whatever it holds: both go out as one message."""
     return "E'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 

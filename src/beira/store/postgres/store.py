@@ -122,6 +122,11 @@ class PostgresStore:
     async def end(self, stream: str) -> int:
         return await self._run(lambda c: streams.last(c, self._tenant, stream, lock=False))
 
+    async def look(
+        self, prefixes: Sequence[str], names: Sequence[str]
+    ) -> tuple[dict[str, Value], dict[str, int]]:
+        return await self._run(lambda c: streams.look(c, self._tenant, prefixes, names))
+
     async def get(self, collection: str, id: str) -> Row | None:
         key = (self.registry[collection].name, id)
         present = await self._run(lambda c: self._present(c, [key]))

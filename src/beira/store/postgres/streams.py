@@ -67,6 +67,13 @@ _MARKS = """
 SELECT name, value FROM beira._marks
 WHERE tenant_id = $1 AND name >= $2 AND name < $3 AND starts_with(name, $2) ORDER BY name
 """
+_LOOK = """
+SELECT m.name, m.value, NULL::bigint AS last FROM unnest($2::text[], $3::text[]) AS u (first, beyond)
+JOIN beira._marks AS m ON m.tenant_id = $1 AND m.name >= u.first AND m.name < u.beyond
+UNION ALL
+SELECT h.stream, NULL, h.last FROM unnest($4::text[]) AS s (stream)
+JOIN beira._stream_heads AS h ON h.tenant_id = $1 AND h.stream = s.stream
+"""
 _BEYOND = "\U0010ffff"
 """After whatever follows a prefix, in the order of bytes: so the index is asked, not each mark."""
 _SET_MARKS = """
@@ -148,6 +155,18 @@ async def pending(connection: asyncpg.Connection, tenant: str, stream: str) -> P
 async def marks(connection: asyncpg.Connection, tenant: str, prefix: str) -> dict[str, Value]:
     found = await connection.fetch(_MARKS, tenant, prefix, prefix + _BEYOND)
     return {name: msgspec.json.decode(value) for name, value in found}
+
+
+async def look(
+    connection: asyncpg.Connection, tenant: str, prefixes: Sequence[str], streams: Sequence[str]
+) -> tuple[dict[str, Value], dict[str, int]]:
+    """Marks by prefixes and the ends of streams, in one statement: so they are of one moment."""
+    beyond = [prefix + _BEYOND for prefix in prefixes]
+    found = await connection.fetch(_LOOK, tenant, list(prefixes), beyond, list(streams))
+    marks = {name: msgspec.json.decode(value) for name, value, last in found if last is None}
+    ends = dict.fromkeys(streams, 0)
+    ends.update((name, last) for name, _, last in found if last is not None)
+    return marks, ends
 
 
 async def demand(connection: asyncpg.Connection, tenant: str, expect: Mapping[str, Value]) -> None:

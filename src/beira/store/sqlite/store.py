@@ -132,6 +132,19 @@ class SqliteStore:
     async def end(self, stream: str) -> int:
         return await self._readers.run(lambda connection: _last(connection, stream))
 
+    async def look(
+        self, prefixes: Sequence[str], streams: Sequence[str]
+    ) -> tuple[dict[str, Value], dict[str, int]]:
+        def read(connection: apsw.Connection) -> tuple[dict[str, Value], dict[str, int]]:
+            marks: dict[str, Value] = {}
+            with connection:
+                for prefix in prefixes:
+                    marks |= _marks(connection, prefix)
+                ends = {stream: _last(connection, stream) for stream in streams}
+            return marks, ends
+
+        return await self._readers.run(read)
+
     async def get(self, collection: str, id: str) -> Row | None:
         layout = self._layouts[self._registry[collection].name]
         query = f"{select_sql(layout)} WHERE t.id = ?"
@@ -169,14 +182,7 @@ class SqliteStore:
         return await self._readers.run(read)
 
     async def marks(self, prefix: str = "") -> dict[str, Value]:
-        def read(connection: apsw.Connection) -> dict[str, Value]:
-            found = connection.execute(
-                "SELECT name, value FROM _marks WHERE substr(name, 1, ?) = ? ORDER BY name",
-                (len(prefix), prefix),
-            )
-            return {name: msgspec.json.decode(value) for name, value in found}
-
-        return await self._readers.run(read)
+        return await self._readers.run(lambda connection: _marks(connection, prefix))
 
     async def forget(self, collection: str, before_hlc: int, *, most: int = 1_000) -> int:
         def work() -> int:
@@ -246,6 +252,12 @@ def _last(connection: apsw.Connection, stream: str) -> int:
     query = "SELECT last FROM _counters WHERE stream = ?"
     found: tuple[Any, ...] | None = connection.execute(query, (stream,)).fetchone()
     return 0 if found is None else int(found[0])
+
+
+def _marks(connection: apsw.Connection, prefix: str) -> dict[str, Value]:
+    query = "SELECT name, value FROM _marks WHERE substr(name, 1, ?) = ? ORDER BY name"
+    found = connection.execute(query, (len(prefix), prefix))
+    return {name: msgspec.json.decode(value) for name, value in found}
 
 
 _Opened: TypeAlias = tuple[files.Lock, apsw.Connection, dict[str, Layout]]
