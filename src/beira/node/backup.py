@@ -39,14 +39,18 @@ from beira.backup import (
 )
 from beira.backup.making import Known
 from beira.backup.manifest import opened, sealed
+from beira.host.certificates import trusting
 from beira.identity.node_key import NodeKey
 from beira.kernel import limits
 from beira.kernel.errors import BeiraError, Corrupt, Unavailable
 from beira.node import at_rest, backup_files, settled
 from beira.node.at_rest import DATABASE_FILE, KEY_FILE, AtRest
 from beira.node.backup_check import check_database
+from beira.node.backup_cloud import CloudPlace
 from beira.node.backup_files import BACKUP_FOLDER, BackupPlan, BackupStatus, PlaceStatus
 from beira.node.backup_source import LOG_FILE, beside, snapshot
+from beira.node.cloud_client import CloudClient, TokenSource
+from beira.sync.blob_client import BlobClient
 
 log = structlog.get_logger(__name__)
 SAMPLE = 32
@@ -102,6 +106,17 @@ async def back_up(
     return told
 
 
+async def _check_still_the_node(token: TokenSource) -> None:
+    """The backups of a machine that was replaced would be taken for those of the new one. Raises
+    Unauthenticated `node.replaced`; a cloud that is away, or refuses for other reasons, says nothing
+    about that."""
+    try:
+        await token()
+    except BeiraError as error:
+        if error.code == "node.replaced":
+            raise
+
+
 async def _to_place(job: _Job, name: str, told: BackupStatus) -> None:
     """One place, with what became of it written down."""
     place_told = told.places[name]
@@ -128,18 +143,14 @@ def _failed(place_told: PlaceStatus, error: BeiraError) -> None:
 
 @contextlib.asynccontextmanager
 async def _place(job: _Job, name: str) -> AsyncIterator[Place]:
-    if name != CLOUD:
-        yield folder_place(Path(name), job.me.enrolled.node, job.sealer)
-        return
-    from beira.host.certificates import trusting
-    from beira.node.backup_cloud import CloudPlace
-    from beira.node.cloud_client import CloudClient, TokenSource
-    from beira.sync.blob_client import BlobClient
-
     plan = job.plan
     ssl = trusting(_path(plan.ca), _path(plan.client_cert), _path(plan.client_key))
     client = CloudClient(plan.url or job.me.cloud, ssl=ssl)
     token = TokenSource(client, job.key, job.me.enrolled.node)
+    await _check_still_the_node(token)
+    if name != CLOUD:
+        yield folder_place(Path(name), job.me.enrolled.node, job.sealer)
+        return
     blobs = BlobClient(client.url, token, ssl=ssl)
     try:
         yield CloudPlace(client, blobs, token, bytes_per_s=plan.bytes_per_s, spare=job.spare)

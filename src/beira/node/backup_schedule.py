@@ -32,17 +32,15 @@ STOP_S = 10.0
 
 
 class Backups:
-    """Runs a node's backups until it is cancelled. `replaced` says that another machine has taken this
-    one's place: its backups would be taken for the new one's."""
+    """Runs a node's backups until it is cancelled."""
 
     def __init__(
         self,
         plan: BackupPlan,
         host: Host,
-        replaced: Callable[[], bool],
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._plan, self._host, self._replaced = plan, host, replaced
+        self._plan, self._host = plan, host
         self._chance = chance
         self._data = Path(plan.data)
         self._later = chance() * SPREAD
@@ -69,7 +67,7 @@ class Backups:
         await self._tell_if_late(told)
 
     def _is_due(self, told: BackupStatus) -> bool:
-        if self._replaced() or not backup_files.has_key(self._data):
+        if not backup_files.has_key(self._data):
             return False
         return any(self._is_due_at(told.places.get(name, PlaceStatus())) for name in self._places())
 
@@ -102,7 +100,7 @@ class Backups:
 
     async def _tell_if_late(self, told: BackupStatus) -> None:
         """People hear of it once for each time it goes wrong for long."""
-        if not backup_files.has_key(self._data) or self._replaced():
+        if not backup_files.has_key(self._data):
             return
         late_ms = self._plan.every_s * LATE * 1000
         for name in self._places():

@@ -165,7 +165,7 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
         node.address = await stack.enter_async_context(serving(site, config.listen))
         stack.callback(node.stopping.set)
         if config.backup is not None:
-            backups = Backups(config.backup, host, lambda: agent.state.stopped)
+            backups = Backups(config.backup, host)
             stack.push_async_callback(_ended, asyncio.create_task(backups.run()))
         for work in (
             agent.run(),
