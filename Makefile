@@ -11,6 +11,7 @@ TESTS ?= tests
 BENCHMARKS ?= voice store sync portal
 SOAK_S ?= 3600
 CHAOS_ROUNDS ?= 200
+CRASH_ROUNDS ?= 20
 TORCH ?= torch==2.13.0
 
 # A stamp stands for "installed as pyproject.toml and constraints.txt now say".
@@ -22,7 +23,7 @@ INSTALL := $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -c co
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check lint types imports format assets test-parts wheel bench soak chaos \
+.PHONY: help run test check lint types imports format assets test-parts wheel bench soak chaos crash \
 	screens train-voice reference constraints clean-demo clean
 
 help: ## What can be made
@@ -60,6 +61,9 @@ soak: test-parts ## A long run under load (SOAK_S=3600)
 
 chaos: test-parts ## Kill, cut and corrupt, over and over (CHAOS_ROUNDS=200)
 	@BEIRA_CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(BIN)/pytest -m chaos --timeout 0 tests $(ARGS)
+
+crash: test-parts ## Power cuts, kills and lost pages, all of them (CRASH_ROUNDS=20)
+	@BEIRA_CRASH_ROUNDS=$(CRASH_ROUNDS) $(BIN)/pytest --timeout 0 tests/crash tests/unit/store/test_salvage.py $(ARGS)
 
 screens: test-parts ## Take the portal's pictures for docs/pictures, in both themes and sizes
 	@BEIRA_SCREENS=docs/pictures $(BIN)/pytest -m screens --timeout 300 tests $(ARGS)
