@@ -90,16 +90,27 @@ class PutOff:
     def __init__(self, steady_s: Callable[[], float]) -> None:
         self._steady_s = steady_s
         self._until: dict[str, tuple[int, float]] = {}
+        self._lasting: set[str] = set()
 
-    def add(self, name: str, *, at_once: int = TRIES_AT_ONCE) -> None:
-        """It failed: a few times it may try again at once, then after twice as long each time."""
+    def add(self, name: str, *, at_once: int = TRIES_AT_ONCE, lasting: bool = False) -> None:
+        """It failed: a few times it may try again at once, then after twice as long each time. A
+        `lasting` failure is of the whole: that chunks of it come through does not end it."""
+        if lasting:
+            self._lasting.add(name)
         failures = self._until.get(name, (0, 0.0))[0]
         doubled = AGAIN_S * 2.0 ** min(max(0, failures - at_once), 8)
         wait_s = 0.0 if failures < at_once else min(AGAIN_MOST_S, doubled)
         self._until[name] = failures + 1, self._steady_s() + wait_s
 
+    def progressed(self, name: str) -> None:
+        """A chunk came through."""
+        if name not in self._lasting:
+            self._until.pop(name, None)
+
     def drop(self, name: str) -> None:
+        """All is well, or it is to be tried at once whatever happened."""
         self._until.pop(name, None)
+        self._lasting.discard(name)
 
     def free(self, names: list[str], most: int) -> list[str]:
         """The first of `names` whose time has come."""
@@ -204,7 +215,7 @@ class Uploads:
         self._pace.carried("up", len(data), self._pace.now_s() - began_s)
         metrics.BYTES.labels("up").inc(len(data))
         upload.told(told)
-        self._off.drop(upload.ref.sha256)
+        self._off.progressed(upload.ref.sha256)
 
     def _settle(self, upload: Upload) -> None:
         if isinstance(upload.next(1), Done):
@@ -224,7 +235,8 @@ class Uploads:
         if error.code == "blob.mismatch":
             await self._shelf.look_again(name)
         log.warning("blob.not_sent", blob=name, code=error.code, why=error.message)
-        self._off.add(name, at_once=0 if isinstance(error, Full | Denied) else TRIES_AT_ONCE)
+        at_once = 0 if isinstance(error, Full | Denied) else TRIES_AT_ONCE
+        self._off.add(name, at_once=at_once, lasting=error.code == "blob.mismatch")
 
     async def _proof(self, ref: BlobRef, nonce: str) -> str:
         digest = proving(nonce)
@@ -271,9 +283,8 @@ class Downloads:
 
         Raises what concerns the link (Unavailable, Unauthenticated, TooMany).
         """
-        for name in [*self._open.keys(), *self._roomless]:
-            if name not in self._ledger.wants and name not in self._busy:
-                self._forget(name)
+        for old in {*self._open, *self._roomless} - self._ledger.wants - self._busy:
+            self._forget(old)
         name = self._next(helper)
         if name is None:
             return False
@@ -318,7 +329,7 @@ class Downloads:
             if not data:
                 _, data = await self._get(name, self._keys[name], step.offset, step.size_bytes)
             download.kept(await self._keep(download, data))
-            self._off.drop(name)
+            self._off.progressed(name)
         ref = download.ref
         if download.next(1) == Chunk(ref.size_bytes, 0):
             await self._verify(download)
@@ -331,6 +342,7 @@ class Downloads:
             download.verified(False)
             raise
         download.verified(True)
+        self._off.drop(download.ref.sha256)
         self._ledger.confirmed(download.ref.sha256, self._now_s())
         metrics.DONE.labels("down").inc()
 
@@ -407,4 +419,4 @@ class Downloads:
         if isinstance(error, Corrupt):
             metrics.REFUSED.labels("digest" if error.code == "blob.digest" else "mismatch").inc()
         log.warning("blob.not_fetched", blob=name, code=error.code, why=error.message)
-        self._off.add(name)
+        self._off.add(name, lasting=error.code == "blob.mismatch")

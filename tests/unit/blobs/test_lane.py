@@ -23,6 +23,7 @@ from tests.unit.blobs.world import (
     until,
 )
 
+from beira.blobs import FolderBlobs
 from beira.demo.plug import Plug
 from beira.kernel import limits
 from beira.kernel.blob import BlobRef, Told
@@ -237,6 +238,25 @@ async def test_what_a_disk_garbled_is_fetched_again_rather_than_used(world: Worl
         async with asyncio.timeout(30):
             await again.agent.fetch(sha(SMALL))
         assert await again.has(SMALL)
+
+
+async def test_a_blob_spoilt_in_the_cloud_is_not_fetched_without_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BLOB_CHUNK_BYTES", 70_000)
+    await world.keeps(SMALL)
+    await put(world.cloud(), Track(id="t", audio=sha(SMALL)))
+    assert isinstance(world.storage, FolderBlobs)
+    world.storage.path("acme", sha(SMALL)).write_bytes(b"!" + SMALL[1:])
+    node = world.node()
+    await carried(world.cloud(), node.host, Track(id="t"))
+    waiting = node.agent._downloads._off
+    async with node.running():
+        await until(lambda: node.agent.ledger.wanted and not waiting.free([sha(SMALL)], 1))
+        assert not await node.has(SMALL)
+        world.storage.path("acme", sha(SMALL)).write_bytes(SMALL)
+        async with asyncio.timeout(30):
+            await node.agent.fetch(sha(SMALL))
 
 
 async def test_two_nodes_with_one_file_send_it_once(world: World) -> None:
