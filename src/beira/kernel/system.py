@@ -59,8 +59,12 @@ class MemberRights(State):
 class NodeStatus(State):
     """How a node is, by its own account; the id is the node's. Told while connected, never queued.
 
-    `met` holds, by lane, how many batches were confirmed within their deadline and how many late.
-    `online` is what the cloud last saw: believe it only while `seen_at` is fresh.
+    `met` holds, by lane, how many batches were confirmed within their deadline and how many late since
+    the node was started; `hours` is what the cloud makes of that for the last day
+    (`kernel.lateness`). `held` names the lanes that wait now, `share` is the part of the link in use.
+    `mended` counts rows that comparing with the cloud has put right since the start, `bytes_raw` and
+    `bytes_sent` what was to be sent and what it took. `online` is what the cloud last saw: believe
+    it only while `seen_at` is fresh.
     """
 
     release: str
@@ -77,6 +81,17 @@ class NodeStatus(State):
     latency_ms: float | None = None
     disk_free_bytes: int | None = None
     rtt_ms: float | None = None
+    next_step: str = ""
+    bytes_raw: int = 0
+    bytes_sent: int = 0
+    checked_at: datetime | None = None
+    mended: int = 0
+    backup_at: datetime | None = None
+    held: list[str] = []
+    share: float = 1.0
+    metered: bool = False
+    low_battery: bool = False
+    hours: dict[str, list[list[int]]] = {}
 
 
 HOURS = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
@@ -113,7 +128,8 @@ class Setting(State):
 
 @collection("alerts", flow=BOTH, lane=CRITICAL, partition=SITE, write=("owner", "member"))
 class Alert(State):
-    """Something people must know of. `seen_by` is set when somebody has taken note."""
+    """Something people must know of. `seen_by` is set when somebody has taken note, `ended_at` when it
+    was over by itself."""
 
     kind: str
     level: Literal["info", "warning", "critical"]
@@ -123,6 +139,7 @@ class Alert(State):
     node: str = ""
     seen_by: str = ""
     seen_at: datetime | None = None
+    ended_at: datetime | None = None
 
 
 @collection("quarantine", flow=LOCAL, lane=IMPORTANT, partition=TENANT, read=("owner",), write=())

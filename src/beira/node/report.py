@@ -35,3 +35,10 @@ class NodeStatusReport(msgspec.Struct, kw_only=True):
     cursors: dict[str, int] = {}
     bytes_raw: int
     bytes_sent: int
+    site_name: str = ""
+    checked_ms: int | None = None
+    mended: int = 0
+    held: list[str] = []
+    share: float = 1.0
+    metered: bool = False
+    low_battery: bool = False

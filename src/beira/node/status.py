@@ -13,6 +13,9 @@ from beira.kernel.clock import ms_of
 from beira.node.report import LaneStatus, NodeStatusReport
 from beira.sync.agent import Agent
 
+_AS_IT_IS = ("checked_ms", "mended", "held", "share", "metered", "low_battery")
+"""Of the sync's state, what is told as it is."""
+
 
 async def report(host: Host, agent: Agent, release: str) -> NodeStatusReport:
     """The present state of a node."""
@@ -46,7 +49,14 @@ async def report(host: Host, agent: Agent, release: str) -> NodeStatusReport:
         cursors=await agent.cursors(),
         bytes_raw=state.bytes_raw,
         bytes_sent=state.bytes_sent,
+        site_name=await _site_name(host),
+        **{name: getattr(state, name) for name in _AS_IT_IS},
     )
+
+
+async def _site_name(host: Host) -> str:
+    row = await host.store.get("sites", host.place.site or "")
+    return str(row.fields.get("name") or "") if row is not None else ""
 
 
 def node_routes(host: Host, agent: Agent, release: str) -> list[HTTPRouteHandler]:

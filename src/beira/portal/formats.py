@@ -34,6 +34,16 @@ def number(value: float, language: str, digits: int = 0) -> str:
     return text.translate(str.maketrans(",.", ".,")) if language == "pt-BR" else text
 
 
+def size(size_bytes: float, language: str) -> str:
+    """950 B, 12,5 kB, 3,1 MB, 2,0 GB: the largest unit, in thousands."""
+    value, unit = float(size_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1_000:
+            break
+        value, unit = value / 1_000, larger
+    return f"{number(value, language, 0 if unit == 'B' else 1)} {unit}"
+
+
 def money(cents: int | None, language: str) -> str:
     """R$ 1.234,50 from integer cents; a dash where there is none."""
     if cents is None:

@@ -133,6 +133,11 @@ def _hours(context: Context, seconds: float) -> str:
 
 
 @pass_context
+def _bytes(context: Context, value: float) -> str:
+    return formats.size(value, context["view"].language)
+
+
+@pass_context
 def _duration(context: Context, seconds: float) -> str:
     return formats.duration(seconds, context["view"].language)
 
@@ -198,6 +203,7 @@ def environment(loader: BaseLoader) -> Environment:
         "quantity": _quantity,
         "hours": _hours,
         "duration": _duration,
+        "bytes": _bytes,
         "done": _done,
         "beside": _beside,
         "audited": _audited,

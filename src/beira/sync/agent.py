@@ -44,10 +44,11 @@ from beira.kernel.wire import Feed, Push, Refused, Wire
 from beira.store.port import News, NodeStore, Pending
 from beira.sync import metrics
 from beira.sync.inspect import Mender, add_up
-from beira.sync.inspections import Inspections
+from beira.sync.inspections import CHECKED_MARK, Inspections
 from beira.sync.link import Connector, Link
 from beira.sync.streams import lane_stream, log_route
 from beira.sync.surroundings import Surroundings
+from beira.sync.telling import SyncState, told
 
 log = structlog.get_logger(__name__)
 TICKET_MARK = "sync.ticket"
@@ -56,22 +57,6 @@ SCHEMA_MARK = "sync.collections"
 TICK_S = 1.0
 STATUS_EVERY_S = 15.0
 ROOM_AGAIN_S = 30.0
-
-
-class SyncState(msgspec.Struct, kw_only=True):
-    """What people may know of a node's sync; the node's page and `beira node status` show it."""
-
-    connected: bool = False
-    link: str = ""
-    since_ms: int = 0
-    last_sync_ms: int | None = None
-    last_error: str = ""
-    next_step: str = ""
-    rtt_ms: float | None = None
-    skew_ms: int = 0
-    stopped: bool = False
-    bytes_sent: int = 0
-    bytes_raw: int = 0
 
 
 class Agent:
@@ -96,8 +81,8 @@ class Agent:
         self.state = SyncState()
         self.deliveries = {lane: Delivery() for lane in Lane}
         self._connector = connector
-        self._release = release
-        self._status = status
+        self.release = release
+        self.more_status = status
         self._chance = chance
         self._machine = machine
         self._pseudonym_key = pseudonym_key
@@ -138,6 +123,8 @@ class Agent:
     async def _prepare(self) -> None:
         """Read feeds anew if other collections are declared than before."""
         marks = await self.store.marks()
+        checked = [value[0] for name, value in marks.items() if name.startswith(CHECKED_MARK)]
+        self.state.checked_ms = max(checked, default=None)
         declared = sorted(c.name for c in self.host.store.registry)
         if marks.get(SCHEMA_MARK) != declared:
             cursors = {name: 0 for name in marks if name.startswith("cursor:")}
@@ -162,7 +149,7 @@ class Agent:
     async def _session(self) -> NodeSession:
         marks = await self.store.marks()
         return NodeSession(
-            release=self._release,
+            release=self.release,
             ticket=int(marks.get(TICKET_MARK, 0)),
             cloud=str(marks.get(CLOUD_MARK, "")),
             cursors=await self.cursors(),
@@ -313,6 +300,8 @@ class _Conversation:
                 return self._session.mended(action.found, count, self._now())
             case Inspected():
                 await self._inspections.done(action)
+                self._agent.state.checked_ms = self._now_ms()
+                self._agent.state.mended += action.mended
         return ()
 
     async def _inspect(self) -> None:
@@ -442,33 +431,17 @@ class _Conversation:
         found = await self._surroundings.changed()
         if found is not None:
             self._session.adapt(found)
+            state = self._agent.state
+            state.held = sorted(lane.name.lower() for lane in found.held)
+            state.share = found.share
+            state.metered, state.low_battery = found.metered, found.low_battery
 
     async def _tell_status(self) -> None:
         now_s = self._agent.host.wall.monotonic_s()
         if self._session.live and now_s - self._told_s >= STATUS_EVERY_S:
             self._told_s = now_s
-            await self._perform(self._session.status(await self._agent_status()))
-
-    async def _agent_status(self) -> dict[str, Any]:
-        agent = self._agent
-        held = await agent.pending()
-        now_ms = self._now_ms()
-        _measure(held, now_ms)
-        fields: dict[str, Any] = {
-            "release": agent._release,
-            "pending": {lane.name.lower(): p.count for lane, p in held.items()},
-            "oldest_s": {
-                lane.name.lower(): max(0, (now_ms - ms_of(p.oldest_hlc)) // 1000)
-                for lane, p in held.items()
-                if p.oldest_hlc
-            },
-            "met": {lane.name.lower(): [d.met, d.late] for lane, d in agent.deliveries.items()},
-            "skew_ms": self._session.skew_ms + agent.host.clock.offset_ms,
-            "link": self._link.name,
-            "rtt_ms": self._session.link.rtt_ms,
-            "last_error": agent.state.last_error,
-        }
-        return fields | agent._status()
+            fields = await told(self._agent, self._session, self._link.name)
+            await self._perform(self._session.status(fields))
 
     def _now_ms(self) -> int:
         return self._agent._now_ms()
@@ -504,13 +477,6 @@ class _Trims:
         while self._wanted:
             lane, upto = self._wanted.popitem()
             await self._store.trim(lane_stream(lane), upto, marks={f"acked:{int(lane)}": upto})
-
-
-def _measure(held: dict[Lane, Pending], now_ms: int) -> None:
-    for lane, pending in held.items():
-        age_s = (now_ms - ms_of(pending.oldest_hlc)) / 1000 if pending.oldest_hlc else 0
-        metrics.PENDING.labels(lane.name.lower()).set(pending.count)
-        metrics.OLDEST_S.labels(lane.name.lower()).set(max(0, age_s))
 
 
 def _sum(total: dict[Lane, Delivery], fresh: dict[Lane, Delivery]) -> dict[Lane, Delivery]:

@@ -14,8 +14,8 @@ import structlog
 
 from beira.host.host import Host
 from beira.kernel import limits
-from beira.kernel.access import Principal, node_partition, partitions
-from beira.kernel.collection import Lane, collection_of
+from beira.kernel.access import Principal, partitions
+from beira.kernel.collection import Lane
 from beira.kernel.errors import BeiraError, Conflict, Denied, Invalid, Unauthenticated
 from beira.kernel.gate_session import (
     Action,
@@ -32,8 +32,7 @@ from beira.kernel.gate_session import (
     SaveStatus,
     Send,
 )
-from beira.kernel.record import DELETED, Row
-from beira.kernel.system import NodeStatus
+from beira.kernel.record import Row
 from beira.kernel.wire import Push, Refused, Wire
 from beira.store.port import News
 from beira.sync import metrics
@@ -42,6 +41,7 @@ from beira.sync.commits import has_room, joined, one_lane
 from beira.sync.inspect import compare, read_buckets
 from beira.sync.notes import Notes
 from beira.sync.set_aside import lost_value, quarantined
+from beira.sync.standing import Standing
 from beira.sync.streams import FLOOR_MARK, feed_route, feed_stream
 
 log = structlog.get_logger(__name__)
@@ -231,6 +231,7 @@ class Conversation:
         self._commits = Beside(self._failed)
         self._later = Beside(self._failed)
         self._notes = notes
+        self._standing = Standing(host, session.node, notes)
         self._lane: Lane | None = None
 
     def hear(self, messages: Iterable[Wire]) -> None:
@@ -335,10 +336,7 @@ class Conversation:
     async def went_offline(self) -> None:
         """Show the node as gone."""
         if self.session.hello is not None:
-            try:
-                await self._write_status({"online": False})
-            except BeiraError as error:
-                log.info("sync.status_lost", node=self.session.node.id, why=error.message)
+            await self._standing.left()
 
     async def _act(self, action: Action) -> Sequence[Action]:
         node = self.session.node
@@ -356,7 +354,7 @@ class Conversation:
             case Compare() | ReadBuckets():
                 return await self._inspect(action)
             case SaveStatus(fields):
-                self._later.start(self._save_status(fields))
+                self._later.start(self._standing.told(fields))
             case SaveCursor(partition, upto):
                 self._later.start(self._save_cursor(partition, upto))
             case Close():
@@ -471,22 +469,6 @@ class Conversation:
             await self._notes.write(marks={f"down:{node}:{partition}": upto})
         except BeiraError as error:
             log.info("sync.cursor_lost", node=node, why=error.message)
-
-    async def _save_status(self, fields: dict[str, object]) -> None:
-        known = collection_of(NodeStatus).fields
-        told = {name: value for name, value in fields.items() if name in known}
-        now = self._host.now()
-        try:
-            await self._write_status(told | {"seen_at": now, "online": True, "last_sync_at": now})
-        except BeiraError as error:
-            log.info("sync.status_lost", node=self.session.node.id, why=error.message)
-
-    async def _write_status(self, fields: dict[str, object]) -> None:
-        declared = collection_of(NodeStatus)
-        checked = declared.check({**fields, DELETED: False}, whole=False)
-        node = self.session.node.id
-        row = self._host.stamped(declared, node, node_partition(node), checked)
-        await self._notes.write(row)
 
     def _now_ms(self) -> int:
         return self._host.clock.now_ms(self._host.wall.now_ms())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from tests.unit.portal.world import BAD, PASSWORD, Browser, World, alert
+from tests.unit.portal.world import BAD, PASSWORD, Browser, World, alert, invite
 
 from beira.apps.voice.records import Product
 from beira.kernel.system import LostValue
@@ -96,8 +96,10 @@ async def test_one_sites_members_neither_see_nor_restore_anothers(portal_world: 
     assert row is not None and row.fields["text"] == theirs.text
 
 
-@pytest.mark.parametrize("who", ["guest", "other"])
+@pytest.mark.parametrize("who", ["visitor-2", "other"])
 async def test_guests_and_other_companies_see_none(portal_world: World, who: str) -> None:
+    if who not in portal_world.emails:
+        await invite(portal_world, "angeloni", who, "guest")
     id = await lose(portal_world, "product-0", "place", "Corredor secreto", "Padaria")
     async with portal_world.browser() as browser:
         await browser.sign_in(portal_world.emails[who])

@@ -172,10 +172,10 @@ async def _people(made: World) -> World:
     for tenant, names in sites.items():
         for at, name in enumerate(names, 1):
             await made.identity.tenants.add_site(service(tenant), name, id=f"{tenant}-{at}")
-    await _invite(made, "bistek", "other", "owner")
-    await _invite(made, "angeloni", "member", "member")
-    await _invite(made, "angeloni", "guest", "guest")
-    await _invite(made, "angeloni", "clerk", "member", sites=("angeloni-2",))
+    await invite(made, "bistek", "other", "owner")
+    await invite(made, "angeloni", "member", "member")
+    await invite(made, "angeloni", "guest", "guest")
+    await invite(made, "angeloni", "clerk", "member", sites=("angeloni-2",))
     for tenant, names in sites.items():
         for at, name in enumerate(names, 1):
             await _enrol(made, tenant, f"{tenant}-{at}", f"Balcão {name}")
@@ -183,7 +183,7 @@ async def _people(made: World) -> World:
     return made
 
 
-async def _invite(made: World, tenant: str, who: str, role: str, **more: object) -> None:
+async def invite(made: World, tenant: str, who: str, role: str, **more: object) -> None:
     email = f"{who}@{tenant}.example"
     invited = await made.identity.tenants.invite(service(tenant), email, role, **more)
     await made.identity.tenants.accept(invited.code, PASSWORD, name=who.title())
@@ -236,7 +236,12 @@ def _status(made: World, site: str, now: datetime, *, online: bool) -> list[tupl
         pending={"critical": 0, "important": 0 if online else 12, "normal": 3},
         oldest_s={"critical": 0, "important": 0 if online else 1380, "normal": 140},
         met={"critical": [4, 0], "important": [210, 3], "normal": [41, 0]},
-        disk_free_bytes=21_474_836_480,
+        disk_free_bytes=21_474_836_480, link="ws", bytes_raw=48_210_000, bytes_sent=5_120_000,
+        checked_at=seen - timedelta(hours=2), mended=0 if online else 3,
+        backup_at=seen - timedelta(hours=4), held=[] if online else ["normal"],
+        share=0.3 if online else 1.0, metered=not online, next_step="" if online else "Veja o modem.",
+        last_error="" if online else "The cloud could not be reached.",
+        hours={"critical": [[1, 4, 0]], "important": [[1, 100, 1], [2, 110, 2]]},
     )  # fmt: skip
     return [(status, node_partition(made.nodes[site]))]
 

@@ -12,6 +12,7 @@ from beira.kernel.access import node_partition, require
 from beira.kernel.collection import Lane
 from beira.kernel.command import Call, Command, Runs
 from beira.kernel.errors import BeiraError, Invalid, NotFound, Unavailable
+from beira.kernel.lateness import SHARE_LEAST, day_of
 from beira.kernel.query import Order, where
 from beira.portal.formats import parsed
 from beira.portal.forms import as_text, command_inputs, given
@@ -20,7 +21,7 @@ from beira.portal.pages.own import OWNER, STAFF, own
 from beira.portal.visit import Visit
 
 FRESH_S = 60
-SHARE_LEAST = 0.99
+RAW_LEAST_BYTES = 10_000
 NODES_SHOWN = 1_000
 LANES = (Lane.CRITICAL, Lane.IMPORTANT, Lane.NORMAL)
 
@@ -175,15 +176,24 @@ def _with_state(visit: Visit, info: dict[str, Any], told: dict[str, Any] | None)
         "status": status,
         "lanes": [_lane(status, pending, lane) for lane in LANES],
         "waiting": sum(pending.values()),
+        "ratio": _ratio(status),
     }
 
 
+def _ratio(status: dict[str, Any]) -> float | None:
+    """How large what was sent is, of what was to be sent; None while that says nothing yet."""
+    raw, sent = status.get("bytes_raw") or 0, status.get("bytes_sent") or 0
+    return sent / raw if raw >= RAW_LEAST_BYTES else None
+
+
 def _lane(status: dict[str, Any], pending: dict[str, int], lane: Lane) -> dict[str, Any]:
-    """What waits in a lane; `met` is the share of batches that kept their deadline, or None."""
+    """What waits in a lane; `met` is the share of the last day's batches that kept their deadline, or
+    None, or since the node was started where the day is not known (`day` is False)."""
     name = lane.name.lower()
     oldest = {key.lower(): value for key, value in (status.get("oldest_s") or {}).items()}
     kept = {key.lower(): value for key, value in (status.get("met") or {}).items()}
-    met, late = [*(kept.get(name) or ()), 0, 0][:2]
+    hours = status.get("hours") or {}
+    met, late = day_of(hours, name) if hours else [*(kept.get(name) or ()), 0, 0][:2]
     share = met / (met + late) if met + late else None
     low = share is not None and share < SHARE_LEAST
     return {
@@ -195,6 +205,8 @@ def _lane(status: dict[str, Any], pending: dict[str, int], lane: Lane) -> dict[s
         "low": low,
         "late": late,
         "batches": met + late,
+        "day": bool(hours),
+        "held": name in (status.get("held") or ()),
     }
 
 
