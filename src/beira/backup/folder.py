@@ -88,9 +88,7 @@ class FolderPlace:
         for path in self._manifests.glob("*-*"):
             if told := _MANIFEST.match(path.name):
                 size = path.stat().st_size
-                found.append(
-                    Generation(taken_ms=int(told[1]), sha256=told[2], size_bytes=size)
-                )
+                found.append(Generation(taken_ms=int(told[1]), sha256=told[2], size_bytes=size))
         return sorted(found, key=lambda one: (one.taken_ms, one.sha256), reverse=True)
 
     def _put(self, chunks: Sequence[tuple[str, bytes]]) -> None:

@@ -22,6 +22,8 @@ from beira.kernel.errors import BeiraError, Corrupt, Full, TooMany
 
 log = structlog.get_logger(__name__)
 AT_ONCE = 4
+SYNC_EVERY_CHUNKS = 32
+"""Written so much, it is synced: a disk that is shared must never be given it all at once."""
 AWAIT_TURN_S = 1.0
 TRIES = 30
 
@@ -42,6 +44,7 @@ class _Pull:
     sealer: Sealer
     progress: Callable[[Pulled], None]
     pulled: Pulled = field(default_factory=Pulled)
+    written: int = 0
 
     async def file(self, file: FileEntry, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -80,6 +83,9 @@ class _Pull:
             else:
                 content = await self.chunk(ref)
                 await asyncio.to_thread(_write, descriptor, content, start)
+                self.written += 1
+                if self.written % SYNC_EVERY_CHUNKS == 0:
+                    await asyncio.to_thread(os.fdatasync, descriptor)
             self.pulled.done_bytes += size
             self.progress(self.pulled)
 
