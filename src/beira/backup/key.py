@@ -7,7 +7,6 @@ checksum tells a slip of the pen from a key that is another node's.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import secrets
 from dataclasses import dataclass, field
@@ -43,7 +42,7 @@ class RecoveryKey:
         letters = "".join(text.split()).upper().translate(_READ_AS)
         try:
             raw = base64.b32decode(letters)
-        except binascii.Error:
+        except ValueError:
             raw = b""
         secret, check = raw[:SECRET_BYTES], raw[SECRET_BYTES:]
         if len(raw) != SECRET_BYTES + CHECK_BYTES or check != _check(secret):
