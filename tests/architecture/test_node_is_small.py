@@ -21,7 +21,7 @@ from beira.node import memory, settled
 
 NOT_HERE = {
     "rich", "typer", "pygments", "markdown_it", "pydantic", "pydantic_core", "polyfactory", "faker",
-    "onnxruntime", "onnx", "asyncpg", "httpx", "pytest", "unittest",
+    "onnxruntime", "onnx", "asyncpg", "httpx", "pytest", "unittest", "opentelemetry", "google",
 }  # fmt: skip
 PATIENCE_S = 90
 _LOADED = re.compile(r"^import time:\s+\d+ \|\s+\d+ \|\s+([\w.]+)$", re.MULTILINE)

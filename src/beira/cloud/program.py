@@ -25,7 +25,7 @@ from beira.cloud.moving import remembered
 from beira.cloud.opening import Opening
 from beira.cloud.places import follow_places
 from beira.cloud.rights import follow_rights
-from beira.host import Host, Place, SystemWall, Wall
+from beira.host import Host, Place, SystemWall, Wall, tracing
 from beira.host.apps import installed, load
 from beira.host.serve import Listen, serving
 from beira.identity import Identity, server_key
@@ -194,6 +194,7 @@ async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
     _make_folder(config.data)
     catalogue = installed(config.apps)
     async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, tracing.begin("beira-cloud"))
         database = await _database(config, catalogue, stack)
         public_url = config.public_url or f"{config.listen.scheme}://localhost:{config.listen.port}"
         identity = Identity(database, server_key(config.data), public_url=public_url)

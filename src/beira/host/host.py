@@ -20,6 +20,7 @@ import msgspec
 import structlog
 
 from beira.blobs.port import Blobs
+from beira.host import tracing
 from beira.host.context import CommandContext
 from beira.host.wall import Wall
 from beira.identity.private_files import PrivateFiles
@@ -187,11 +188,33 @@ class Host:
         if earlier is not None:
             return earlier
         ctx = CommandContext(self, principal, call_id, trace_id or call_id)
+        with tracing.command(name, ctx.trace_id) as span:
+            receipt, rows = await self._carried_out(command, ctx, params, door)
+            more = CommandContext(self, self.place.principal, call_id, ctx.trace_id)
+            for record in beside(receipt) if beside else ():
+                more.put(record)
+            all_rows = [*rows, *await more.rows(), self._receipt_row(receipt, command)]
+            with span.child("store.commit"):
+                if named:
+                    receipt = await self._write_once(all_rows, receipt)
+                else:
+                    await self.write(all_rows)
+            span.set(ok=receipt.ok, code=receipt.code, door=door)
+        log.info(
+            "command.done", command=name, ok=receipt.ok, code=receipt.code, trace=receipt.trace
+        )
+        return receipt
+
+    async def _carried_out(
+        self, command: Command, ctx: CommandContext, params: Mapping[str, object], door: str
+    ) -> tuple[Receipt, list[Row]]:
+        """What became of a command, and what it wants to be written."""
         started_s = self.wall.monotonic_s()
         outcome, rows = await self._attempt(command, ctx, params)
+        by = ctx.principal.name or ctx.principal.id
         receipt = Receipt(
-            id=call_id,
-            command=name,
+            id=ctx.call_id,
+            command=command.name,
             by=by,
             door=door,
             at=self.now(),
@@ -199,18 +222,7 @@ class Host:
             trace=ctx.trace_id,
             **outcome,
         )
-        more = CommandContext(self, self.place.principal, call_id, ctx.trace_id)
-        for record in beside(receipt) if beside else ():
-            more.put(record)
-        all_rows = [*rows, *await more.rows(), self._receipt_row(receipt, command)]
-        if named:
-            receipt = await self._write_once(all_rows, receipt)
-        else:
-            await self.write(all_rows)
-        log.info(
-            "command.done", command=name, ok=receipt.ok, code=receipt.code, trace=receipt.trace
-        )
-        return receipt
+        return receipt, rows
 
     async def _earlier(self, call_id: str, command: str, by: str) -> Receipt | None:
         """What became of this call before. Raises Conflict if the id was another's, or another

@@ -20,7 +20,7 @@ import beira
 from beira.api import Api, ApiSettings, Door
 from beira.api.accounts import NodeAccounts
 from beira.blobs import FolderBlobs, Shelf
-from beira.host import Host, Place, SystemWall
+from beira.host import Host, Place, SystemWall, tracing
 from beira.host.apps import installed, load
 from beira.host.calls import answering_calls
 from beira.host.rollups import Rollups
@@ -114,6 +114,7 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
     key = NodeKey.load(config.data / KEY_FILE, rest.files)
     catalogue = installed(config.apps)
     async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, tracing.begin("beira-node"))
         store = await SqliteStore.open(
             config.data / DATABASE_FILE,
             catalogue.collections,

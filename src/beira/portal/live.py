@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from beira.host import Host, News
+from beira.host import Host, News, tracing
 from beira.kernel import limits
 from beira.kernel.access import Principal, may_read, partitions
 from beira.kernel.errors import BeiraError, TooMany
@@ -53,6 +53,7 @@ class Ear:
                 self.names.add(collection)
         if self.names:
             self.wake.set()
+            tracing.shown(news.rows)
 
     def say(self, name: str) -> None:
         self.names.add(name)

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from beira.host import tracing
 from beira.host.host import OFFSET_MARK, Host
 from beira.kernel import limits
 from beira.kernel.batch import Block, pack, unpack
@@ -186,6 +187,7 @@ class _Conversation:
         self._warned = False
         self._told_s = 0.0
         self._trims = _Trims(agent.store)
+        self._pushes = tracing.pushes()
         self._full_since_s: float | None = None
         self._surroundings = Surroundings(agent.host, agent._machine)
         self._inspections = Inspections(agent.host, agent.store)
@@ -332,6 +334,7 @@ class _Conversation:
         push = Push(lane=int(lane), after=after, upto=read.upto, groups=pack(rows))
         size_bytes = len(msgspec.msgpack.encode(push))
         self._agent.state.bytes_raw += size_bytes
+        self._pushes.begun(lane.name.lower(), read.upto, rows)
         return self._session.lane_read(lane, after, read.upto, push, rows, size_bytes, self._now())
 
     def _mine(self, rows: Sequence[Row]) -> Sequence[Row]:
@@ -353,6 +356,7 @@ class _Conversation:
     async def _trim(self, lane: Lane, upto: int, refused: Sequence[Refused]) -> None:
         if refused:
             await self._keep_refused(refused)
+        self._pushes.confirmed(lane.name.lower(), upto)
         await self._trims.ask(lane, upto)
         self._agent.state.last_sync_ms = self._now_ms()
         self._agent.state.last_error = self._agent.state.next_step = ""

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from beira.host import tracing
 from beira.host.host import Host
 from beira.kernel import limits
 from beira.kernel.access import Principal, partitions
@@ -404,15 +405,17 @@ class Conversation:
 
     async def _commit(self, action: Commit) -> Sequence[Action]:
         refused = list(action.admitted.refused)
+        rows: Sequence[Row] = action.admitted.rows
+        node, lane = self.session.node.id, action.lane.name.lower()
         try:
-            await self._write(action, action.admitted.rows, refused)
+            with tracing.committing(rows, node=node, lane=lane):
+                await self._write(action, rows, refused)
         except Conflict as error:
             if error.code == "marks.moved":
                 return self.session.lane_moved(action.lane, await self._has(action.lane))
             rows, conflicting = await self._isolated(action.admitted.rows)
             refused += conflicting
             await self._write(action, rows, refused)
-        lane = action.lane.name.lower()
         metrics.COMMITTED.labels(lane).inc(len(action.admitted.rows))
         metrics.REFUSED.labels(lane).inc(len(refused))
         return self.session.committed(action.lane, action.upto, [why for _, why in refused])
