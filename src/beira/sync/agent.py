@@ -224,6 +224,7 @@ class _Conversation:
         finally:
             receiving.cancel()
             wake.cancel()
+            self._pushes.cut()
             with suppress(BeiraError):  # the next welcome trims again; an end must stay an end
                 await self._trims.done()
         self._end(self._closed)
