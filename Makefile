@@ -10,7 +10,9 @@ ARGS ?=
 TESTS ?= tests
 BENCHMARKS ?= voice store sync portal blobs
 SOAK_S ?= 3600
-CHAOS_ROUNDS ?= 200
+CHAOS_KILLS ?= 500
+CHAOS_ROUNDS ?= 20
+SIMULATE_S ?= 600
 CRASH_ROUNDS ?= 20
 TORCH ?= torch==2.13.0
 
@@ -59,8 +61,11 @@ bench: $(DEV_STAMP) assets ## Every benchmark, quickly: one JSON object a line
 soak: test-parts ## A long run under load (SOAK_S=3600)
 	@BEIRA_SOAK_S=$(SOAK_S) $(BIN)/pytest -m soak --timeout 0 tests $(ARGS)
 
-chaos: test-parts ## Kill, cut and corrupt, over and over (CHAOS_ROUNDS=200)
-	@BEIRA_CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(BIN)/pytest -m chaos --timeout 0 tests $(ARGS)
+simulate: $(DEV_STAMP) ## Worlds of nodes and clouds in virtual time, each another seed (SIMULATE_S=600)
+	@$(BIN)/python -m tests.simulation.simulate --seconds $(SIMULATE_S) $(ARGS)
+
+chaos: test-parts ## Kill, cut and corrupt, over and over (CHAOS_KILLS=500)
+	@BEIRA_CHAOS_KILLS=$(CHAOS_KILLS) BEIRA_CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(BIN)/pytest -m chaos --timeout 0 tests $(ARGS)
 
 crash: test-parts ## Power cuts, kills and lost pages, all of them (CRASH_ROUNDS=20)
 	@BEIRA_CRASH_ROUNDS=$(CRASH_ROUNDS) $(BIN)/pytest --timeout 0 tests/crash tests/unit/store/test_salvage.py $(ARGS)
