@@ -146,7 +146,9 @@ class Run:
             )  # fmt: skip
         rows, different = await committed(self.data, "interactions")
         self.figure("interactions in the cloud", rows, "rows", peer=f"different: {different}")
-        self.figure("failures", sum(told.failed.values()), "tries", peer=str(dict(told.failed))[:300])
+        self.figure(
+            "failures", sum(told.failed.values()), "tries", peer=str(dict(told.failed))[:300]
+        )
 
     def latencies(self, told: Told) -> None:
         for name, values in (
@@ -156,7 +158,9 @@ class Run:
         ):
             for share in (0.5, 0.95, 0.99):
                 if values:
-                    self.figure(f"{name}: p{share * 100:.0f}", 1e3 * percentile(values, share), "ms")
+                    self.figure(
+                        f"{name}: p{share * 100:.0f}", 1e3 * percentile(values, share), "ms"
+                    )
 
     async def herd(self) -> None:
         """The cloud goes and comes back; all live nodes are cut off at once."""
@@ -170,7 +174,9 @@ class Run:
         took_s = time.monotonic() - started_s
         self.figure("herd: the cloud was away", started_s - stopping_s, "s")
         self.figure("herd: back", back, "nodes", target=f"{len(self.stay)}", met=all_back)
-        self.figure("herd: until all were live again", took_s, "s", peer=str(dict(told.failed))[:300])
+        self.figure(
+            "herd: until all were live again", took_s, "s", peer=str(dict(told.failed))[:300]
+        )
 
     tokens: dict[str, str] = {}
 
@@ -237,7 +243,9 @@ async def run(plan: Plan) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="under 50 s: 500 live, 1,000 that come")
+    parser.add_argument(
+        "--quick", action="store_true", help="under 50 s: 500 live, 1,000 that come"
+    )
     options = parser.parse_args()
     asyncio.run(run(QUICK if options.quick else FULL))
 

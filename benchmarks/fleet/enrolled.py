@@ -78,7 +78,9 @@ async def enrol_all(data: Path, fleet: Fleet) -> None:
     try:
         now = time.time()
         sites = -(-fleet.each // NODES_A_SITE)
-        await _copy(owner, "tenants", [(*name, now) for name in fleet.names()], "id name created_at")
+        await _copy(
+            owner, "tenants", [(*name, now) for name in fleet.names()], "id name created_at"
+        )
         await _copy(
             owner,
             "sites",
@@ -111,7 +113,7 @@ async def committed(data: Path, table: str) -> tuple[int, int]:
     owner = await asyncpg.connect(server.owner_dsn)
     try:
         found = await owner.fetchrow(
-            f'SELECT count(*), count(DISTINCT id) FROM beira."{table}"'  # noqa: S608 - ours
+            f'SELECT count(*), count(DISTINCT id) FROM beira."{table}"'
         )
         return int(found[0]), int(found[1])
     finally:

@@ -344,7 +344,8 @@ class Nodes:
     async def _check_nonce(
         self, nonce: str, node: str = "", within: Transaction | None = None
     ) -> None:
-        """Ours, fresh, and for the first time (noted `within` a transaction, if one is open). Raises Unauthenticated `auth.nonce_invalid`."""
+        """Ours, fresh, and for the first time, noted `within` a transaction if one is open.
+        Raises Unauthenticated `auth.nonce_invalid`."""
         try:
             raw = from_base64url(nonce[:128])
         except Invalid:

@@ -35,10 +35,11 @@ from beira.kernel.gate_session import (
 )
 from beira.kernel.record import Row
 from beira.kernel.wire import Push, Refused, Wire
-from beira.store.port import News
 from beira.sync import metrics
 from beira.sync.beside import Beside
 from beira.sync.commits import has_room, joined, one_lane
+from beira.sync.doorway import Doorway
+from beira.sync.hearing import Hearing
 from beira.sync.inspect import compare, read_buckets
 from beira.sync.notes import Notes
 from beira.sync.set_aside import lost_value, quarantined
@@ -88,6 +89,8 @@ class Gate:
         self._live: dict[tuple[str, str], set[Conversation]] = {}
         self._waiting: set[_Wait] = set()
         self._notes: dict[str, Notes] = {}
+        self._hearing: dict[str, Hearing] = {}
+        self.doorway = Doorway()
 
     async def open(self, node: Principal, send: Sender, still: Still | None = None) -> Conversation:
         """A conversation with `node`, not yet greeted. Call `close` when the link is gone.
@@ -96,21 +99,20 @@ class Gate:
         whenever `recheck` says so.
         """
         host = await self._host_of(node.tenant)
-        marks = await host.store.marks(f"up:{node.id}:")
-        floors = await host.store.marks(FLOOR_MARK)
         session = GateSession(
             node=node,
             registry=host.store.registry,
             release=self._release,
             cloud=await self._epoch_of(node.tenant),
-            acked={Lane(int(name.rsplit(":", 1)[1])): int(v) for name, v in marks.items()},
-            floors={name.removeprefix(FLOOR_MARK): Floor(*v) for name, v in floors.items()},
+            acked={},
         )
         notes = self._notes.get(node.tenant)
         if notes is None or notes.store is not host.store:
             notes = self._notes[node.tenant] = Notes(host.store)
-        renew = self._renew_epoch
-        conversation = Conversation(host, session, self._tickets, send, renew, notes, still)
+        renew, hearing = self._renew_epoch, self._hearing_of(host)
+        conversation = Conversation(
+            host, session, self._tickets, send, renew, notes, hearing, self.doorway, still
+        )
         self._live.setdefault((node.tenant, node.id), set()).add(conversation)
         metrics.CONNECTIONS.set(len(self._live))
         await conversation.recheck()
@@ -140,11 +142,10 @@ class Gate:
         granted = partitions(node) or frozenset()
         wait = _Wait(node)
 
-        def heard(news: News) -> None:
-            if not news.rows or any(partition in granted for _, _, partition in news.rows):
-                wait.told.set()
+        def heard(changed: frozenset[str] | None) -> None:
+            wait.told.set()
 
-        unsubscribe = host.store.subscribe(heard)
+        unsubscribe = self._hearing_of(host).listen(granted, heard)
         self._waiting.add(wait)
         try:
             async with asyncio.timeout(wait_s):
@@ -159,6 +160,13 @@ class Gate:
         finally:
             self._waiting.discard(wait)
             unsubscribe()
+
+    def _hearing_of(self, host: Host) -> Hearing:
+        """What tells the tenant's nodes here of news."""
+        hearing = self._hearing.get(host.place.tenant)
+        if hearing is None or hearing.store is not host.store:
+            hearing = self._hearing[host.place.tenant] = Hearing(host.store)
+        return hearing
 
     def stop(self) -> None:
         """The program ends: nobody waits any longer."""
@@ -213,6 +221,8 @@ class Conversation:
         send: Sender,
         renew_epoch: Callable[[str, str], Awaitable[str]],
         notes: Notes,
+        hearing: Hearing,
+        doorway: Doorway,
         still: Still | None = None,
     ) -> None:
         self.session = session
@@ -232,6 +242,8 @@ class Conversation:
         self._commits = Beside(self._failed)
         self._later = Beside(self._failed)
         self._notes = notes
+        self._hearing = hearing
+        self._doorway = doorway
         self._standing = Standing(host, session.node, notes)
         self._lane: Lane | None = None
 
@@ -246,12 +258,12 @@ class Conversation:
         """Wait until the messages heard are few, so that a fast node is slowed down by its link."""
         await self._room.wait()
 
-    def heard_news(self, news: News) -> None:
-        """The tenant's data changed; feeds of the partitions named are looked at."""
-        if not news.rows:
+    def heard_news(self, changed: frozenset[str] | None) -> None:
+        """Partitions have changed (None: any may have); their feeds are looked at."""
+        if changed is None:
             self._news = None
         elif self._news is not None:
-            self._news |= {partition for _, _, partition in news.rows}
+            self._news |= changed
         self._events.set()
 
     async def recheck(self) -> None:
@@ -266,8 +278,8 @@ class Conversation:
             log.warning("sync.not_rechecked", node=self.session.node.id, why=error.message)
 
     def subscribe(self) -> Callable[[], None]:
-        """Hear of the tenant's news until the returned function is called."""
-        return self._host.store.subscribe(self.heard_news)
+        """Hear of the node's partitions until the returned function is called."""
+        return self._hearing.listen(partitions(self.session.node) or (), self.heard_news)
 
     async def events(self) -> None:
         """Wait until there is something for `step` to deal with."""
@@ -345,7 +357,8 @@ class Conversation:
             case Send(message):
                 await self._send([message])
             case PresentTicket(ticket, call):
-                return await self._present(ticket, call)
+                async with self._doorway.turn():
+                    return await self._present(ticket, call)
             case ConfirmTicket(ticket):
                 await self._tickets.confirm_ticket(node.tenant, node.id, ticket)
             case Commit():
@@ -370,10 +383,26 @@ class Conversation:
         if await self._tickets.starts_anew(node.tenant, node.id, ticket):
             forgotten = {f"up:{node.id}:{int(lane)}": None for lane in Lane}
             await self._host.store.commit([], marks=forgotten)
-            self.session.acked = dict.fromkeys(Lane, 0)
         given = await self._tickets.present_ticket(node.tenant, node.id, ticket, call)
-        await self._look_for_older_copy()
-        return self.session.ticket_given(given, self._now_ms())
+        ends = await self._look()
+        await self._look_for_older_copy(ends)
+        return self.session.ticket_given(given, self._now_ms(), ends)
+
+    async def _look(self) -> dict[str, int]:
+        """Where the node's lanes and feeds are, read at once: much of what its coming costs. From
+        before this on, news is heard."""
+        up, granted = f"up:{self.session.node.id}:", partitions(self.session.node) or ()
+        names = {feed_stream(partition): partition for partition in granted}
+        marks, ends = await self._host.store.look([up, FLOOR_MARK], list(names))
+        for name, value in marks.items():
+            if name.startswith(up):
+                self.session.acked[Lane(int(name.removeprefix(up)))] = int(value)
+        self.session.floors = {
+            name.removeprefix(FLOOR_MARK): Floor(*value)
+            for name, value in marks.items()
+            if name.startswith(FLOOR_MARK)
+        }
+        return {names[stream]: last for stream, last in ends.items()}
 
     async def _inspect(self, action: Compare | ReadBuckets) -> Sequence[Action]:
         store, node = self._host.store, self.session.node.id
@@ -383,7 +412,7 @@ class Conversation:
         rows, upto, more = await read_buckets(store, node, action.fetch)
         return self.session.buckets_read(action.fetch, rows, upto, more=more)
 
-    async def _look_for_older_copy(self) -> None:
+    async def _look_for_older_copy(self, ends: Mapping[str, int]) -> None:
         """A node that has more of a feed than there is was fed by what this database has lost. Its
         name changes, so that every node begins its feeds anew, and compares what it holds. A node
         of a release that knows no such names is fed from the beginning itself."""
@@ -393,7 +422,7 @@ class Conversation:
             return
         for partition in partitions(self.session.node) or ():
             cursor = hello.cursors.get(partition, 0)
-            if cursor and cursor > await self._host.store.end(feed_stream(partition)):
+            if cursor > ends[partition]:
                 if not hello.cloud:
                     hello.cursors[partition] = 0
                     continue

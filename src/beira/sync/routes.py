@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from litestar.types import ControllerRouterHandler
 from beira.kernel import limits
 from beira.kernel.access import Kind, Principal
 from beira.kernel.errors import BeiraError, Denied, Invalid
-from beira.kernel.wire import Wire
+from beira.kernel.wire import Bye, Wire
 from beira.sync.brief import BriefCodec
 from beira.sync.codec import CODECS, Codec, codec_of
 from beira.sync.gate import Conversation, Gate, Still
@@ -31,12 +32,13 @@ def sync_routes(gate: Gate, admit: Admit) -> ControllerRouterHandler:
 
     @websocket("/ws")
     async def socket(socket: WebSocket[Any, Any, Any]) -> None:
-        try:
-            node, still = await admitted_node(admit, socket.headers.get("authorization", ""))
-        except BeiraError as error:
-            await socket.close(code=CLOSE_REFUSED, reason=error.code)
-            return
         codec = _offered(socket.headers.get("sec-websocket-protocol", ""))
+        try:
+            async with gate.doorway.turn():
+                node, still = await admitted_node(admit, socket.headers.get("authorization", ""))
+        except BeiraError as error:
+            await _refuse(socket, codec, error)
+            return
         await socket.accept(subprotocols=codec.name)
         await _serve(gate, node, still, socket, codec)
 
@@ -70,6 +72,19 @@ def _told(request: Request[Any, Any, Any], error: BeiraError) -> Response[bytes]
     return Response(
         msgspec.json.encode(body), status_code=error.status, media_type="application/json"
     )
+
+
+async def _refuse(socket: WebSocket[Any, Any, Any], codec: Codec, error: BeiraError) -> None:
+    """Turn a node away. Where the fault is ours it is told so in its own terms: to a refused handshake
+    it would answer with plain HTTP, and that costs the cloud more."""
+    if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        await socket.close(code=CLOSE_REFUSED, reason=error.code)
+        return
+    await socket.accept(subprotocols=codec.name)
+    bye = codec.encode([Bye(code=error.code, message=error.message, hint=error.hint)])
+    with suppress(WebSocketDisconnect, RuntimeError):
+        await (socket.send_bytes(bye) if codec.binary else socket.send_text(bye.decode()))
+        await socket.close()
 
 
 async def _serve(
