@@ -27,7 +27,8 @@ class Hello(Message, tag="hello"):
     """A node presents itself. `ticket` proves it is the only one of its name, `cursors` say how far
     it got in each partition's feed, `cloud` which database it last spoke with, `can` what it
     understands beyond the first release. `call` is another for each hello over a link without memory,
-    so that one that comes twice is known."""
+    so that one that comes twice is known. `dicts` are the dictionaries it has of its site's, as
+    numbers with fingerprints (`kernel.dictionary`)."""
 
     protocol: int
     release: str
@@ -37,6 +38,15 @@ class Hello(Message, tag="hello"):
     cloud: str = ""
     can: list[str] = []
     call: str = ""
+    dicts: dict[int, str] = {}
+
+
+class Offered(msgspec.Struct, kw_only=True):
+    """A dictionary made for the node's site; it may be fetched."""
+
+    number: int
+    sha256: str
+    size_bytes: int
 
 
 class Welcome(Message, tag="welcome"):
@@ -45,7 +55,8 @@ class Welcome(Message, tag="welcome"):
     `restart` names partitions whose feed begins at 0 again, whatever the node's cursor says: the
     database is another one, or deletions the node has not heard of were forgotten meanwhile. Its
     values are stamp numbers: what was written up to them and is not in the cloud was deleted there.
-    `can` names what the cloud understands beyond the first release.
+    `can` names what the cloud understands beyond the first release. `speaks` is the dictionary of this
+    session's brief messages (0: the one that comes with Beira), `dictionary` the newest there is.
     """
 
     protocol: int
@@ -57,6 +68,8 @@ class Welcome(Message, tag="welcome"):
     partitions: list[str] = []
     restart: dict[str, int] = {}
     can: list[str] = []
+    speaks: int = 0
+    dictionary: Offered | None = None
 
 
 class Confirm(Message, tag="confirm"):
