@@ -5,6 +5,7 @@ after its last backup comes back, and the old machine, should it wake, is told t
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import shutil
 from pathlib import Path
@@ -12,17 +13,21 @@ from pathlib import Path
 import pytest
 
 from beira.apps.voice.records import CustomerRequest, Person
+from beira.backup import RecoveryKey
+from beira.host import Host
 from beira.identity.tenants import service
-from beira.node import settled
+from beira.kernel.query import Query
+from beira.node import backup_files, settled
+from beira.node import program as node_program
 from beira.node.program import Node
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
     Company,
-    Web,
     command,
     commands,
     company,
     connected,
     drained,
+    free_port,
     postgres_directory,
     postgres_server,
     program,
@@ -154,3 +159,241 @@ async def test_what_was_never_sent_arrives_once(
         await drained(restored)
     rows = [await cloud.store.get("customer_requests", f"r{n}") for n in range(50)]
     assert all(row is not None and not row.deleted for row in rows)
+
+
+async def small_node(company: Company, tenant: str, *ids: str, key_from: str = "") -> Path:
+    """A node with some requests that were never sent."""
+    code = await company.cloud.identity.nodes.make_code(service(tenant), f"{tenant}-1", name="loja")
+    data = company.folder / f"node-of-{tenant}"
+    await node_program.enrol(data, company.address, code.code, key_from=key_from)
+    async with company.plug() as plug:
+        plug.pull()
+        async with company.node(data, plug) as node:
+            for id in ids:
+                await request(node, id)
+    return data
+
+
+def restoring(company: Company, code: str, key: str, bare: Path, *more: str) -> tuple[str, ...]:
+    return (
+        "node", "restore", code, "--cloud", company.address, "--recovery-key", key,
+        "--data", str(bare), *more,
+    )  # fmt: skip
+
+
+async def test_a_wrong_key_or_code_is_said_before_the_old_machine_is_shut_out(
+    company: Company, tmp_path: Path, usb: Path
+) -> None:
+    tenant = await company.tenant("giassi")
+    data = await small_node(company, tenant, "kept")
+    told = await asyncio.to_thread(
+        commands,
+        ("node", "backup", "--now", "--data", str(data), "--to", str(usb)),
+        ("node", "backup", "--status", "--data", str(data)),
+    )
+    assert all(code == 1 and "backup.no_key" in said for code, said in told), told
+    key = await key_of(data)
+    assert await key_of(data) == key, "it is the same when it is shown again"
+    code, said = await asked("node", "backup", "--now", "--data", str(data), "--to", str(usb))
+    assert code == 0, said
+    one_time = await code_for(company, tenant, data)
+    other = RecoveryKey.fresh().text
+    bare, full = tmp_path / "bare", tmp_path / "full"
+    full.mkdir()
+    (full / "something").touch()
+    where = ("--from", str(usb))
+    told = await asyncio.to_thread(
+        commands,
+        restoring(company, one_time, other, bare, *where),
+        restoring(company, one_time, key[:-4] + "AAAA", bare, *where),
+        restoring(company, one_time, key, bare, "--from", str(tmp_path / "absent")),
+        restoring(company, one_time, key, full, *where),
+        restoring(company, "AAAA-AAAA", key, bare, *where),
+        restoring(company, one_time, key, bare, *where),
+    )
+    wanted = (
+        "backup.key_wrong",
+        "backup.key_text",
+        "backup.place",
+        "restore.not_empty",
+        "enrol.code",
+    )
+    for (code, said), error in zip(told, wanted, strict=False):
+        assert code == 1 and error in said and "→" in said, said
+    assert told[-1][0] == 0, told[-1]
+    async with company.node(bare) as restored:
+        assert await restored.store.get("customer_requests", "kept") is not None
+
+
+async def test_an_encrypted_node_stays_so(company: Company, tmp_path: Path, usb: Path) -> None:
+    tenant = await company.tenant("condor")
+    key_from = f"file:{tmp_path}/key/of-old"
+    data = await small_node(company, tenant, "segredo", key_from=key_from)
+    key = await key_of(data)
+    code, said = await asked("node", "backup", "--now", "--data", str(data), "--to", str(usb))
+    assert code == 0, said
+    bare = tmp_path / "bare"
+    one_time = await code_for_name(company, tenant)
+    where = ("--from", str(usb))
+    code, said = await asked(*restoring(company, one_time, key, bare, *where))
+    assert code == 1 and "at_rest.key_missing" in said and "--key-from" in said, said
+    new_key = f"file:{tmp_path}/key/of-new"
+    code, said = await asked(*restoring(company, "", key, bare, *where, "--key-from", new_key))
+    assert code == 0, said
+    async with company.node(bare) as restored:
+        assert await restored.store.get("customer_requests", "segredo") is not None
+        await drained(restored)
+    for folder in (usb, bare):
+        for path in folder.rglob("*"):
+            if path.is_file():
+                content = path.read_bytes()
+                assert b"segredo" not in content and b"SQLite format 3" not in content, path
+
+
+async def test_a_plain_node_may_be_restored_encrypted(
+    company: Company, tmp_path: Path, usb: Path
+) -> None:
+    tenant = await company.tenant("muffato")
+    data = await small_node(company, tenant, "claro")
+    key = await key_of(data)
+    code, said = await asked("node", "backup", "--now", "--data", str(data), "--to", str(usb))
+    assert code == 0, said
+    bare, key_from = tmp_path / "bare", f"file:{tmp_path}/key/new"
+    one_time = await code_for(company, tenant, data)
+    more = ("--from", str(usb), "--key-from", key_from)
+    code, said = await asked(*restoring(company, one_time, key, bare, *more))
+    assert code == 0, said
+    assert b"claro" not in (bare / "node.db").read_bytes()
+    async with company.node(bare) as restored:
+        assert await restored.store.get("customer_requests", "claro") is not None
+
+
+async def code_for_name(company: Company, tenant: str) -> str:
+    (node,) = await company.cloud.identity.nodes.of(service(tenant))
+    nodes = company.cloud.identity.nodes
+    return (await nodes.make_code(service(tenant), f"{tenant}-1", node=node.id)).code
+
+
+async def test_what_a_disk_garbled_comes_from_the_cloud_or_an_older_backup(
+    company: Company, tmp_path: Path, usb: Path
+) -> None:
+    tenant = await company.tenant("zaffari")
+    data = await small_node(company, tenant, "first")
+    key = await key_of(data)
+    backup = ("node", "backup", "--now", "--data", str(data))
+    code, said = await asked(*backup, "--to", str(usb))
+    assert code == 0, said
+    before = set((usb).rglob("chunks/*/*"))
+    async with company.plug() as plug:
+        plug.pull()
+        async with company.node(data, plug) as node:
+            await request(node, "second")
+    told = await asyncio.to_thread(commands, (*backup, "--to", str(usb)), backup)
+    assert all(code == 0 for code, _ in told), told
+    for path in set(usb.rglob("chunks/*/*")) - before:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+
+    where = ("--from", str(usb))
+    both, alone = tmp_path / "both", tmp_path / "alone"
+    code, said = await asked(
+        *restoring(company, await code_for(company, tenant, data), key, both, *where)
+    )
+    assert code == 0 and "passed over" not in said, said
+    async with company.plug() as plug:
+        plug.pull()
+        async with company.node(both, plug) as restored:
+            assert await restored.store.get("customer_requests", "second") is not None
+
+    node = settled.load(data).enrolled.node
+    cloud = await company.host(tenant)
+    for name in ("backups", "backup_chunks"):  # the cloud's are gone
+        for row in (await cloud.store.query(Query(collection=name))).rows:
+            await cloud.store.remove([(name, str(row["id"]))])
+    for blob in (company.folder / "cloud" / "blobs" / tenant / "blobs").glob("*/*"):
+        blob.unlink()
+    code, said = await asked(
+        *restoring(company, await code_for(company, tenant, data), key, alone, *where)
+    )
+    assert code == 0 and "1 newer backups were damaged" in said, said
+    assert settled.load(alone).enrolled.node == node
+    async with company.plug() as plug:
+        plug.pull()
+        async with company.node(alone, plug) as restored:
+            assert await restored.store.get("customer_requests", "first") is not None
+            assert await restored.store.get("customer_requests", "second") is None
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_killed_at_any_moment_a_backup_and_a_restore_go_on(
+    company: Company, tmp_path: Path, usb: Path, seed: int
+) -> None:
+    tenant = await company.tenant("nacional")
+    data = await small_node(company, tenant, "kept")
+    (data / "voice").mkdir()
+    noise = random.Random(seed).randbytes(24_000_000)
+    (data / "voice" / "noise.bin").write_bytes(noise)
+    key = await key_of(data)
+    chance = random.Random(seed)
+    backup = ("node", "backup", "--now", "--data", str(data), "--to", str(usb))
+    for number in range(4):
+        async with program(tmp_path / f"backup-{number}.log", *backup) as running:
+            chunks = chance.randrange(2, 24)
+            await until(
+                lambda chunks=chunks, running=running: (
+                    running.code is not None or len(list(usb.rglob("chunks/*/*"))) >= chunks
+                )
+            )
+            running.kill()
+    code, said = await asked(*backup)
+    assert code == 0, said
+
+    bare, one_time = tmp_path / "bare", await code_for(company, tenant, data)
+    arguments = restoring(company, one_time, key, bare, "--from", str(usb))
+    for number in range(4):
+        async with program(tmp_path / f"restore-{number}.log", *arguments) as running:
+            seen = chance.choice(["restore", "restore/state", "restore/files", "restore/ready"])
+            await until(
+                lambda seen=seen, running=running: (
+                    running.code is not None or (bare / seen).exists()
+                )
+            )
+            running.kill()
+    if not (bare / settled.FILE).exists():
+        code, said = await asked(*arguments)
+        assert code == 0, said
+    assert (bare / "voice" / "noise.bin").read_bytes() == noise
+    async with company.node(bare) as restored:
+        assert await restored.store.get("customer_requests", "kept") is not None
+        await drained(restored)
+
+
+async def test_a_running_node_backs_itself_up(company: Company, tmp_path: Path, usb: Path) -> None:
+    """The real program: to a disk and to the cloud, and what it was missing is made up at once."""
+    tenant = await company.tenant("savegnago")
+    data = await small_node(company, tenant, "kept")
+    await key_of(data)
+    port = free_port()
+    run = (
+        "node", "run", "--data", str(data), "--port", str(port), "--backup-to", str(usb),
+        "--cloud", company.address,
+    )  # fmt: skip
+
+    def taken() -> bool:
+        places = backup_files.status(data).places
+        return len(places) == 2 and all(place.taken_ms for place in places.values())
+
+    async with program(tmp_path / "node.log", *run) as node:
+        await until(taken, node.said())
+        cloud = await company.host(tenant)
+        id = settled.load(data).enrolled.node
+        await until(lambda: told_of_backup(cloud, id))
+    places = backup_files.status(data).places
+    assert set(places) == {str(usb), "cloud"} and not any(p.error for p in places.values())
+    assert places[str(usb)].checked_ms and places["cloud"].read_back_ms
+
+
+async def told_of_backup(cloud: Host, id: str) -> bool:
+    row = await cloud.store.get("node_status", id)
+    return row is not None and bool(row.fields.get("backup_at"))

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.backup.places import MemoryPlace, source
 
 from beira.backup import FileEntry, Manifest, RecoveryKey, Sealer, make, pull
 from beira.backup import making as making_module
 from beira.backup.manifest import opened, sealed
 from beira.kernel import limits
 from beira.kernel.errors import Corrupt
-from tests.unit.backup.places import MemoryPlace, source
 
 CHUNK = 64
 KEY = RecoveryKey(bytes(range(18)))
@@ -90,7 +90,11 @@ def test_what_was_stored_before_a_cut_counts(files: dict[str, bytes], cuts: list
             left = iter(range(cut))
             sources = [source(*item) for item in files.items()]
             await make(
-                sources, place, sealer(), known, in_time=lambda left=left: next(left, None) is not None
+                sources,
+                place,
+                sealer(),
+                known,
+                in_time=lambda left=left: next(left, None) is not None,
             )
         made = await make([source(*item) for item in files.items()], place, sealer(), known)
         assert made.whole and await pulled(made.files, [place]) == files

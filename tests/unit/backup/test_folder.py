@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.unit.backup.places import MemoryPlace, source
 
 from beira.backup import FolderPlace, Manifest, RecoveryKey, make, pull, verify
 from beira.backup.folder import SPARED_S
 from beira.backup.manifest import opened, sealed
 from beira.kernel import limits
 from beira.kernel.errors import BeiraError, Corrupt, Invalid, NotFound, Unavailable
-from tests.unit.backup.places import MemoryPlace, source
 
 SEALER = RecoveryKey(bytes(18)).sealer("n1")
 
