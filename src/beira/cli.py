@@ -383,6 +383,39 @@ def cloud_run(
     run_until_told(main)
 
 
+@cloud_app.command("status")
+def cloud_status(
+    data: Data = Path("/var/lib/beira-cloud"),
+    replica: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--replica", help="A replica's address to ask; that of this machine by default."
+        ),
+    ] = None,
+    database_url: Annotated[str, typer.Option(envvar="DATABASE_URL")] = "",
+    owner_url: Annotated[str, typer.Option(envvar="DATABASE_OWNER_URL")] = "",
+    apps: Apps = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how the cloud is, at its machine: replicas, nodes, what waits, was refused or came late.
+
+    Ends with 1 if a replica asked is not well or a node keeps fewer than 99 % of its deadlines.
+    """
+    from beira.cloud.program import CloudConfig
+    from beira.cloud.status import look, shown
+    from beira.host.serve import Listen
+
+    config = CloudConfig(
+        data, Listen(), database_url=database_url, owner_url=owner_url, apps=tuple(apps or ())
+    )
+    status = _asked(look(config, replica or ["http://127.0.0.1:8600"]))
+    if as_json:
+        _print_json(status)
+    else:
+        console.print(shown(status))
+    raise typer.Exit(0 if status.good else 1)
+
+
 @cloud_app.command("first-owner")
 def cloud_first_owner(
     tenant: Annotated[str, typer.Argument(help="The first tenant's name.")],

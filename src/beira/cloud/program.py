@@ -243,14 +243,21 @@ async def reset_password(config: CloudConfig, email: str, password: str) -> None
 
 @contextlib.asynccontextmanager
 async def _identity(config: CloudConfig) -> AsyncIterator[Identity]:
-    """Identity alone, for a short command, beside the running cloud if there is one."""
+    """Identity alone, for a short command."""
+    async with beside(config) as (_, identity):
+        yield identity
+
+
+@contextlib.asynccontextmanager
+async def beside(config: CloudConfig) -> AsyncIterator[tuple[PostgresCloud, Identity]]:
+    """The database and identity for a short command, beside the running cloud if there is one."""
     _make_folder(config.data)
     async with contextlib.AsyncExitStack() as stack:
         database = await _database(config, installed(config.apps), stack, beside=True)
         identity = Identity(database, server_key(config.data), public_url="http://localhost")
         stack.push_async_callback(identity.close)
         await Opening(database, identity, persevere=False).begin()
-        yield identity
+        yield database, identity
 
 
 def _make_folder(data: Path) -> None:

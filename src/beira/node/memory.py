@@ -17,7 +17,7 @@ MMAP_FROM_BYTES = 262_144
 SETTLED_AFTER_S = 20
 GIVE_BACK_EVERY_S = 60
 
-OPTIONAL = ("rich", "pydantic", "attrs", "better_exceptions")
+OPTIONAL = ("rich", "pydantic", "attrs", "better_exceptions", "opentelemetry")
 """What structlog, Litestar and uvicorn would load if they found it: for colours, models of other kinds
 and command lines, together some 10 MB."""
 
