@@ -108,6 +108,8 @@ class MemoryStore:
         rows: list[Row] = []
         upto, size_bytes, more = max(after, found.last), 0, False
         for number, key, since_hlc in found.after(after):
+            if key[0] not in self._registry:
+                continue
             row = self._tables[key[0]][key[1]]
             if not whole:
                 row = sent_since(self._registry[key[0]], row, since_hlc)
@@ -124,14 +126,14 @@ class MemoryStore:
     ) -> None:
         self._check_open()
         if stream in self._streams:
-            self._streams[stream].trim(upto)
+            self._streams[stream].trim(upto, self._registry)
         self._set_marks(marks)
 
     async def pending(self, stream: str) -> Pending:
         self._check_open()
         found = self._streams.get(stream, _Stream())
-        oldest = min((since for _, since in found.entries.values()), default=None)
-        return Pending(count=len(found.entries), oldest_hlc=oldest, last=found.last)
+        known = [since for key, (_, since) in found.entries.items() if key[0] in self._registry]
+        return Pending(count=len(known), oldest_hlc=min(known, default=None), last=found.last)
 
     async def end(self, stream: str) -> int:
         self._check_open()
@@ -295,11 +297,13 @@ class _Stream:
             if entry is not None and entry[0] == number:
                 yield number, key, entry[1]
 
-    def trim(self, upto: int) -> None:
+    def trim(self, upto: int, registry: Registry) -> None:
+        """Entries of collections that no app here declares stay: they were never handed out."""
         for number, key, _ in list(self.after(0)):
             if number > upto:
                 break
-            del self.entries[key]
+            if key[0] in registry:
+                del self.entries[key]
 
     def lower(self, key: Key, since_hlc: int) -> None:
         if key in self.entries:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -129,7 +129,23 @@ class Agent:
         declared = sorted(c.name for c in self.host.store.registry)
         if marks.get(SCHEMA_MARK) != declared:
             cursors = {name: 0 for name in marks if name.startswith("cursor:")}
+            await self._take_up_what_was_left(marks)
             await self.store.commit([], marks={SCHEMA_MARK: declared, **cursors})
+
+    async def _take_up_what_was_left(self, marks: Mapping[str, Value]) -> None:
+        """Changes of a collection that was not declared for a while stayed in the log, and the lane
+        went on beyond them: name them anew, so that they are sent."""
+        for lane in Lane:
+            stream, acked = lane_stream(lane), int(marks.get(f"acked:{int(lane)}", 0))
+            while True:
+                first = await self.store.since(stream, 0, most=1, most_bytes=1)
+                if not first.rows or first.upto > acked:
+                    break
+                left = await self.store.since(
+                    stream, 0, most=limits.BATCH_CHANGES, most_bytes=limits.BATCH_BYTES
+                )
+                keys = [(row.collection, row.id) for row in left.rows]
+                await self.store.relog(keys, log_route(self.store.registry))
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[_Conversation]:

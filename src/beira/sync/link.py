@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
+from http import HTTPStatus
 from typing import Protocol
 
 import aiohttp
@@ -14,13 +16,15 @@ import structlog
 from beira.kernel import limits
 from beira.kernel.errors import BeiraError, Denied, Unauthenticated, Unavailable
 from beira.kernel.wire import Confirm, Got, Hello, Wire
-from beira.sync.brief import BriefCodec
+from beira.sync.brief import NO_SHELF, BriefCodec
 from beira.sync.codec import Codec, PackedCodec
+from beira.sync.dictionaries_node import NodeDictionaries
 
 log = structlog.get_logger(__name__)
 SOCKET_PATH = "/sync/v1/ws"
 EXCHANGE_PATH = "/sync/v1/exchange"
 WAIT_PATH = "/sync/v1/wait"
+DICTIONARY_PATH = "/sync/v1/dictionaries/"
 TRY_SOCKET_AGAIN_S = 900
 
 
@@ -60,6 +64,7 @@ class Connector(Protocol):
 
 class CloudConnector:
     """Connects to `url` by WebSocket, or by HTTP after a proxy has refused or broken the WebSocket.
+    `dictionaries` are what small messages are compressed with besides what comes with Beira.
 
     Raises from `connect`: Unauthenticated and Denied as the cloud says, Unavailable when it cannot be
     reached.
@@ -72,7 +77,10 @@ class CloudConnector:
         *,
         ssl: object = True,
         http_only: bool = False,
+        dictionaries: NodeDictionaries | None = None,
     ) -> None:
+        self._dictionaries = dictionaries
+        self._fetching: asyncio.Task[None] | None = None
         self._url = url.rstrip("/")
         self._token = token
         self._ssl = ssl
@@ -92,6 +100,7 @@ class CloudConnector:
         if not (self._http_only or deaf) and now_s >= self._socket_blocked_until_s:
             try:
                 self._last_socket = await self._socket(self._session, headers)
+                self._follow(self._session, headers)
                 return self._last_socket
             except _SocketBlocked as error:
                 log.warning("sync.socket_blocked", why=str(error), fallback="http")
@@ -106,9 +115,22 @@ class CloudConnector:
         )
 
     async def close(self) -> None:
+        self._stop_fetching()
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    def _follow(self, session: aiohttp.ClientSession, headers: dict[str, str]) -> None:
+        """Beside the session, fetch the dictionary its welcome may offer."""
+        self._stop_fetching()
+        if self._dictionaries is not None:
+            get = partial(_dictionary, session, self._url + DICTIONARY_PATH, headers)
+            self._fetching = asyncio.create_task(self._dictionaries.follow(get))
+
+    def _stop_fetching(self) -> None:
+        if self._fetching is not None:
+            self._fetching.cancel()
+            self._fetching = None
 
     def _refusal(self, status: int) -> BeiraError:
         self._token.forget()
@@ -123,6 +145,9 @@ class CloudConnector:
         self._socket_blocked_until_s = now_s + TRY_SOCKET_AGAIN_S
 
     async def _socket(self, session: aiohttp.ClientSession, headers: dict[str, str]) -> SocketLink:
+        shelf = NO_SHELF if self._dictionaries is None else self._dictionaries
+        if self._dictionaries is not None:
+            await self._dictionaries.load()
         try:
             async with asyncio.timeout(limits.CONNECT_TIMEOUT_S):
                 socket = await session.ws_connect(
@@ -140,11 +165,24 @@ class CloudConnector:
         except (aiohttp.ClientError, OSError) as error:
             raise Unavailable(f"The cloud cannot be reached: {error}.") from None
         if socket.protocol == BriefCodec.name:
-            return SocketLink(socket, BriefCodec(is_node=True))
+            return SocketLink(socket, BriefCodec(is_node=True, shelf=shelf))
         if socket.protocol != self._codec.name:
             await socket.close()
             raise _SocketBlocked("no subprotocol")
         return SocketLink(socket, self._codec)
+
+
+async def _dictionary(
+    session: aiohttp.ClientSession, url: str, headers: dict[str, str], number: int
+) -> bytes:
+    timeout = aiohttp.ClientTimeout(total=limits.SILENCE_TIMEOUT_S)
+    try:
+        async with session.get(f"{url}{number}", headers=headers, timeout=timeout) as response:
+            if response.status != HTTPStatus.OK:
+                raise Unavailable(f"The cloud answered {response.status}.")
+            return await response.content.read(limits.DICTIONARY_BYTES + 1)
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise Unavailable(f"The cloud cannot be reached: {error or 'timeout'}.") from None
 
 
 class SocketLink:
@@ -230,7 +268,8 @@ class HttpLink:
         self._outbox.clear()
         if self._exchanging is not None:
             await asyncio.wait({self._exchanging}, timeout=limits.CONNECT_TIMEOUT_S)
-            self._exchanging.cancel()
+            if not self._exchanging.cancel() and not self._exchanging.cancelled():
+                self._exchanging.exception()  # nobody asks for it any more
 
     async def _wait(self) -> None:
         news = asyncio.ensure_future(self._ask_for_news())
