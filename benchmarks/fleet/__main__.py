@@ -15,14 +15,21 @@ import gc
 import json
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
 
 from benchmarks.figures import figure, percentile
 from benchmarks.fleet import peer
-from benchmarks.fleet.enrolled import Enrolled, Fleet, committed, enrol_all, tenant_feeds
+from benchmarks.fleet.enrolled import (
+    Enrolled,
+    Fleet,
+    committed,
+    enrol_all,
+    give_tokens,
+    tenant_feeds,
+)
 from benchmarks.fleet.load import CYCLE_S, Load, Told
 from benchmarks.fleet.process import Process, free_port, own_cpu_s, process
 from benchmarks.fleet.thin import ThinSocket, dial
@@ -40,12 +47,11 @@ class Plan:
     per_s: float
     cycle_s: float
     peers: int
-    with_tokens: float
     herd_s: float
 
 
-FULL = Plan("", Fleet(tenants=5, live=2_000, cycled=20_000), 120, CYCLE_S, 2_000, 1 / 3, 240)
-QUICK = Plan("quick: ", Fleet(tenants=2, live=250, cycled=500), 150, 14, 500, 1 / 3, 30)
+FULL = Plan("", Fleet(tenants=5, live=2_000, cycled=20_000), 120, CYCLE_S, 2_000, 240)
+QUICK = Plan("quick: ", Fleet(tenants=2, live=250, cycled=250), 100, 20, 500, 30)
 
 
 class Run:
@@ -85,13 +91,14 @@ class Run:
         for node in self.stay + self.come:
             node.tenant_cursor = feeds.get(node.tenant, 0)
             node.cloud = first[node.tenant].cloud
+        await give_tokens(self.data, [n for n in self.stay + self.come if n.number % 3])
         self.figure("tenants taken up by a replica", took_s / len(first), "s each")
 
     async def connect(self, bare_kb: float) -> None:
         before_kb, cpu_s = self.cloud.memory_kb(), self.cloud.cpu_s()
         base_s = self.cloud.database_cpu_s()
         count = len(self.stay)
-        took_s = await self.load.connect(self.stay, self.plan.per_s, 300)
+        took_s = await self.load.connect(self.stay, self.plan.per_s, 240)
         await asyncio.sleep(5)
         live = sum(one.is_live for one in self.load.live)
         each_kb = (self.cloud.memory_kb() - before_kb) / max(live, 1)
@@ -119,9 +126,6 @@ class Run:
     async def cycles(self, bare_cpu_s: float) -> None:
         count = len(self.come)
         told = self.load.told = Told()
-        for i, node in enumerate(self.come):  # who has a token got it at an earlier visit
-            if i % 3 and (token := self.tokens.get(node.id)):
-                node.token, node.token_until_s = token, time.time() + 800
         cpu_s, base_s, own_s = self.cloud.cpu_s(), self.cloud.database_cpu_s(), own_cpu_s()
         started_s = time.monotonic()
         await self.load.cycle(self.come, count / self.plan.cycle_s)
@@ -177,8 +181,6 @@ class Run:
         self.figure(
             "herd: until all were live again", took_s, "s", peer=str(dict(told.failed))[:300]
         )
-
-    tokens: dict[str, str] = {}
 
 
 async def bare_peer(count: int, log: Path) -> tuple[float, float]:
@@ -243,11 +245,16 @@ async def run(plan: Plan) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="under 50 s: 500 live, 500 that come")
     parser.add_argument(
-        "--quick", action="store_true", help="under 50 s: 500 live, 1,000 that come"
+        "--enrolled", type=int, help="how many come every five minutes, not 100,000"
     )
     options = parser.parse_args()
-    asyncio.run(run(QUICK if options.quick else FULL))
+    plan = QUICK if options.quick else FULL
+    if options.enrolled:
+        cycled = options.enrolled // plan.fleet.tenants
+        plan = replace(plan, name="smaller: ", fleet=replace(plan.fleet, cycled=cycled))
+    asyncio.run(run(plan))
 
 
 if __name__ == "__main__":

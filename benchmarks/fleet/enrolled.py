@@ -14,10 +14,12 @@ from pathlib import Path
 
 import asyncpg
 
+from beira.host.apps import installed
+from beira.identity import Identity, server_key
 from beira.identity.node_key import NodeKey
 from beira.identity.shapes import Challenge
 from beira.kernel.ticket import CHANCES
-from beira.store.postgres import EmbeddedPostgres
+from beira.store.postgres import EmbeddedPostgres, PostgresCloud
 
 NODES_A_SITE = 10
 FIRST_TICKET = CHANCES
@@ -107,14 +109,37 @@ async def enrol_all(data: Path, fleet: Fleet) -> None:
         await server.stop()
 
 
+async def give_tokens(data: Path, nodes: list[Enrolled]) -> None:
+    """Tokens as if these nodes had got them at an earlier visit: made by the cloud's own code, without
+    the challenge."""
+    server = await EmbeddedPostgres.start_or_join(data / "postgres")
+    database = await PostgresCloud.open(
+        server.dsn, installed().collections, owner_dsn=server.owner_dsn
+    )
+    identity = Identity(database, server_key(data), public_url="http://localhost")
+    try:
+        await identity.start()
+        for node in nodes:
+            row = {
+                "tenant": f"fleet{node.tenant:02d}",
+                "epoch": 1,
+                "name": node.id,
+                "site": node.site,
+            }
+            given = identity.nodes._issue(node.id, row | {"groups": []})
+            node.token, node.token_until_s = given.access_token, given.expires_at
+    finally:
+        await identity.close()
+        await database.close()
+        await server.stop()
+
+
 async def committed(data: Path, table: str) -> tuple[int, int]:
     """How many rows of a collection are in the cloud, and how many different ids."""
     server = await EmbeddedPostgres.start_or_join(data / "postgres")
     owner = await asyncpg.connect(server.owner_dsn)
     try:
-        found = await owner.fetchrow(
-            f'SELECT count(*), count(DISTINCT id) FROM beira."{table}"'
-        )
+        found = await owner.fetchrow(f'SELECT count(*), count(DISTINCT id) FROM beira."{table}"')
         return int(found[0]), int(found[1])
     finally:
         await owner.close()

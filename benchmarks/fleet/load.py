@@ -129,12 +129,14 @@ class Load:
         started_s = time.monotonic()
         base = f"http://127.0.0.1:{self.port}/auth/v1/nodes"
         async with self._session.post(f"{base}/challenge") as answer:
+            answer.raise_for_status()
             challenge = challenge_of(await answer.read())
         body = {"assertion": node.assertion(challenge)}
         async with self._session.post(f"{base}/token", json=body) as answer:
+            answer.raise_for_status()
             given = msgspec.json.decode(await answer.read())
-        node.token = given.get("access_token", "")
-        node.token_until_s = time.time() + given.get("expires_in_s", 0)
+        node.token = given["access_token"]
+        node.token_until_s = time.time() + given["expires_in_s"]
         self.told.token_s.append(time.monotonic() - started_s)
         return node.token
 
@@ -218,7 +220,7 @@ class Load:
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             if visit is not None:
                 visit.leave()
-            return f"{type(error).__name__}"
+            return f"{type(error).__name__} {getattr(error, 'status', '')}"
 
 
 def _tell(one: Live) -> None:

@@ -12,6 +12,9 @@ from beira.store.port import Store
 
 MOST = 500
 """Notes in one commit."""
+PAUSE_S = 0.25
+"""From one commit to the next: what hundreds of nodes say in that time costs as much as what one says.
+The first after a rest goes at once."""
 
 
 @dataclass(eq=False, slots=True)
@@ -28,6 +31,7 @@ class Notes:
         self.store = store
         self._waiting: list[_Note] = []
         self._task: asyncio.Task[None] | None = None
+        self._next_s = 0.0
 
     async def write(self, *rows: Row, marks: dict[str, int] | None = None) -> None:
         """Returns once it is on disk. Raises what the commit raised."""
@@ -38,7 +42,10 @@ class Notes:
         await note.written
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         while self._waiting:
+            await asyncio.sleep(max(0.0, self._next_s - loop.time()))
+            self._next_s = loop.time() + PAUSE_S
             group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
             if not await self._commit(group):
                 for note in group:

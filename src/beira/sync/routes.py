@@ -9,17 +9,18 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, Router, WebSocket, post, websocket
+from litestar import Request, Response, Router, WebSocket, get, post, websocket
 from litestar.exceptions import WebSocketDisconnect
 from litestar.types import ControllerRouterHandler
 
 from beira.kernel import limits
 from beira.kernel.access import Kind, Principal
-from beira.kernel.errors import BeiraError, Denied, Invalid
+from beira.kernel.errors import BeiraError, Denied, Invalid, NotFound
 from beira.kernel.wire import Bye, Wire
 from beira.sync.brief import BriefCodec
 from beira.sync.codec import CODECS, Codec, codec_of
-from beira.sync.gate import Conversation, Gate, Still
+from beira.sync.dictionaries_cloud import CloudDictionaries
+from beira.sync.gate import Conversation, Gate, Sender, Still
 
 Admit = Callable[[str], Awaitable[tuple[Principal, Still]]]
 """Turns a bearer token into who it stands for, and a way to ask again later."""
@@ -27,7 +28,9 @@ CLOSE_REFUSED = 4403
 CLOSE_PROTOCOL = 4400
 
 
-def sync_routes(gate: Gate, admit: Admit) -> ControllerRouterHandler:
+def sync_routes(
+    gate: Gate, admit: Admit, dictionaries: CloudDictionaries | None = None
+) -> ControllerRouterHandler:
     """Handlers for `/sync/v1`."""
 
     @websocket("/ws")
@@ -39,6 +42,8 @@ def sync_routes(gate: Gate, admit: Admit) -> ControllerRouterHandler:
         except BeiraError as error:
             await _refuse(socket, codec, error)
             return
+        if isinstance(codec, BriefCodec) and dictionaries is not None:
+            codec = BriefCodec(is_node=False, shelf=await dictionaries.of(node))
         await socket.accept(subprotocols=codec.name)
         await _serve(gate, node, still, socket, codec)
 
@@ -59,9 +64,17 @@ def sync_routes(gate: Gate, admit: Admit) -> ControllerRouterHandler:
         news = await gate.wait_for_news(node, cursors, limits.POLL_WAIT_S)
         return Response(msgspec.json.encode({"news": news}), media_type="application/json")
 
+    @get("/dictionaries/{number:int}")
+    async def dictionary(request: Request[Any, Any, Any], number: int) -> Response[bytes]:
+        node, _ = await admitted_node(admit, request.headers.get("authorization", ""))
+        if dictionaries is None:
+            raise NotFound("This cloud makes no dictionaries.", code="dictionary.missing")
+        data = await dictionaries.get(node, number)
+        return Response(data, media_type="application/octet-stream")
+
     return Router(
         path="/sync/v1",
-        route_handlers=[socket, exchange, wait],
+        route_handlers=[socket, exchange, wait, dictionary],
         exception_handlers={BeiraError: _told},
         include_in_schema=False,
     )
@@ -81,21 +94,24 @@ async def _refuse(socket: WebSocket[Any, Any, Any], codec: Codec, error: BeiraEr
         await socket.close(code=CLOSE_REFUSED, reason=error.code)
         return
     await socket.accept(subprotocols=codec.name)
-    bye = codec.encode([Bye(code=error.code, message=error.message, hint=error.hint)])
+    bye = Bye(code=error.code, message=error.message, hint=error.hint)
+    await _sender(socket, codec)([bye])
     with suppress(WebSocketDisconnect, RuntimeError):
-        await (socket.send_bytes(bye) if codec.binary else socket.send_text(bye.decode()))
         await socket.close()
 
 
-async def _serve(
-    gate: Gate, node: Principal, still: Still, socket: WebSocket[Any, Any, Any], codec: Codec
-) -> None:
+def _sender(socket: WebSocket[Any, Any, Any], codec: Codec) -> Sender:
     async def send(messages: list[Wire]) -> None:
         data = codec.encode(messages)
         with suppress(WebSocketDisconnect, RuntimeError):
             await (socket.send_bytes(data) if codec.binary else socket.send_text(data.decode()))
 
-    conversation = await gate.open(node, send, still)
+    return send
+
+
+async def _serve(
+    socket: WebSocket[Any, Any, Any], codec: Codec, conversation: Conversation
+) -> None:
     running = asyncio.ensure_future(conversation.run())
     reading = asyncio.ensure_future(_read(socket, codec, conversation))
     try:
@@ -104,7 +120,6 @@ async def _serve(
         for task in (running, reading):
             task.cancel()
         await asyncio.gather(running, reading, return_exceptions=True)
-        await gate.close(conversation)
         with suppress(WebSocketDisconnect, RuntimeError):
             await socket.close()
 
