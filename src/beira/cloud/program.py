@@ -45,6 +45,7 @@ from beira.sync.backup_gate import BackupGate, backup_routes
 from beira.sync.blob_collector import Collector
 from beira.sync.blob_gate import BlobGate
 from beira.sync.blob_routes import blob_routes
+from beira.sync.dictionaries_cloud import CloudDictionaries
 from beira.sync.gate import Gate, Still
 from beira.sync.routes import sync_routes
 from beira.sync.streams import feed_route
@@ -88,6 +89,7 @@ class Cloud:
         opening: Opening | None = None,
     ) -> None:
         self.blobs = BlobGate(storage, self.host_of_tenant)
+        self.dictionaries = CloudDictionaries(self.host_of_tenant)
         self.database = database
         self.identity = identity
         self.catalogue = catalogue
@@ -219,6 +221,8 @@ async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
         stack.callback(tidying.cancel)
         collecting = asyncio.create_task(_collect(cloud))
         stack.callback(collecting.cancel)
+        training = asyncio.create_task(cloud.dictionaries.run())
+        stack.callback(training.cancel)
         site = _app(cloud, gate, config)
         address = await stack.enter_async_context(serving(site, config.listen))
         stack.callback(gate.stop)
@@ -299,7 +303,7 @@ def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
 
     return Litestar(
         route_handlers=[
-            sync_routes(gate, admit),
+            sync_routes(gate, admit, cloud.dictionaries),
             blob_routes(cloud.blobs, admit),
             backup_routes(BackupGate(cloud.blobs, cloud.host_of_tenant), admit),
         ],

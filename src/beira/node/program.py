@@ -8,6 +8,7 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -50,6 +51,7 @@ from beira.store.sqlite import SqliteStore
 from beira.sync.agent import Agent
 from beira.sync.blob_agent import BlobAgent
 from beira.sync.blob_client import BlobClient
+from beira.sync.dictionaries_node import NodeDictionaries
 from beira.sync.link import CloudConnector
 from beira.sync.streams import log_route
 
@@ -129,7 +131,14 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
         await stack.enter_async_context(rights.followed_by(identity))
         cloud = CloudClient(config.cloud or me.cloud, ssl=config.ssl)
         token = TokenSource(cloud, key, me.enrolled.node)
-        connector = CloudConnector(cloud.url, token, ssl=config.ssl, http_only=config.http_only)
+        cheap = partial(_is_cheap, config)
+        connector = CloudConnector(
+            cloud.url,
+            token,
+            ssl=config.ssl,
+            http_only=config.http_only,
+            dictionaries=NodeDictionaries(store, cheap),
+        )
         stack.push_async_callback(connector.close)
         agent = Agent(
             host=host,
@@ -281,6 +290,11 @@ async def _identity(
     )
     await identity.start()
     return identity
+
+
+def _is_cheap(config: NodeConfig) -> bool:
+    """Whether what may wait is carried now."""
+    return not config.metered and not low_battery()
 
 
 def _app(node: Node, accounts: NodeAccounts, rights: NodeRights, config: NodeConfig) -> Litestar:

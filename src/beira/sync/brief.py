@@ -2,17 +2,19 @@
 
 What both ends know since the welcome is not said again (who the node is, its partitions, about what
 time it is), ids that are UUIDs travel as their sixteen bytes, and a dictionary that comes with Beira
-(tools/dictionaries.py) has what such messages usually say. Large batches travel as they do in
-`beira.packed`: they are their own dictionary. docs/specs/sync.md has the form in full.
+(tools/dictionaries.py) has what such messages usually say; one made of the site's own messages does so
+better, where both ends have it. Large batches travel as they do in `beira.packed`: they are their own
+dictionary. docs/specs/sync.md has the form in full.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -24,16 +26,22 @@ from beira.kernel import limits
 from beira.kernel.batch import Group, hlcs_of
 from beira.kernel.clock import Stamp, hlc_at, ms_of
 from beira.kernel.collection import timestamp
+from beira.kernel.dictionary import SHIPPED, agreed, fingerprint
 from beira.kernel.errors import BeiraError, Corrupt, TooLarge
 from beira.kernel.record import Value
-from beira.kernel.wire import Feed, Push, Welcome, Wire
+from beira.kernel.wire import Bye, Feed, Hello, Offered, Push, Welcome, Wire
+from beira.sync import dictionaries_metrics as metrics
 from beira.sync.codec import PACKED, decoded
 
-NUMBER = 1
+NUMBER = SHIPPED
 NAME = f"beira.brief.{NUMBER}"
 MOST_BYTES = 32_768
 """Messages beyond this have enough in them to be compressed by themselves."""
 LEVEL = 19
+WRONG_DICTIONARY = "sync.dictionary"
+"""An end says so whom the other's dictionary told nonsense; both then use the one that comes with
+Beira from the next session on."""
+COMPRESSORS = 32
 _MAGIC = (0xFD2FB528).to_bytes(4, "little")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UUID_BYTES, _NEAR_UUID_BYTES, _MOMENT_BYTES = 16, (11, 12), 8
@@ -185,45 +193,151 @@ class Known:
         return self.partitions[where]
 
 
+@dataclass(frozen=True)
+class Dictionary:
+    """One dictionary. `number` is the id zstd's frames carry."""
+
+    number: int
+    data: bytes
+
+    @cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def offered(self) -> Offered:
+        return Offered(number=self.number, sha256=self.sha256, size_bytes=len(self.data))
+
+    def with_tail(self, tail: bytes) -> zstandard.ZstdCompressionDict:
+        return zstandard.ZstdCompressionDict(self.data + tail)
+
+
+class Shelf:
+    """The dictionaries an end has besides the one that comes with Beira: none, as it is here.
+
+    `held` has them by number, `offer` is the newest the cloud has for the node's site.
+    """
+
+    held: Mapping[int, Dictionary] = {}
+    offer: Offered | None = None
+
+    def names(self) -> dict[int, str]:
+        """Numbers and fingerprints of those it has."""
+        return {number: fingerprint(one.sha256) for number, one in self.held.items()}
+
+    def told(self, offer: Offered | None) -> None:
+        """The cloud's newest; a node fetches it when it suits."""
+
+    def distrust(self) -> None:
+        """Those it has told nonsense: offer none of them again."""
+
+    def heard(self, known: Known, messages: Sequence[Wire]) -> None:
+        """Small messages passed, either way."""
+
+
+NO_SHELF = Shelf()
+
+
 class BriefCodec:
     """One connection's. The cloud's `is_node` is False: a node's frames refer to the dictionary and to
-    what the welcome said, the cloud's to the dictionary only, so that it holds nothing a connection."""
+    what the welcome said, the cloud's to the dictionary only, so that it holds nothing a connection.
+
+    Which dictionary a session uses is settled by its hello and its welcome, which are packed.
+    """
 
     name = NAME
     media_type = ""
     binary = True
 
-    def __init__(self, *, is_node: bool) -> None:
+    def __init__(self, *, is_node: bool, shelf: Shelf = NO_SHELF) -> None:
         self._is_node = is_node
         self._packed = PACKED
+        self._shelf = shelf
+        self._theirs: Mapping[int, str] = {}
+        self._dictionary = shipped()
         self._known: Known | None = None
         self._compressor: zstandard.ZstdCompressor | None = None
 
+    @property
+    def dictionary(self) -> int:
+        """The number of the dictionary in use."""
+        return self._dictionary.number
+
     def encode(self, messages: Sequence[Wire]) -> bytes:
         known = self._known
+        if known is None:
+            messages = [self._dressed(message) for message in messages]
         self._notice(messages)
         if known is None or sum(map(_weight, messages)) > MOST_BYTES:
             return self._packed.encode(messages)
         plain = known.plain(messages)
         if len(plain) > MOST_BYTES:
             return self._packed.encode(messages)
-        if self._compressor is None:
-            self._compressor = _compressor(known.tail) if self._is_node else _shared()
-        return self._compressor.compress(plain)[len(_MAGIC) :]
+        data = self._compressing(known).compress(plain)[len(_MAGIC) :]
+        self._count(known, messages, len(plain), len(data))
+        return data
 
     def decode(self, data: bytes) -> list[Wire]:
-        if self._known is None or data.startswith(_MAGIC):
+        known = self._known
+        if known is None or data.startswith(_MAGIC):
             messages = self._packed.decode(data)
         else:
-            tail = b"" if self._is_node else self._known.tail
-            messages = self._known.read(_decompressed(_MAGIC + data, tail))
+            plain = self._decompressed(known, data)
+            messages = known.read(plain)
+            self._count(known, messages, len(plain), len(data))
         self._notice(messages)
         return messages
+
+    def _compressing(self, known: Known) -> zstandard.ZstdCompressor:
+        if not self._is_node:
+            return _shared(self._dictionary)
+        if self._compressor is None:
+            self._compressor = _compressor(self._dictionary, known.tail)
+        return self._compressor
+
+    def _decompressed(self, known: Known, data: bytes) -> bytes:
+        tail = b"" if self._is_node else known.tail
+        try:
+            return _decompressed(_MAGIC + data, tail, self._dictionary)
+        except Corrupt as error:
+            if self._dictionary.number == SHIPPED:
+                raise
+            self._shelf.distrust()
+            raise _wrong(error.message) from None
+
+    def _dressed(self, message: Wire) -> Wire:
+        """A hello names what the node has, a welcome what the cloud offers and what will be used."""
+        if self._is_node and isinstance(message, Hello):
+            return msgspec.structs.replace(message, dicts=self._shelf.names())
+        if not self._is_node and isinstance(message, Welcome):
+            speaks = agreed(self._shelf.names(), self._theirs)
+            return msgspec.structs.replace(message, speaks=speaks, dictionary=self._shelf.offer)
+        return message
 
     def _notice(self, messages: Sequence[Wire]) -> None:
         for message in messages:
             if isinstance(message, Welcome) and self._known is None:
-                self._known = Known.of(message)
+                self._settle(message)
+            elif isinstance(message, Hello) and not self._is_node:
+                self._theirs = message.dicts
+            elif isinstance(message, Bye) and message.code == WRONG_DICTIONARY:
+                self._shelf.distrust()
+
+    def _settle(self, welcome: Welcome) -> None:
+        self._theirs = {}
+        if welcome.speaks:
+            chosen = self._shelf.held.get(welcome.speaks)
+            if chosen is None:
+                raise _wrong(f"The cloud uses dictionary {welcome.speaks}, which is not here.")
+            self._dictionary = chosen
+        self._known = Known.of(welcome)
+        self._shelf.told(welcome.dictionary)
+
+    def _count(self, known: Known, messages: Sequence[Wire], plain: int, sent: int) -> None:
+        kind = metrics.SHIPPED if self._dictionary.number == SHIPPED else metrics.SITE
+        kind.plain.inc(plain)
+        kind.sent.inc(sent)
+        self._shelf.heard(known, messages)
 
 
 @cache
@@ -232,27 +346,42 @@ def dictionary() -> bytes:
     return files("beira.sync").joinpath("dictionaries", f"{NUMBER}.zdict").read_bytes()
 
 
-def _compressor(tail: bytes) -> zstandard.ZstdCompressor:
-    data = zstandard.ZstdCompressionDict(dictionary() + tail)
-    return zstandard.ZstdCompressor(level=LEVEL, dict_data=data)
-
-
 @cache
-def _shared() -> zstandard.ZstdCompressor:
-    return _compressor(b"")
+def shipped() -> Dictionary:
+    return Dictionary(NUMBER, dictionary())
 
 
-def _decompressed(data: bytes, tail: bytes) -> bytes:
+def _compressor(known: Dictionary, tail: bytes) -> zstandard.ZstdCompressor:
+    return zstandard.ZstdCompressor(level=LEVEL, dict_data=known.with_tail(tail))
+
+
+@lru_cache(maxsize=COMPRESSORS)
+def _shared(known: Dictionary) -> zstandard.ZstdCompressor:
+    return _compressor(known, b"")
+
+
+def _decompressed(data: bytes, tail: bytes, known: Dictionary | None = None) -> bytes:
+    known = known or shipped()
     try:
         size_bytes = zstandard.frame_content_size(data)
         if not 0 <= size_bytes <= MOST_BYTES:
             raise TooLarge(f"A brief message is {size_bytes} bytes; {MOST_BYTES} at most.")
-        known = zstandard.ZstdCompressionDict(dictionary() + tail)
-        return zstandard.ZstdDecompressor(dict_data=known).decompress(
+        number = zstandard.get_frame_parameters(data).dict_id
+        if number not in (known.number, 0):
+            raise Corrupt(f"A message refers to dictionary {number}, not to {known.number}.")
+        return zstandard.ZstdDecompressor(dict_data=known.with_tail(tail)).decompress(
             data, max_output_size=MOST_BYTES
         )
     except zstandard.ZstdError as error:
         raise Corrupt(f"A message could not be decompressed: {error}.") from None
+
+
+def _wrong(why: str) -> BeiraError:
+    return Corrupt(
+        why,
+        code=WRONG_DICTIONARY,
+        hint="Nothing is lost: the next session does without the dictionary made for this site.",
+    )
 
 
 def _weight(message: Wire) -> int:

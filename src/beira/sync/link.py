@@ -180,7 +180,12 @@ async def _dictionary(
         async with session.get(f"{url}{number}", headers=headers, timeout=timeout) as response:
             if response.status != HTTPStatus.OK:
                 raise Unavailable(f"The cloud answered {response.status}.")
-            return await response.content.read(limits.DICTIONARY_BYTES + 1)
+            data = b""
+            async for piece in response.content.iter_any():
+                data += piece
+                if len(data) > limits.DICTIONARY_BYTES:
+                    break
+            return data
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise Unavailable(f"The cloud cannot be reached: {error or 'timeout'}.") from None
 
