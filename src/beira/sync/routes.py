@@ -39,13 +39,17 @@ def sync_routes(
         try:
             async with gate.doorway.turn():
                 node, still = await admitted_node(admit, socket.headers.get("authorization", ""))
+                if isinstance(codec, BriefCodec) and dictionaries is not None:
+                    codec = BriefCodec(is_node=False, shelf=await dictionaries.of(node))
+                conversation = await gate.open(node, _sender(socket, codec), still)
         except BeiraError as error:
             await _refuse(socket, codec, error)
             return
-        if isinstance(codec, BriefCodec) and dictionaries is not None:
-            codec = BriefCodec(is_node=False, shelf=await dictionaries.of(node))
-        await socket.accept(subprotocols=codec.name)
-        await _serve(gate, node, still, socket, codec)
+        try:
+            await socket.accept(subprotocols=codec.name)
+            await _serve(socket, codec, conversation)
+        finally:
+            await gate.close(conversation)
 
     @post("/exchange", status_code=200, request_max_body_size=limits.MESSAGE_BYTES)
     async def exchange(request: Request[Any, Any, Any]) -> Response[bytes]:
