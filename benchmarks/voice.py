@@ -22,10 +22,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
 
 from beira.apps.voice.dialogue import Bars
 from beira.apps.voice.recogniser import Recogniser, Recognition, compile_grammar
+from beira.apps.voice.recogniser.confidence import Calibration
 from beira.apps.voice.recogniser.grammar import Grammar, normal_words
-from beira.apps.voice.recogniser.second import SecondOpinion
 from benchmarks import voice_decisions, voice_extra, voice_memory
 from benchmarks.voice_data import Domain, Maker, Utterance, shop
+from benchmarks.voice_opinion import Opinions
+from benchmarks.voice_peer import Peer
 
 MODEL = Path(__file__).parent.parent / "src/beira/apps/voice/model"
 CHUNK = 1_920
@@ -65,19 +67,23 @@ class Score:
     waits_s: list[float] = field(default_factory=list)
     early: int = 0
     heard: list[tuple[Recognition, bool]] = field(default_factory=list)
+    opinions: Opinions = field(default_factory=Opinions)
 
-    def add(self, what: Domain, one: Utterance, heard: Recognition, act: float, ask: float) -> None:
+    def add(self, what: Domain, one: Utterance, heard: Recognition, by: Calibration) -> None:
         """Count one recording and what was heard: right is what the app would understand alike."""
+        act, ask = by.act, by.ask
         self.audio_s += len(one.pcm) / 16_000
         self.work_s += sum(heard.timings_ms.values()) / 1e3
         self.finish_ms.append(sum(v for k, v in heard.timings_ms.items() if k != "while_listening"))
         if not one.intent:
             self.outside += 1
+            self.opinions.add(heard, by, right=False)
             self.outside_accepted += heard.confidence >= ask
             self.outside_acted += heard.confidence >= act
             return
         said, understood = what.meaning(one.words), what.meaning(heard.words)
         whole = list(heard.words) == one.words or (said is not None and said == understood)
+        self.opinions.add(heard, by, right=whole)
         self.total += 1
         self.intents += whole or heard.intent == one.intent
         self.wholes += whole
@@ -118,7 +124,6 @@ def listen(recogniser: Recogniser, what: Domain, made: list[Utterance]) -> Score
     Waits are of audio, so the machine's speed enters only by the work after the decision.
     """
     score = Score()
-    act, ask = recogniser.calibration.act, recogniser.calibration.ask
     for one in made:
         stream = recogniser.stream(asked=one.intent in ANSWERS)
         heard_s, reason = 0.0, ""
@@ -128,7 +133,7 @@ def listen(recogniser: Recogniser, what: Domain, made: list[Utterance]) -> Score
             if reason:
                 break
         heard = stream.finish()
-        score.add(what, one, heard, act, ask)
+        score.add(what, one, heard, recogniser.calibration)
         score.early += bool(reason) and heard_s < one.speech_end_s - 0.05
         score.waits_s.append(max(0.0, heard_s - one.speech_end_s) + score.finish_ms[-1] / 1e3)
     return score
@@ -174,31 +179,27 @@ def recordings(recogniser: Recogniser, folder: Path) -> None:
 
 def peer(recogniser: Recogniser, what: Domain, grammar: Grammar, made: list[Utterance]) -> None:
     """pocketsphinx alone with the same grammar, on the same recordings."""
-    second = SecondOpinion()
-    second.set_grammar(recogniser.graph, recogniser.sounds(grammar))
-    wrong = total = 0
-    for one in made:
-        stream = second.stream()
-        if stream is None:
-            return
-        stream.feed(one.pcm)
-        heard = stream.finish(20.0)
-        wrong, total = wrong + edits(heard.split(), one.words), total + len(one.words)
-    second.close()
+    alone = Peer(recogniser.graph, recogniser.sounds(grammar))
+    wrong = sum(edits(alone.hear(one.pcm), one.words) for one in made)
+    total = sum(len(one.words) for one in made)
     ours = listen(recogniser, what, made)
     mine, theirs = ours.edits / max(1, ours.words), wrong / max(1, total)
     show("peer.pocketsphinx.wer", theirs, "share")
     show("peer.wer", mine, "share", peer="pocketsphinx", ratio=mine / max(1e-9, theirs))
 
 
-def memory(made: list[Utterance]) -> None:
+def memory(made: list[Utterance], doubtful: list[Utterance]) -> None:
     """A node with voice that has heard these at its own door: the program whole, not its parts."""
-    rest, after, understood = voice_memory.node_memory(made)
-    show("memory_node_voice_at_rest_mb", rest.rss, "MB (RSS)", target=150)
+    found = voice_memory.node_memory(made, doubtful)
+    after = found.after
+    show("memory_node_voice_at_rest_mb", found.rest.rss, "MB (RSS)", target=150)
     show("memory_node_voice_mb", after.rss, f"MB (RSS, after {len(made)} sentences)", target=150)
     show("memory_node_voice_with_children_mb", after.family_rss, "MB (sum of RSS)", target=150)
     show("memory_node_voice_pss_mb", after.pss, "MB (PSS)")
-    show("memory_node_voice_understood", understood, "share", target=0.5, least=True)
+    show("memory_node_voice_understood", found.understood, "share", target=0.5, least=True)
+    show("memory_opinion_child_mb", found.opinion_mb, "MB (RSS, while it lives)")
+    show("memory_node_voice_with_opinion_mb", found.with_opinion.family_rss,
+         "MB (sum of RSS, while doubts are fresh)", target=175)  # fmt: skip
 
 
 def best_of(name: str, work: Callable[[], object], target_ms: float, times: int = 7) -> None:
@@ -226,13 +227,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer recordings; under 50 s")
     parser.add_argument("--recordings", type=Path, help="WAV files with texts of the same stem")
     parser.add_argument("--model", type=Path, default=MODEL)
-    parser.add_argument("--second", action="store_true", help="with the second opinion")
+    parser.add_argument("--alone", action="store_true", help="without the second opinion")
     args = parser.parse_args()
     count = 20 if args.quick else 300
     what = shop()
     grammar = compile_grammar(what.sentences, what.lists, what.rules)
     began = time.perf_counter()
-    recogniser = Recogniser(args.model, grammar, second_opinion=args.second)
+    recogniser = Recogniser(args.model, grammar, second_opinion=not args.alone)
     show("recogniser.start", (time.perf_counter() - began) * 1e3, "ms")
     best_of("grammar.compile", lambda: compile_grammar(what.sentences, what.lists, what.rules), 100)
     best_of("grammar.set", lambda: recogniser.set_grammar(grammar), 100)
@@ -240,7 +241,11 @@ def main() -> None:
         recordings(recogniser, args.recordings)
         return
     maker = Maker()
-    memory(maker.commands(what, voice_memory.HEARD, None))
+    noisy = Maker(variants=maker.variants, seed=maker.seed + 9, synth=maker.synth)
+    memory(maker.commands(what, voice_memory.HEARD, None),
+           noisy.commands(what, voice_memory.DOUBTFUL, 5.0))  # fmt: skip
+    if recogniser.second is not None:
+        recogniser.second.prepare()  # in a shop the first doubt does
     scores = accuracy(recogniser, maker, what, count)
     endpoints(scores[1])
     decisions(recogniser, what, maker, scores)
@@ -251,6 +256,24 @@ def main() -> None:
         longer(recogniser, what, maker)
     peer(recogniser, what, grammar, maker.commands(what, 3 if args.quick else 30, None))
     maker.synth.close()
+    recogniser.close()
+
+
+def opinions(scores: list[Score]) -> None:
+    """How often a second opinion was wanted, was had, and changed what would be done."""
+    wanted, had, changed, total = map(
+        sum, zip(*((s.opinions.asked, s.opinions.had, s.opinions.changed, s.opinions.total)
+                   for s in scores), strict=True))  # fmt: skip
+    show("opinion_asked_share", wanted / max(1, total), "share of recordings")
+    show("opinion_had_share", had / max(1, wanted), "share of asked")
+    show("opinion_changed_share", changed / max(1, total), "share of recordings")
+
+
+def compared(name: str, found: Opinions) -> None:
+    """What would be done, done wrongly and asked back, without the second opinion and with it."""
+    for how, counts in (("without", found.without), ("with", found.with_it)):
+        for what, count in counts.items():
+            show(f"{name}.{what}_{how}_opinion", count / max(1, found.total), "share of commands")
 
 
 def accuracy(recogniser: Recogniser, maker: Maker, what: Domain, count: int) -> list[Score]:
@@ -271,6 +294,10 @@ def accuracy(recogniser: Recogniser, maker: Maker, what: Domain, count: int) -> 
         show("unseen_synthesiser.wrong_actions", other.acted_wrong / other.acted, "share of acted")
     outside = listen(recogniser, what, maker.outside(count, None))
     show("outside.accepted", outside.outside_accepted / outside.outside, "share", target=0.02)
+    opinions([*scores, other, outside])
+    for name, score in (("quiet", scores[0]), ("noise_10db", scores[2]),
+                        ("unseen_synthesiser", other)):  # fmt: skip
+        compared(name, score.opinions)
     show("outside.acted", outside.outside_acted / outside.outside, "share", target=0.02)
     return scores
 

@@ -144,9 +144,12 @@ class Maker:
             made += self.utter(rng, intent, words, slots, snr_db)
         return made
 
-    def festival(self, what: Domain, count: int, snr_db: float | None) -> list[Utterance]:
+    def festival(
+        self, what: Domain, count: int, snr_db: float | None,
+        people: voice_festival.Voices = voice_festival.ITALIAN,
+    ) -> list[Utterance]:  # fmt: skip
         """Commands by a synthesiser training never heard; empty where it is not installed."""
-        if not voice_festival.available():
+        if not people.available():
             return []
         asked, phones = [], []
         intents = list(what.sentences)
@@ -160,7 +163,7 @@ class Maker:
             if sounds:
                 asked.append((rng, told))
                 phones.append(sounds)
-        spoken = voice_festival.say(phones, self.seed)
+        spoken = voice_festival.say(phones, self.seed, people)
         return [
             self.placed(rng, speech, told[0], told[1], told[2], snr_db, "festival")
             for (rng, told), speech in zip(asked, spoken, strict=True)

@@ -15,6 +15,7 @@ from beira.apps.voice.recogniser.recogniser import LONGEST_S
 from beira.apps.voice.recogniser.wake import WakeWord, confirmed
 from benchmarks import voice_festival
 from benchmarks.voice_data import Domain, Maker, Utterance
+from benchmarks.voice_festival import ITALIAN
 
 LONGEST = int(LONGEST_S * 16_000)  # in a shop the recogniser says earlier that speech is over
 PHRASES = (
@@ -59,7 +60,7 @@ def enrolment(
     recogniser: Recogniser, what: Domain, maker: Maker, count: int
 ) -> Iterator[tuple[str, float, float, float]]:
     """For voices that are hard: (voice, right before, right after ten phrases, seconds to learn)."""
-    voices = ["Alicia", *(voice_festival.VOICES if voice_festival.available() else ())]
+    voices = ["Alicia", *(ITALIAN.names if ITALIAN.available() else ())]
     for voice in voices:
         made = _commands(what, maker, voice, count)
         before = _right(recogniser, what, made)
@@ -73,10 +74,10 @@ def enrolment(
 
 
 def _commands(what: Domain, maker: Maker, voice: str, count: int) -> list[Utterance]:
-    if voice not in voice_festival.VOICES:
+    if voice not in ITALIAN.names:
         return Maker(maker.seed + 7, (voice,), maker.synth).commands(what, count, 20.0)
     made = maker.festival(what, 2 * count, None)
-    return made[voice_festival.VOICES.index(voice) :: 2]
+    return made[ITALIAN.names.index(voice) :: 2]
 
 
 def _right(recogniser: Recogniser, what: Domain, made: list[Utterance]) -> float:
@@ -94,14 +95,14 @@ def _read(maker: Maker, voice: str) -> list[Phrase]:
     rng = np.random.default_rng(5)
     phrases = []
     for number, said in enumerate(PHRASES):
-        spoken = maker.synth.say(said, "pt-br" if voice in voice_festival.VOICES else f"pt-br+{voice}",
+        spoken = maker.synth.say(said, "pt-br" if voice in ITALIAN.names else f"pt-br+{voice}",
                                  150 + 3 * number)  # fmt: skip
         phones = phones_of_ipa(spoken[1]) if spoken else None
         if spoken is None or phones is None:
             continue
         speech: npt.NDArray[np.float32] | None = spoken[0]
-        if voice in voice_festival.VOICES:
-            at = voice_festival.VOICES.index(voice)
+        if voice in ITALIAN.names:
+            at = ITALIAN.names.index(voice)
             speech = voice_festival.say([phones] * 2, 100 + number)[at]
         if speech is not None:
             one = maker.placed(rng, speech, "", [], [], None, voice)

@@ -9,20 +9,44 @@ import tempfile
 import urllib.request
 import wave
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from beira.apps.voice.records import Person, Product
 from beira.host.apps import installed
-from benchmarks.node_process import Memory, NodeProcess, host_in, running_node, settle, wait_for
+from benchmarks.node_process import (
+    Memory,
+    NodeProcess,
+    descendants,
+    host_in,
+    memory_mb,
+    running_node,
+    settle,
+    wait_for,
+)
 from benchmarks.voice_data import EMPLOYEES, PRODUCTS, Utterance
 
 HEARD = 12
+DOUBTFUL = 12
+OPINION = "sphinx_child"
 ASK_TIMEOUT_S = 60
 
 
-def node_memory(heard: Sequence[Utterance]) -> tuple[Memory, Memory, float]:
-    """Of a node once its voice is ready, and after it has heard these; and which share of them it
-    understood, so that one sees that it did."""
+@dataclass(frozen=True)
+class NodeMemory:
+    """A node at rest, after clear sentences (without the second opinion's child, if one of them was
+    in doubt), and while that child lives; its own MB; and the share of clear sentences understood,
+    so that one sees that it heard."""
+
+    rest: Memory
+    after: Memory
+    with_opinion: Memory
+    opinion_mb: float
+    understood: float
+
+
+def node_memory(heard: Sequence[Utterance], doubtful: Sequence[Utterance]) -> NodeMemory:
+    """Of a node once its voice is ready, and after it has heard these and then these in noise."""
     with tempfile.TemporaryDirectory(prefix="beira-bench-") as folder:
         data = Path(folder) / "node"
         settle(data)
@@ -31,7 +55,24 @@ def node_memory(heard: Sequence[Utterance]) -> tuple[Memory, Memory, float]:
             wait_for(node, "voice.ready")
             rest = node.memory()
             understood = sum(_say(node, one, number) for number, one in enumerate(heard))
-            return rest, node.memory(), understood / max(1, len(heard))
+            after = node.memory()
+            after = replace(after, family_rss=after.family_rss - _opinion_mb(node))
+            for number, one in enumerate(doubtful, len(heard)):
+                _say(node, one, number)
+            share = understood / max(1, len(heard))
+            return NodeMemory(rest, after, node.memory(), _opinion_mb(node), share)
+
+
+def _opinion_mb(node: NodeProcess) -> float:
+    """The second opinion's child: 0 where there is none."""
+    return sum(memory_mb(pid, "Rss") for pid in descendants(node.pid) if OPINION in _command(pid))
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 async def _fill(data: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +29,14 @@ SENTENCES = {
     "alert": ["[aurora] alerta de segurança"],
 }
 Say = Callable[..., np.ndarray]
+
+
+def until(true: Callable[[], bool], most_s: float = 60.0) -> bool:
+    """Wait for a condition; whether it came."""
+    end_s = time.monotonic() + most_s
+    while not (found := true()) and time.monotonic() < end_s:
+        time.sleep(0.01)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from beira.apps.voice.recogniser.acoustic import AcousticModel
-from beira.apps.voice.recogniser.confidence import Calibration, Evidence, overlap
+from beira.apps.voice.recogniser.confidence import AGREES, DIFFERS, Calibration, Evidence, overlap
+
+from .conftest import MODEL
 
 
 def evidence(margin: float = 20, ratio: float = -0.1) -> Evidence:
     return Evidence.of(
-        margin=margin, ratios=[ratio, ratio / 2], words=["ponto", "ana"], spoken_s=1.0,
-        second="", trailing=0.0, phones=13, misfits=(ratio * 2, ratio * 10),
+        margin=margin, ratios=[ratio, ratio / 2], spoken_s=1.0, trailing=0.0, phones=13,
+        misfits=(ratio * 2, ratio * 10),
     )  # fmt: skip
 
 
@@ -35,3 +39,25 @@ def test_law_overlap_is_a_share_and_symmetric(one: list[str], other: list[str]) 
     share = overlap(one, other)
     assert 0 <= share <= 1 and share == pytest.approx(overlap(other, one))
     assert (share == 1) == (one == other and bool(one))
+
+
+@given(st.floats(0.001, 0.999))
+def test_law_agreement_never_lowers_and_disagreement_never_raises(alone: float) -> None:
+    fitted = Calibration.of(json.loads((MODEL / "model.json").read_text("utf-8"))["calibration"])
+    assert fitted.judged(alone, "") == alone
+    assert alone <= fitted.judged(alone, AGREES) < 1
+    assert 0 < fitted.judged(alone, DIFFERS) <= alone
+
+
+@given(st.floats(0.001, 0.999))
+def test_law_what_is_disputed_is_asked_back(alone: float) -> None:
+    fitted = Calibration.of(json.loads((MODEL / "model.json").read_text("utf-8"))["calibration"])
+    if fitted.uncertain(alone):
+        assert fitted.ask <= fitted.judged(alone, DIFFERS) < fitted.act
+
+
+def test_the_shipped_opinion_counts(model: AcousticModel) -> None:
+    fitted = Calibration.of(model.meta["calibration"])
+    assert fitted.ask < fitted.act <= fitted.second.most < 1
+    assert fitted.judged(0.8, DIFFERS) < 0.8 < fitted.judged(0.8, AGREES)
+    assert not fitted.uncertain(fitted.second.most) and not fitted.uncertain(fitted.ask - 0.01)

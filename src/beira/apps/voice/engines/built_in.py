@@ -30,6 +30,7 @@ class BuiltIn:
 
     def close(self) -> None:
         self.worker.shutdown(wait=False, cancel_futures=True)
+        self.recogniser.close()
 
 
 class BuiltInListening:

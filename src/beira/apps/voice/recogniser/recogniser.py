@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from beira.apps.voice.recogniser.acoustic import (
+    STEP_S,
     AcousticModel,
     AcousticStream,
     Adaptation,
 )
-from beira.apps.voice.recogniser.confidence import Calibration, Evidence, sense
+from beira.apps.voice.recogniser.confidence import AGREES, DIFFERS, Calibration, Evidence, sense
 from beira.apps.voice.recogniser.decoder import Decoder
 from beira.apps.voice.recogniser.decoder import Path as Way
 from beira.apps.voice.recogniser.endpoint import Endpointer, EndpointSettings
@@ -26,7 +27,7 @@ from beira.apps.voice.recogniser.features import SAMPLE_RATE_HZ, to_float
 from beira.apps.voice.recogniser.grammar import Grammar
 from beira.apps.voice.recogniser.graph import Graph, build_graph, without
 from beira.apps.voice.recogniser.pronounce import Pronouncer
-from beira.apps.voice.recogniser.second import DEADLINE_S, SecondOpinion
+from beira.apps.voice.recogniser.second import DEADLINE_S, MOST_HYPOTHESES, SecondOpinion
 from beira.sdk import Invalid, PrivateFiles, TooLarge
 
 LONGEST_S = 15.0
@@ -34,6 +35,7 @@ POLL_S = 0.12
 SHORTEST_S = 0.2
 _POLL = int(POLL_S * SAMPLE_RATE_HZ)
 _COMPLETE = -3.0
+_AROUND_S = 0.2  # of sound before and after the words, for the second opinion
 ANSWERS = "answer"  # sentences that mean something only while a question waits
 
 Pcm = npt.NDArray[np.int16]
@@ -72,8 +74,9 @@ class Partial:
 class Recognition:
     """What was said. `confidence` estimates the probability that intent and slots are right.
 
-    With `intent` None nothing of the grammar was heard. `second` is the other recogniser's text, ''
-    where it had none or was not asked. `timings_ms` has a figure for each stage after speech ended.
+    With `intent` None nothing of the grammar was heard. `second` is whether another recogniser
+    "agrees" or "differs", '' where it had no opinion or was not asked. `timings_ms` has a figure for each
+    stage after speech ended.
     """
 
     text: str
@@ -91,11 +94,12 @@ class Recogniser:
     """A model, a grammar, and streams that listen for it."""
 
     def __init__(
-        self, model_dir: Path, grammar: Grammar, *, second_opinion: bool = False,
+        self, model_dir: Path, grammar: Grammar, *, second_opinion: bool = True,
         cache: Path | None = None, adaptation: Adaptation | None = None,
         endpoint: EndpointSettings | None = None, files: PrivateFiles | None = None,
     ) -> None:  # fmt: skip
-        """`cache`: a file for pronunciations of new words, kept through `files`. Raises
+        """`second_opinion`: ask another recogniser, in a child process, about what is uncertain.
+        `cache`: a file for pronunciations of new words, kept through `files`. Raises
         `Misconfigured` or `Corrupt`."""
         self.model = AcousticModel(model_dir)
         self.adaptation = adaptation
@@ -104,6 +108,7 @@ class Recogniser:
         self._endpoint = endpoint or EndpointSettings()
         self.second = SecondOpinion() if second_opinion else None
         self.second_wait_s = DEADLINE_S
+        self.spoken: dict[str, tuple[int, ...]] = {}
         self.graph = self.set_grammar(grammar)
 
     def set_grammar(self, grammar: Grammar) -> Graph:
@@ -111,8 +116,7 @@ class Recogniser:
         sounds = self.sounds(grammar)
         self.graph = build_graph(grammar, sounds)
         self.unasked = without(self.graph, ANSWERS)
-        if self.second is not None:
-            self.second.set_grammar(self.graph, sounds)
+        self.spoken = sounds
         return self.graph
 
     def sounds(self, grammar: Grammar) -> dict[str, tuple[int, ...]]:
@@ -128,6 +132,11 @@ class Recogniser:
         stream = self.stream(asked=asked)
         stream.feed(pcm)
         return stream.finish()
+
+    def close(self) -> None:
+        """End the child process of the second opinion, if there is one."""
+        if self.second is not None:
+            self.second.close()
 
 
 def check_pcm(pcm: Pcm) -> None:
@@ -149,7 +158,8 @@ class Stream:
         self._decoder = Decoder(self.graph)
         self._fork = self._decoder
         self.endpointer = Endpointer(recogniser._endpoint)
-        self._second = recogniser.second.stream() if recogniser.second else None
+        self._spoken = recogniser.spoken
+        self._heard: list[Pcm] = []
         self._waiting: list[Pcm] = []
         self._waiting_samples = 0
         self._samples = 0
@@ -179,8 +189,6 @@ class Stream:
         began = time.perf_counter()
         pcm = np.concatenate([*self._waiting, np.zeros(0, np.int16)])
         self._waiting, self._waiting_samples = [], 0
-        if self._second is not None:
-            self._second.feed(pcm)
         self._listen(pcm)
         ended = self.endpointer.audio(pcm)
         path = self._fork.best() if self.endpointer.speech_s > 0.1 else None
@@ -195,6 +203,7 @@ class Stream:
         self._work_s += time.perf_counter() - began
 
     def _listen(self, pcm: Pcm) -> None:
+        self._heard.append(pcm)
         final, rest = self._acoustic.push(to_float(pcm))
         if len(final):
             self._decoder.push(final)
@@ -208,19 +217,17 @@ class Stream:
         self._check_whole()
         pcm = np.concatenate([*self._waiting, np.zeros(0, np.int16)])
         if len(pcm):
-            if self._second is not None:
-                self._second.feed(pcm)
             self._listen(pcm)
         heard = time.perf_counter()
         ways = self._fork.alternatives()
         decoded = time.perf_counter()
-        second = self._second.finish(self._all.second_wait_s) if self._second is not None else ""
-        asked = time.perf_counter()
         timings = {
             "acoustic": (heard - began) * 1e3, "decode": (decoded - heard) * 1e3,
-            "second": (asked - decoded) * 1e3, "while_listening": self._work_s * 1e3,
+            "while_listening": self._work_s * 1e3,
         }  # fmt: skip
-        return self._recognition(ways, second, timings)
+        if not ways or not ways[0].words:
+            return Recognition("", None, (), (), 0.0, timings_ms=timings)
+        return self._recognition(ways, timings)
 
     def _check_whole(self) -> None:
         if self._samples < SHORTEST_S * SAMPLE_RATE_HZ:
@@ -233,12 +240,13 @@ class Stream:
             raise Invalid("The audio is distorted beyond use", code="voice.audio_clipped",
                           hint="Turn the microphone's level down.")  # fmt: skip
 
-    def _recognition(self, ways: list[Way], second: str, timings: dict[str, float]) -> Recognition:
-        if not ways or not ways[0].words:
-            return Recognition("", None, (), (), 0.0, (), second, timings)
+    def _recognition(self, ways: list[Way], timings: dict[str, float]) -> Recognition:
         calibration = self._all.calibration
-        evidence = self._evidence(ways, second)
-        confidence = calibration.confidence(evidence)
+        evidence = self._evidence(ways)
+        alone, began = calibration.confidence(evidence), time.perf_counter()
+        second = self._second_opinion(ways) if calibration.uncertain(alone) else ""
+        timings["second"] = (time.perf_counter() - began) * 1e3
+        confidence = calibration.judged(alone, second)
         best = self._alternative(ways[0], confidence, ways)
         rivals: dict[tuple[str, ...], Alternative] = {}
         for way in ways[1:]:
@@ -250,6 +258,22 @@ class Stream:
             best.text, best.intent, tuple(best.text.split()), best.slots, confidence,
             tuple(rivals.values())[:5], second, timings, evidence,
         )  # fmt: skip
+
+    def _second_opinion(self, ways: list[Way]) -> str:
+        """What another recogniser says to the best sentence, heard among those that mean others."""
+        unlike = {self._alternative_key(way): way for way in reversed(ways)}
+        rivals = sorted(unlike.values(), key=lambda way: -way.score)[:MOST_HYPOTHESES]
+        if self._all.second is None or len(rivals) < 2:
+            return ""
+        around = int(_AROUND_S * SAMPLE_RATE_HZ)
+        frame = int(STEP_S * SAMPLE_RATE_HZ)
+        first, last = ways[0].words[0].start * frame, ways[0].words[-1].end * frame
+        pcm = np.concatenate(self._heard)[max(0, first - around) : last + around]
+        said = [[self._spoken[self.graph.arcs[w.arc].word] for w in way.words] for way in rivals]
+        best = self._all.second.ask(pcm, said, self._all.second_wait_s)
+        if best is None:
+            return ""
+        return AGREES if best == 0 else DIFFERS
 
     def _alternative(self, way: Way, confidence: float, ways: list[Way]) -> Alternative:
         arcs = [self.graph.arcs[word.arc] for word in way.words]
@@ -283,15 +307,14 @@ class Stream:
         share = min(1.0, agree / total)
         return max(confidence, share * float(np.sqrt(confidence)))
 
-    def _evidence(self, ways: list[Way], second: str) -> Evidence:
+    def _evidence(self, ways: list[Way]) -> Evidence:
         best = self._alternative_key(ways[0])
         margins = [ways[0].score - w.score for w in ways[1:] if self._alternative_key(w) != best]
         ratios = self._fork.ratios(ways[0])
-        words = [self.graph.arcs[w.arc].word for w in ways[0].words]
-        spoken_s = (ways[0].words[-1].end - ways[0].words[0].start) * 0.03
+        spoken_s = (ways[0].words[-1].end - ways[0].words[0].start) * STEP_S
         return Evidence.of(
-            margin=min(margins, default=12.0), ratios=ratios, words=words, spoken_s=spoken_s,
-            second=second, misfits=self._fork.misfits(ways[0]), trailing=self._fork.completeness(),
+            margin=min(margins, default=12.0), ratios=ratios, spoken_s=spoken_s,
+            misfits=self._fork.misfits(ways[0]), trailing=self._fork.completeness(),
             phones=sum(int(self.graph.last[w.arc] - self.graph.first[w.arc]) + 1 for w in ways[0].words),
         )  # fmt: skip
 

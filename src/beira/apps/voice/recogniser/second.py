@@ -1,39 +1,40 @@
-"""A second opinion: pocketsphinx with its English model, made to hear Portuguese words.
+"""A second opinion: pocketsphinx with its English model, asked which of a few sentences was said.
 
-It is much the worse of the two, and wrong for other reasons: where both agree, hardly anything is
-wrong. It runs in a child process, so that its work takes no turn of the node's and a crash of it is
-only a missing opinion.
+It is much the worse of the two recognisers, and wrong for other reasons. It runs in a child process
+that starts with the first doubt and ends when there was none for a minute: a node at rest pays
+nothing, its work takes no turn of the node's, and a crash of it is only a missing opinion.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
-import select
+import queue
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import structlog
 
-from beira.apps.voice.recogniser.graph import Graph
 from beira.apps.voice.recogniser.phones import PHONES
 
 log = structlog.get_logger(__name__)
 
-DEADLINE_S = 0.12
-_PIPE_BYTES = 524_288  # 16 s of audio may wait
-_CHUNK = 3_840  # under a pipe's atomic 4,096, so that a write is whole or not at all
-MOST_ARCS = 40_000
-MOST_STARTS = 3
+DEADLINE_S = 0.25
+KEEP_S = 60.0
+HANG_S = 10.0  # a child that owes an answer for so long is ended
+START_S = 30.0
+MOST_HYPOTHESES = 5
+MOST_FAILURES = 3  # in a row; then there is no second opinion until the recogniser is made anew
+CHILD = Path(__file__).with_name("sphinx_child.py")
 _ARPABET = {
     "a": "AA", "ã": "AH N", "e": "EH", "i": "IY", "o": "OW", "u": "UW", "N": "N", "m": "M",
     "n": "N", "ñ": "N Y", "p": "P", "b": "B", "t": "T", "d": "D", "k": "K", "g": "G", "f": "F",
@@ -42,155 +43,215 @@ _ARPABET = {
 }  # fmt: skip
 _OTHER = {"a": "AH", "e": "EY", "o": "AO", "ã": "AA N", "r": "D", "u": "UH", "i": "IH"}
 
+Sounds = tuple[int, ...]
 
-def arpabet(sounds: tuple[int, ...], *, other: bool = False) -> str:
-    """The word in the English model's phones; `other` gives a second way to say it."""
-    names = (PHONES[phone] for phone in sounds)
-    return " ".join(_OTHER.get(n, _ARPABET[n]) if other else _ARPABET[n] for n in names)
+
+def arpabet(sounds: Sounds) -> tuple[str, str]:
+    """A word in the English model's phones, said in two ways."""
+    names = [PHONES[phone] for phone in sounds]
+    return (
+        " ".join(_ARPABET[n] for n in names),
+        " ".join(_OTHER.get(n, _ARPABET[n]) for n in names),
+    )
 
 
 class SecondOpinion:
-    """Owns the child. Streams share it, one at a time; a busy or slow child gives no opinion."""
+    """Owns the child: starts it on demand, lets it go, and lives without it. Safe in any thread."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, program: Path = CHILD, keep_s: float = KEEP_S, hang_s: float = HANG_S
+    ) -> None:
+        self._program, self._keep_s, self._hang_s = program, keep_s, hang_s
         self._lock = threading.Lock()
-        self._child: subprocess.Popen[bytes] | None = None
-        self._setup: dict[str, Any] | None = None
-        self._number = 0
-        self._starts = 0
-        self._read = b""
+        self._child: _Child | None = None
+        self._failures = 0
+        self._off = False
 
-    def set_grammar(self, graph: Graph, sounds: Mapping[str, tuple[int, ...]]) -> None:
-        """Hear this graph from the next stream on; none at all where it is too large."""
-        if len(graph.arcs) > MOST_ARCS:
-            log.info("voice.second_opinion_off", arcs=len(graph.arcs), most=MOST_ARCS)
-            self._setup = None
-            self.close()
-            return
-        words = sorted({arc.word for arc in graph.arcs})
-        out = np.maximum(1, np.bincount(graph.source, minlength=graph.nodes))
-        self._setup = {
-            "words": [[w, arpabet(sounds[w]), arpabet(sounds[w], other=True)] for w in words],
-            "arcs": [
-                [int(a), int(b), float(1 / out[a]), arc.word]
-                for a, b, arc in zip(graph.source, graph.target, graph.arcs, strict=True)
-            ],
-            "ends": sorted(graph.ends),
-            "nodes": graph.nodes,
-        }
+    def ask(
+        self, pcm: npt.NDArray[np.int16], hypotheses: Sequence[Sequence[Sounds]],
+        wait_s: float = DEADLINE_S,
+    ) -> int | None:  # fmt: skip
+        """Which of these sentences (words, each its phones) fits the audio (16 kHz) best.
+
+        None where there is no opinion: the child is only now starting, busy, too slow or gone, or
+        hears none of them. Waits no longer than `wait_s`.
+        """
+        child = self._there()
+        if child is None or not child.ready.is_set():
+            return None
+        said = [[arpabet(word) for word in words] for words in hypotheses[:MOST_HYPOTHESES]]
+        answer = child.put(_part(json.dumps(said).encode()) + _part(pcm.tobytes()))
+        if answer is None:
+            return None
+        try:
+            best = answer.result(wait_s)
+        except TimeoutError:
+            log.info("voice.second_opinion_late", waited_ms=round(wait_s * 1e3))
+            return None
+        if best is None:
+            return None
+        self._failures = 0
+        return best if 0 <= best < len(said) else None
+
+    def prepare(self, timeout_s: float = START_S) -> bool:
+        """Start the child and wait for it; whether it can be asked now."""
+        child = self._there()
+        return child is not None and child.ready.wait(timeout_s) and not child.ended.is_set()
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process, or None where there is none."""
+        child = self._child
+        return child.pid if child is not None and not child.ended.is_set() else None
+
+    def close(self) -> None:
+        """End the child, and ask no more."""
         with self._lock:
-            self._starts = 0
-            self._restart()
+            self._off = True
+            if self._child is not None:
+                self._child.end()
 
-    def _restart(self) -> None:
-        self._stop()
-        if self._setup is None or self._starts >= MOST_STARTS:
-            return
-        self._starts += 1
-        command = [sys.executable, str(Path(__file__).with_name("sphinx_child.py"))]
-        body = json.dumps(self._setup).encode()
-        try:
-            self._child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
-            )
-            assert self._child.stdin
-            self._child.stdin.write(len(body).to_bytes(4, "big") + body)
-            os.set_blocking(self._child.stdin.fileno(), False)
-            with contextlib.suppress(OSError, AttributeError):
-                fcntl.fcntl(self._child.stdin.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        except OSError as error:
-            log.warning("voice.second_opinion_failed", error=str(error))
-            self._stop()
-
-    def stream(self) -> SecondStream | None:
-        """An utterance for the child, or None where it is not there."""
-        if not self._lock.acquire(blocking=False):
-            return None
-        if self._child is None or self._child.poll() is not None:
-            log.warning("voice.second_opinion_ended", starts=self._starts)
-            self._restart()
-        if self._child is None:
-            self._lock.release()
-            return None
-        self._number += 1
-        return SecondStream(self, self._number)
-
-    def send(self, kind: bytes, body: bytes) -> bool:
-        """Pass one message on, whole; False if the child has no room for it or is gone."""
-        if self._child is None or self._child.stdin is None:
-            return False
-        message = kind + len(body).to_bytes(4, "big") + body
-        try:
-            return self._child.stdin.write(message) == len(message)
-        except OSError:
-            return False
-
-    def answer(self, number: int, until: float) -> str:
-        """The child's text for utterance `number`, or '' if it has not come by `until`."""
-        while self._child is not None and self._child.stdout is not None:
-            line, found, self._read = self._read.partition(b"\n")
-            if found:
-                said = json.loads(line)
-                if said["number"] == number:
-                    return str(said["text"])
-                continue
-            self._read = line
-            wait = until - time.monotonic()
-            if wait <= 0 or not select.select([self._child.stdout], [], [], wait)[0]:
-                return ""
-            more = self._child.stdout.read(65_536)
-            if not more:
-                return ""
-            self._read += more
-        return ""
-
-    def release(self) -> None:
-        """Let the next stream ask."""
-        self._lock.release()
-
-    def _stop(self) -> None:
-        if self._child is not None:
-            self._child.kill()
-            self._child.wait()
+    def _there(self) -> _Child | None:
+        """The child, started if need be; None where none can be had."""
+        with self._lock:
+            child = self._child
+            if child is not None and child.overdue(self._hang_s):
+                log.warning("voice.second_opinion_hung", pid=child.pid)
+                child.end()
+            elif child is not None and not child.ended.is_set():
+                return child
+            if child is not None and (child.failed or not child.ended.is_set()):
+                self._failures += 1
             self._child = None
-        self._read = b""
+            if self._may_start():
+                self._child = _Child(self._program, self._keep_s)
+            return self._child
 
-    def close(self) -> None:
-        """Stop the child."""
-        self._stop()
+    def _may_start(self) -> bool:
+        if not self._off and find_spec("pocketsphinx") is None:
+            self._off = True
+            log.warning("voice.second_opinion_missing", hint="pip install 'beira[voice]'")
+        elif not self._off and self._failures >= MOST_FAILURES:
+            self._off = True
+            log.warning("voice.second_opinion_off", failures=self._failures,
+                        hint="`beira node doctor` says what is missing.")  # fmt: skip
+        return not self._off
 
 
-class SecondStream:
-    """One utterance put to the child. Once it cannot keep up, it has no opinion."""
+def _part(body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big") + body
 
-    def __init__(self, owner: SecondOpinion, number: int) -> None:
-        self._owner = owner
-        self._number = number
-        self._open = True
-        self._well = owner.send(b"S", str(number).encode())
 
-    def feed(self, pcm: npt.NDArray[np.int16]) -> None:
-        """Pass audio on; never waits."""
-        raw = pcm.tobytes()
-        for at in range(0, len(raw), _CHUNK):
-            self._well = self._well and self._owner.send(b"A", raw[at : at + _CHUNK])
+@dataclass(frozen=True)
+class _Question:
+    body: bytes
+    answer: Future[int | None] = field(default_factory=Future)
 
-    def finish(self, wait_s: float = DEADLINE_S) -> str:
-        """The words it heard, or ''; waits no longer than `wait_s`."""
-        if not self._open:
-            return ""
-        until = time.monotonic() + wait_s
-        text = ""
-        if self._well and self._owner.send(b"F", b""):
-            text = self._owner.answer(self._number, until)
-        self.close()
-        return text
 
-    def close(self) -> None:
-        """Give the child back, with or without an answer."""
-        if self._open:
-            self._open = False
-            self._owner.release()
+class _Child:
+    """One child process and the thread that feeds it, which end together."""
 
-    def __del__(self) -> None:
-        self.close()
+    def __init__(self, program: Path, keep_s: float) -> None:
+        self._command = [sys.executable, "-I", str(program)]
+        self._keep_s = keep_s
+        self._questions: queue.Queue[_Question | None] = queue.Queue(1)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closing = False
+        self._since_s: float | None = time.monotonic()  # since when it owes something
+        self.ready, self.ended = threading.Event(), threading.Event()
+        self.failed = False
+        threading.Thread(target=self._run, name="second-opinion", daemon=True).start()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    def put(self, body: bytes) -> Future[int | None] | None:
+        """Ask; None where it is still at another question."""
+        question = _Question(body)
+        if self._since_s is not None:
+            return None
+        try:
+            self._questions.put_nowait(question)
+        except queue.Full:
+            return None
+        if self.ended.is_set():  # it went while we asked
+            self._refuse()
+        return question.answer
+
+    def overdue(self, hang_s: float) -> bool:
+        """Whether it owes an answer, or its start, for too long."""
+        since_s = self._since_s
+        allowed_s = hang_s if self.ready.is_set() else max(hang_s, START_S)
+        return since_s is not None and time.monotonic() - since_s > allowed_s
+
+    def end(self) -> None:
+        """End the process; its thread follows."""
+        self._closing = True
+        with contextlib.suppress(queue.Full):
+            self._questions.put_nowait(None)
+        if self._process is not None:
+            self._process.kill()
+
+    def _run(self) -> None:
+        try:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            if not self._closing:
+                self._serve(self._process)
+        except (OSError, ValueError) as error:
+            self.failed = not self._closing
+            if self.failed:
+                log.warning("voice.second_opinion_failed", why=str(error))
+        finally:
+            self._finish()
+
+    def _serve(self, process: subprocess.Popen[bytes]) -> None:
+        """Answer questions until none came for a while. Raises OSError where the process is gone."""
+        assert process.stdin is not None
+        self._line(process)
+        self._since_s = None
+        self.ready.set()
+        while (question := self._next()) is not None:
+            self._since_s = time.monotonic()
+            best: int | None = None
+            try:
+                process.stdin.write(question.body)
+                process.stdin.flush()
+                best = int(self._line(process))
+            finally:
+                self._since_s = None
+                question.answer.set_result(best)
+
+    def _next(self) -> _Question | None:
+        with contextlib.suppress(queue.Empty):
+            return self._questions.get(timeout=self._keep_s)
+        return None
+
+    def _line(self, process: subprocess.Popen[bytes]) -> bytes:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise OSError(f"it ended with code {process.wait()}")
+        return line
+
+    def _finish(self) -> None:
+        process = self._process
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):  # what it did not read
+                    if pipe is not None:
+                        pipe.close()
+        self.ended.set()
+        self.ready.set()  # whoever waits for it need not
+        self._refuse()
+
+    def _refuse(self) -> None:
+        """No opinion on what is still asked."""
+        with contextlib.suppress(queue.Empty):
+            if (question := self._questions.get_nowait()) is not None:
+                question.answer.set_result(None)
