@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import re
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 import beira.api.telemetry
-import beira.sync.blob_metrics
-import beira.sync.metrics  # noqa: F401
+import beira.sync
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD = ROOT / "packaging" / "grafana" / "beira.json"
@@ -23,6 +24,11 @@ PANELS = {
     "Online nodes", "Pending by lane", "Oldest unsent change", "Deadline share", "Commit rate",
     "Quarantined", "Conflicts and mended rows", "Bytes sent by nodes", "HTTP latency",
 }  # fmt: skip
+
+for _module in pkgutil.iter_modules(beira.sync.__path__):
+    if _module.name.endswith("metrics"):
+        importlib.import_module(f"beira.sync.{_module.name}")
+assert beira.api.telemetry.REQUESTS
 
 
 def families() -> dict[str, set[str]]:

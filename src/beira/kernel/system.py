@@ -82,6 +82,7 @@ class NodeStatus(State):
     disk_free_bytes: int | None = None
     rtt_ms: float | None = None
     next_step: str = ""
+    last_code: str = ""
     bytes_raw: int = 0
     bytes_sent: int = 0
     checked_at: datetime | None = None

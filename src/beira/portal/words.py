@@ -230,6 +230,47 @@ REFUSALS: dict[str, tuple[Both, Both]] = {
     ),
 }
 
+SYNC: dict[str, tuple[Both, Both]] = {
+    "unavailable": (
+        ("A nuvem não respondeu.", "The cloud did not answer."),
+        (
+            "Veja a internet da loja; o nó tenta sozinho.",
+            "See the shop's link; it tries by itself.",
+        ),
+    ),
+    "sync.busy": (
+        ("A nuvem estava ocupada.", "The cloud was busy."),
+        ("O nó volta sozinho.", "The node comes back by itself."),
+    ),
+    "node.duplicated": (
+        ("Duas máquinas usam este nó.", "Two machines use this node."),
+        ("Desligue a cópia; depois confirme aqui.", "Put the copy away, then confirm here."),
+    ),
+    "node.revoked": (
+        ("O nó foi revogado.", "The node was revoked."),
+        (
+            "Para trazê-lo de volta, gere um código para ele.",
+            "To have it back, make a code for it.",
+        ),
+    ),
+    "node.replaced": (
+        ("Outra máquina tomou o lugar deste nó.", "Another machine took this node's place."),
+        ("Desligue a antiga.", "Put the old one away."),
+    ),
+    "disk.full": (
+        ("O disco do nó está cheio.", "The node's disk is full."),
+        ("Libere espaço; o que é crítico ainda é guardado.", "Make room; critical facts are kept."),
+    ),
+}
+for _code in ("sync.closed", "sync.silent", "sync.stalled", "sync.no_welcome", "cloud.refused"):
+    SYNC[_code] = (
+        ("A ligação com a nuvem caiu.", "The link to the cloud was lost."),
+        (
+            "O nó volta sozinho; se continuar, veja a rede.",
+            "It comes back; if not, see the network.",
+        ),
+    )
+
 AUDIT: dict[str, Both] = {
     "sign_in": ("Entrou", "Signed in"),
     "signed_out": ("Saiu", "Signed out"),
@@ -304,6 +345,14 @@ def told(error: BeiraError, language: str) -> tuple[str, str]:
         wait_s = max(1, round(error.retry_after_s))
         hint = f"Try again in {wait_s} s." if english else f"Tente de novo em {wait_s} s."
     return message, hint
+
+
+def trouble(code: str, message: str, hint: str, language: str) -> tuple[str, str]:
+    """A node's last error and the step to take, in a language; as the node says it where the code is
+    not known."""
+    known = SYNC.get(code)
+    english = language != "pt-BR"
+    return (known[0][english], known[1][english]) if known and message else (message, hint)
 
 
 def refusal(code: str, language: str) -> tuple[str, str]:

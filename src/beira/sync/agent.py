@@ -181,6 +181,7 @@ class Agent:
         elif error.message != self.state.last_error:
             log.warning("sync.lost", code=error.code, why=error.message)
         self.state.last_error, self.state.next_step = error.message, error.hint
+        self.state.last_code = error.code
 
     def _call(self) -> str:
         return f"{int(self._chance() * 2**53):x}"
@@ -376,7 +377,8 @@ class _Conversation:
         self._pushes.confirmed(lane.name.lower(), upto)
         await self._trims.ask(lane, upto)
         self._agent.state.last_sync_ms = self._now_ms()
-        self._agent.state.last_error = self._agent.state.next_step = ""
+        state = self._agent.state
+        state.last_error = state.next_step = state.last_code = ""
         self._agent.deliveries = _sum(self._agent.deliveries, self._session.deliveries)
 
     async def _keep_refused(self, refused: Sequence[Refused]) -> None:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from beira.sync.agent import Agent
 
 _AS_IT_IS = (
-    "last_error", "next_step", "bytes_raw", "bytes_sent", "mended", "held", "share", "metered",
-    "low_battery",
+    "last_error", "last_code", "next_step", "bytes_raw", "bytes_sent", "mended", "held", "share",
+    "metered", "low_battery",
 )  # fmt: skip
 """Of the state, what the cloud is told as it is."""
 
@@ -37,6 +37,7 @@ class SyncState(msgspec.Struct, kw_only=True):
     last_sync_ms: int | None = None
     last_error: str = ""
     next_step: str = ""
+    last_code: str = ""
     rtt_ms: float | None = None
     skew_ms: int = 0
     stopped: bool = False

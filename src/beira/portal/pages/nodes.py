@@ -19,6 +19,7 @@ from beira.portal.forms import as_text, command_inputs, given
 from beira.portal.looks import drawing
 from beira.portal.pages.own import OWNER, STAFF, own
 from beira.portal.visit import Visit
+from beira.portal.words import trouble
 
 FRESH_S = 60
 RAW_LEAST_BYTES = 10_000
@@ -122,7 +123,7 @@ async def rename(visit: Visit) -> Reply:
     except Unavailable:
         raise
     except BeiraError as error:
-        return await _node_page(visit, trouble=visit.told(error))
+        return await _node_page(visit, problem=visit.told(error))
     await visit.desk.follow_places(visit.principal.tenant)
     return visit.redirect(f"/nodes/{found['id']}", done="renamed")
 
@@ -177,6 +178,12 @@ def _with_state(visit: Visit, info: dict[str, Any], told: dict[str, Any] | None)
         "lanes": [_lane(status, pending, lane) for lane in LANES],
         "waiting": sum(pending.values()),
         "ratio": _ratio(status),
+        "trouble": trouble(
+            status.get("last_code") or "",
+            status.get("last_error") or "",
+            status.get("next_step") or "",
+            visit.language,
+        ),
     }
 
 
@@ -215,7 +222,7 @@ async def _node_page(
     *,
     chosen: Command | None = None,
     errors: dict[str, str] | None = None,
-    trouble: object = None,
+    problem: object = None,
 ) -> Reply:
     found = await _one(visit)
     may_send = visit.in_cloud and visit.principal.role in STAFF
@@ -226,13 +233,13 @@ async def _node_page(
     duplicated = await _duplicated(visit, found["id"]) if visit.principal.role == "owner" else None
     return visit.render(
         "portal/node.html",
-        status=400 if errors or trouble else 200,
+        status=400 if errors or problem else 200,
         node=found,
         commands=commands,
         chosen=chosen,
         inputs=inputs,
         errors=errors or {},
-        trouble=trouble,
+        trouble=problem,
         duplicated=duplicated,
         calls=await _calls(visit) if visit.principal.role in STAFF else [],
     )
