@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from beira.apps.voice.recogniser import Recogniser, compile_grammar, second
@@ -22,8 +21,13 @@ from beira.apps.voice.recogniser.second import MOST_FAILURES, SecondOpinion
 from .conftest import LISTS, MODEL, SENTENCES, Say, until
 
 PATIENT_S = 60.0
+NICENESS = 10
 ALERT, PUNCH = "alerta de segurança", "registrar ponto do joão"
 Opinions = Callable[..., SecondOpinion]
+
+
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
 
 
 @pytest.fixture
@@ -68,9 +72,9 @@ def test_the_first_doubt_only_starts_it(
 def test_it_gives_way_to_the_node(opinions: Opinions) -> None:
     asked = opinions()
     assert asked.prepare(PATIENT_S) and asked.pid is not None
-    child = psutil.Process(asked.pid)
-    assert child.nice() > psutil.Process().nice() or child.nice() == 19
-    assert child.num_threads() == 1
+    ours, its = (os.getpriority(os.PRIO_PROCESS, pid) for pid in (0, asked.pid))
+    assert its == min(19, ours + NICENESS)
+    assert len(list(Path(f"/proc/{asked.pid}/task").iterdir())) == 1
 
 
 def test_a_child_too_slow_is_not_waited_for_and_its_late_answer_is_nobodys(
@@ -94,9 +98,12 @@ def test_a_child_that_hangs_is_ended_and_another_started(
     assert asked.prepare(PATIENT_S) and asked.pid is not None
     before = asked.pid
     os.kill(before, signal.SIGSTOP)
-    assert asked.ask(pcm, said(ALERT, PUNCH), 0.01) is None
-    assert asked.ask(pcm, said(ALERT, PUNCH), 0.01) is None
-    assert until(lambda: not psutil.pid_exists(before))
+
+    def gone() -> bool:
+        asked.ask(pcm, said(ALERT, PUNCH), 0.01)
+        return not alive(before)
+
+    assert until(gone)
     assert asked.prepare(PATIENT_S) and asked.pid != before
 
 
@@ -146,7 +153,7 @@ def test_closed_it_starts_nothing(opinions: Opinions) -> None:
     assert asked.prepare(PATIENT_S) and asked.pid is not None
     before = asked.pid
     asked.close()
-    assert until(lambda: not psutil.pid_exists(before))
+    assert until(lambda: not alive(before))
     assert not asked.prepare(PATIENT_S)
 
 
