@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, Router, WebSocket, get, post, websocket
 from litestar.exceptions import WebSocketDisconnect
+from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
 from beira.kernel import limits
@@ -69,7 +70,7 @@ def sync_routes(
         return Response(msgspec.json.encode({"news": news}), media_type="application/json")
 
     @get("/dictionaries/{number:int}")
-    async def dictionary(request: Request[Any, Any, Any], number: int) -> Response[bytes]:
+    async def dictionary(request: Request[Any, Any, Any], number: FromPath[int]) -> Response[bytes]:
         node, _ = await admitted_node(admit, request.headers.get("authorization", ""))
         if dictionaries is None:
             raise NotFound("This cloud makes no dictionaries.", code="dictionary.missing")
