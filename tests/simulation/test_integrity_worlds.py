@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 
 import pytest
 from structlog.testing import capture_logs
@@ -11,7 +10,8 @@ from structlog.testing import capture_logs
 from beira.kernel import limits
 from beira.kernel.disguise import pseudonym
 from beira.sync import tombstones
-from tests.simulation.test_sync_worlds import SEEDS, check_laws, something_happens
+from tests.simulation.life import SHORT_STEPS, live
+from tests.simulation.test_sync_worlds import SEEDS
 from tests.simulation.virtual import run_virtual
 from tests.simulation.world import Good, Note, Rule, SimNode, Visit, World
 
@@ -194,30 +194,10 @@ def test_a_node_away_too_long_rebuilds_and_still_sends_all_it_holds() -> None:
     run_virtual(story())
 
 
-@pytest.mark.parametrize("seed", list(SEEDS)[: max(1, len(SEEDS) // 3)])
-def test_worlds_whose_cloud_is_restored_now_and_then(seed: int) -> None:
-    run_virtual(_live_through_restores(seed))
-
-
-async def _live_through_restores(seed: int) -> None:
-    world = World(seed, nodes=1 + seed % 3)
-    await world.boot()
-    chance: random.Random = world.random
-    copy = world.backup()
-    for _ in range(30):
-        for node in world.nodes:
-            await something_happens(world, node, chance)
-        match chance.randrange(12):
-            case 0:
-                copy = world.backup()
-            case 1:
-                await world.restore(copy)
-                copy = world.backup()
-        await asyncio.sleep(chance.choice([0, 0.1, 1, 30]))
-    for node in world.nodes:
-        node.network.up, node.network.half_open, node.wall.error_ms = True, False, 0
-    await settled(world)
-    await check_laws(world)
+@pytest.mark.parametrize("seed", list(SEEDS)[: max(1, len(SEEDS) // 5)])
+def test_worlds_of_copies_clones_rot_and_deletions(seed: int) -> None:
+    print(f"BEIRA_SEED={seed}")
+    run_virtual(live(seed, worn=True, steps=SHORT_STEPS))
 
 
 def test_what_a_conflict_dropped_is_kept_and_ordinary_changes_are_none() -> None:

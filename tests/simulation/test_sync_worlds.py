@@ -1,27 +1,29 @@
-"""Laws 2, 3, 4, 6 and 10 over seeded worlds. A failing world prints its seed; replay one with
-`BEIRA_SEED=123 pytest tests/simulation`, and run more of them with `BEIRA_WORLDS=1000`."""
+"""The laws over seeded worlds (tests/simulation/life.py), and stories that are told step by step.
+
+Replay one world with `BEIRA_SEED=123 PYTHONHASHSEED=0 pytest tests/simulation`; `make simulate` lives
+through as many as there is time for."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import random
 
 import pytest
 from structlog.testing import capture_logs
 
-from beira.kernel.collection import Lane
+from tests.simulation.life import SHORT_STEPS, live
 from tests.simulation.virtual import run_virtual
-from tests.simulation.world import Alarm, Good, Log, Note, Rule, SimNode, World
+from tests.simulation.world import Alarm, Good, Log, Note, World
 
-WORLDS = int(os.environ.get("BEIRA_WORLDS", "60"))
+WORLDS = int(os.environ.get("BEIRA_WORLDS", "200"))
 FIRST = int(os.environ.get("BEIRA_SEED", "1"))
 SEEDS = [FIRST] if "BEIRA_SEED" in os.environ else range(FIRST, FIRST + WORLDS)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_nothing_is_lost_and_all_converge(seed: int) -> None:
-    run_virtual(_live_through(seed))
+    print(f"BEIRA_SEED={seed}")
+    run_virtual(live(seed, steps=SHORT_STEPS))
 
 
 def test_offline_backlog_drains_critical_first() -> None:
@@ -152,60 +154,3 @@ def test_a_machine_replaced_under_its_name_sends_all_it_has() -> None:
         assert set(await world.rows(world.store, "notes")) == {id for _, id in node.confirmed}
 
     run_virtual(story())
-
-
-async def _live_through(seed: int) -> None:
-    world = World(seed, nodes=1 + seed % 4)
-    await world.boot()
-    chance = world.random
-    for _ in range(40):
-        for node in world.nodes:
-            await something_happens(world, node, chance)
-        await asyncio.sleep(chance.choice([0, 0.1, 1, 30]))
-    for node in world.nodes:
-        node.network.up, node.network.half_open, node.wall.error_ms = True, False, 0
-    await world.quiet(within_s=2_000)
-    await check_laws(world)
-
-
-async def something_happens(world: World, node: SimNode, chance: random.Random) -> None:
-    match chance.randrange(11):
-        case 0:
-            node.network.up = False
-            node.network.cut()
-        case 1 | 2:
-            node.network.up = True
-        case 3:
-            await node.crash()
-            await node.boot()
-        case 4:
-            node.network.half_open = chance.random() < 0.3
-        case 5:
-            async with world.host.writing() as ctx:
-                ctx.put(Rule(id=f"r{chance.randrange(5)}", text=str(chance.random())))
-        case 6:
-            node.wall.error_ms = chance.choice([0, 0, 50_000, -9_000_000_000, 90_000_000_000])
-        case 7:
-            await node.write(Good(id=f"g{chance.randrange(4)}", name=str(chance.random())))
-        case 8:
-            await node.write(Alarm(text=str(chance.random())))
-        case _:
-            for _ in range(chance.choice([1, 3, 40])):
-                await node.write(
-                    chance.choice([Note(text="n"), Log(text="l")]),
-                    lane=chance.choice([None, Lane.CRITICAL]),
-                )
-
-
-async def check_laws(world: World) -> None:
-    for name in ("notes", "alarms", "logs"):
-        cloud = await world.rows(world.store, name)
-        mine = {id for node in world.nodes for kind, id in node.confirmed if kind == name}
-        assert set(cloud) == mine, f"{name}: lost or invented (law 2)"
-    for name in ("goods", "rules"):
-        cloud = await world.rows(world.store, name)
-        for node in world.nodes:
-            assert await world.rows(node.store, name) == cloud, (
-                f"{name} differ at {node.place.node}"
-            )
-    assert not await world.rows(world.store, "quarantine")

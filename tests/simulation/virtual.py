@@ -8,6 +8,10 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+MOST_S = 30_000
+"""No world lives longer: one that does is stuck."""
+ENDINGS = 20
+"""Tasks that end may begin others, to say goodbye."""
 
 
 class _Jumping(selectors.SelectSelector):
@@ -37,13 +41,26 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.now_s
 
 
+async def _bounded(main: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.ensure_future(main)
+    done, _ = await asyncio.wait({task}, timeout=MOST_S)
+    if not done:
+        stuck = "\n".join(str(frame) for frame in task.get_stack())
+        raise RuntimeError(f"the simulated world waits for ever: {stuck} {task}")
+    return task.result()
+
+
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` to its end in virtual time."""
     loop = VirtualLoop()
     try:
-        return loop.run_until_complete(main)
+        return loop.run_until_complete(_bounded(main))
     finally:
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
+        for _ in range(ENDINGS):
+            tasks = asyncio.all_tasks(loop)
+            if not tasks:
+                break
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(tasks, timeout=1))
         loop.close()

@@ -1,96 +1,46 @@
-"""A seeded world: one cloud, several nodes, a network that misbehaves, and virtual time.
+"""A seeded world: a cloud of several replicas over one database, nodes, lines that misbehave, and
+virtual time.
 
-What runs in it is the product: agents, gates, sessions, codec and hosts. Only time, chance, links and
-the database (the memory store) are the world's.
+What runs in it is the product: agents, gates, sessions, codecs, hosts and the HTTP link. Only time,
+chance, sockets and the databases (the memory store behind a `SimDisk`) are the world's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from beira.host.host import Host, Place
 from beira.kernel import ticket as tickets
 from beira.kernel.access import Kind, Principal
-from beira.kernel.app import App, Catalogue, catalogue
-from beira.kernel.collection import (
-    BOTH,
-    CRITICAL,
-    DOWN,
-    IMPORTANT,
-    NORMAL,
-    TENANT,
-    UP,
-    Lane,
-    Personal,
-    Pseudonym,
-    Withheld,
-    collection,
-    collection_of,
-)
-from beira.kernel.command import Context, command, command_of
-from beira.kernel.errors import Denied, Unavailable
+from beira.kernel.app import Catalogue
+from beira.kernel.collection import Lane, collection_of
+from beira.kernel.errors import BeiraError, Denied
+from beira.kernel.policy import Conditions
 from beira.kernel.query import Query
-from beira.kernel.record import Fact, State
-from beira.kernel.wire import Hello, Push, Wire
+from beira.kernel.wire import Wire
 from beira.store.memory import MemoryStore
 from beira.sync.agent import Agent
-from beira.sync.codec import PackedCodec
 from beira.sync.gate import Conversation, Gate
-from beira.sync.streams import feed_route, log_route
+from beira.sync.streams import feed_route, lane_stream, log_route
+from tests.simulation.disk import SimDisk
+from tests.simulation.laws import Witness, Written
+from tests.simulation.links import Network, SimConnector
+from tests.simulation.releases import (
+    TODAY,
+    Alarm,
+    Good,
+    Log,
+    Note,
+    Rule,
+    Shelf,
+    Visit,
+)
 
 EPOCH_MS = 1_790_000_000_000
-CODEC = PackedCodec()
-
-
-@collection("notes", flow=UP, lane=IMPORTANT)
-class Note(Fact):
-    text: Annotated[str, Personal]
-
-
-@collection("visits", flow=UP, lane=IMPORTANT)
-class Visit(Fact):
-    who: Annotated[str, Pseudonym]
-    seconds: int
-    remark: Annotated[str, Withheld] = ""
-
-
-@collection("alarms", flow=UP, lane=CRITICAL)
-class Alarm(Fact):
-    text: str
-
-
-@collection("logs", flow=UP, lane=NORMAL)
-class Log(Fact):
-    text: str
-
-
-@collection("goods", flow=BOTH, lane=IMPORTANT, partition=TENANT)
-class Good(State):
-    name: str
-    price: int = 0
-    place: str = ""
-
-
-@collection("rules", flow=DOWN, lane=IMPORTANT, partition=TENANT)
-class Rule(State):
-    text: str
-
-
-@command
-async def note(ctx: Context, text: str) -> Note:
-    return ctx.put(Note(text=text))
-
-
-APP = App(
-    name="world",
-    title="World",
-    collections=tuple(collection_of(c) for c in (Note, Visit, Alarm, Log, Good, Rule)),
-    commands=(command_of(note),),
-)
+T = TypeVar("T")
 
 
 class SimWall:
@@ -116,12 +66,13 @@ class SimWall:
 class SimTickets:
     """The contract of identity's tickets: confirmed or pending, or another machine has it."""
 
-    def __init__(self) -> None:
+    def __init__(self, chance: random.Random) -> None:
         self._held: dict[str, tuple[int | None, int | None]] = {}
+        self._chance = chance
 
     def copy(self) -> SimTickets:
         """As a backup of the cloud has them."""
-        other = SimTickets()
+        other = SimTickets(self._chance)
         other._held = dict(self._held)
         return other
 
@@ -130,204 +81,217 @@ class SimTickets:
         self._held.pop(node, None)
 
     async def starts_anew(self, tenant: str, node: str, ticket: int) -> bool:
-        return node not in self._held
+        confirmed, pending = self._held.get(node, (None, None))
+        return confirmed is None and ticket != pending
 
-    async def present_ticket(self, tenant: str, node: str, ticket: int) -> int:
+    async def present_ticket(self, tenant: str, node: str, ticket: int, call: str = "") -> int:
         known = self._held.get(node, (None, None))
         if not tickets.is_good(ticket, *known):
             raise Denied("Two machines use this identity.", code="node.duplicated")
-        following = tickets.following(ticket, *known, chance=7)
+        chance = self._chance.randrange(tickets.CHANCES)
+        if call:
+            chance = tickets.chance_of(node, ticket, call)
+        following = tickets.following(ticket, *known, chance=chance)
         self._held[node] = (ticket, following)
         return following
 
     async def confirm_ticket(self, tenant: str, node: str, ticket: int) -> None:
-        _, pending = self._held[node]
+        confirmed, pending = self._held.get(node, (None, None))
         if ticket == pending:
-            self._held[node] = (ticket, ticket)
+            self._held[node] = (ticket, None)
+        elif confirmed is not None and ticket != confirmed:
+            raise Denied("Two machines use this identity.", code="node.duplicated")
 
 
-@dataclass
-class Network:
-    """How one node's link is. `half_open`: what is sent vanishes and nobody says so."""
+class Replica:
+    """One program of the cloud, over the database that all share."""
 
-    up: bool = True
-    half_open: bool = False
-    delay_s: float = 0.05
-    cuts: list[Callable[[], None]] = field(default_factory=list)
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.wall = SimWall(world, name)
+        self.cuts: list[Callable[[], Any]] = []
+        self.conversations: list[Conversation] = []
+        self.running = False
 
-    def cut(self) -> None:
+    async def start(self) -> None:
+        self.disk = SimDisk(self.world.store, self.world.random if self.world.rough else None)
+        self.disk.committed = self.world.witness.committed
+        self.host = Host(
+            place=Place(tenant="acme", node=self.name),
+            store=self.disk,
+            catalogue=self.world.catalogue,
+            wall=self.wall,
+            route=feed_route(self.world.catalogue.collections),
+        )
+        await self.host.start()
+        self.gate = Gate(
+            host_of=self._host_of,
+            epoch_of=self.world.epoch_of,
+            renew_epoch=self.world.renew_epoch,
+            tickets=self.world.tickets,
+            release="test",
+        )
+        self.running = True
+
+    def kill(self) -> None:
+        """The program dies at once; what was committed stays."""
+        self.running = False
+        self.disk.cut()
         for cut in self.cuts[:]:
             cut()
 
-
-class SimLink:
-    """Ordered and reliable until it is cut, as TCP is; real bytes through the real codec."""
-
-    name = "simulated"
-
-    def __init__(self, world: World, network: Network, node: Principal) -> None:
-        self._world = world
-        self._network = network
-        self._node = node
-        self._down: asyncio.Queue[list[Wire] | None] = asyncio.Queue()
-        self._up: asyncio.Queue[bytes] = asyncio.Queue()
-        self._tasks: list[asyncio.Task[Any]] = []
-        self._open = True
-        self._dead = False
-        network.cuts.append(self.cut)
-
-    async def start(self) -> None:
-        self._conversation: Conversation = await self._world.gate.open(self._node, self._from_cloud)
-        self._tasks = [
-            asyncio.ensure_future(self._conversation.run()),
-            asyncio.ensure_future(self._carry_up()),
-        ]
-
-    async def send(self, messages: Sequence[Wire]) -> int:
-        if not self._open:
-            raise Unavailable("cut")
-        data = CODEC.encode(messages)
-        self._world.saw(self._node.id, messages)
-        self._up.put_nowait(data)
-        return len(data)
-
-    async def receive(self) -> list[Wire]:
-        messages = await self._down.get()
-        if messages is None:
-            raise Unavailable("cut")
-        return messages
-
-    async def close(self) -> None:
-        self.cut()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._world.gate.close(self._conversation)
-
-    def cut(self) -> None:
-        self._open = False
-        self._down.put_nowait(None)
-        if self.cut in self._network.cuts:
-            self._network.cuts.remove(self.cut)
-
-    async def _carry_up(self) -> None:
-        while True:
-            data = await self._up.get()
-            await asyncio.sleep(self._network.delay_s)
-            if self._passes():
-                self._conversation.hear(CODEC.decode(data))
-
-    async def _from_cloud(self, messages: list[Wire]) -> None:
-        data = CODEC.encode(messages)
-        await asyncio.sleep(self._network.delay_s)
-        if self._passes():
-            self._down.put_nowait(CODEC.decode(data))
-
-    def _passes(self) -> bool:
-        """A link that lost something passes nothing any more: TCP never skips."""
-        self._dead = self._dead or self._network.half_open
-        return self._open and not self._dead
-
-
-class SimConnector:
-    def __init__(self, world: World, node: Principal, network: Network) -> None:
-        self._world, self._node, self._network = world, node, network
-
-    async def connect(self, hello: Callable[[], Hello]) -> SimLink:
-        await asyncio.sleep(self._network.delay_s)
-        if not self._network.up:
-            raise Unavailable("no network")
-        link = SimLink(self._world, self._network, self._node)
-        await link.start()
-        return link
-
-    async def close(self) -> None:
-        pass
+    async def _host_of(self, tenant: str) -> Host:
+        return self.host
 
 
 class SimNode:
-    """One node: its store outlives the programs that run on it."""
+    """One node: what is on its disk outlives the programs that run on it."""
 
-    def __init__(self, world: World, name: str, site: str) -> None:
+    def __init__(
+        self, world: World, name: str, site: str, catalogue: Catalogue | None = None
+    ) -> None:
         self.world = world
         self.place = Place(tenant="acme", node=name, site=site, name=name)
-        self.store = MemoryStore(world.catalogue.collections, tenant="acme")
+        self.catalogue = catalogue or world.catalogue
+        self.store = MemoryStore(self.catalogue.collections, tenant="acme")
         self.network = Network()
         self.wall = SimWall(world, name)
+        self.conditions = Conditions()
         self.confirmed: set[tuple[str, str]] = set()
+        self.attempted: set[tuple[str, str]] = set()
+        self.troubled_s = 0.0
+        self.honest = True
         self.task: asyncio.Task[None] | None = None
 
     async def boot(self) -> None:
         """Start the program on what the store holds."""
+        self.disk = SimDisk(self.store, self.world.random if self.world.rough else None)
         self.host = Host(
             place=self.place,
-            store=self.store,
-            catalogue=self.world.catalogue,
+            store=self.disk,
+            catalogue=self.catalogue,
             wall=self.wall,
-            route=log_route(self.world.catalogue.collections),
+            route=log_route(self.catalogue.collections),
         )
         await self.host.start()
         self.agent = Agent(
             host=self.host,
-            store=self.store,
+            store=self.disk,  # type: ignore[arg-type]
             connector=SimConnector(self.world, self.place.principal, self.network),
             release="test",
+            machine=lambda: self.conditions,
             pseudonym_key=b"k" * 32,
             chance=self.world.random.random,
         )
+        self.trouble()
         self.task = asyncio.ensure_future(self.agent.run())
 
     async def crash(self) -> None:
-        """The program dies at once; what was committed stays."""
+        """The power goes: what was committed stays, what was being written may be there or not."""
         assert self.task is not None
+        self.trouble()
+        self.disk.cut()
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
         self.network.cut()
 
-    async def write(self, record: Any, lane: Lane | None = None) -> None:
-        async with self.host.writing() as ctx:
-            written = ctx.put(record, lane=lane)
-        self.confirmed.add((collection_of(record).name, written.id))
+    def upgrade(self, catalogue: Catalogue) -> None:
+        """Another release finds what this one wrote. Between a crash and a boot."""
+        self.catalogue = catalogue
+        self.store._registry = catalogue.collections
+        for declared in catalogue.collections:
+            self.store._tables.setdefault(declared.name, {})
+
+    def trouble(self) -> None:
+        """Something is wrong with the node or its line: from now on, and for a while after."""
+        self.troubled_s = self.world.loop.time()
+
+    async def write(self, record: Any, lane: Lane | None = None) -> bool:
+        """Whether the node confirmed it."""
+        declared = collection_of(record)
+        try:
+            async with self.host.writing() as ctx:
+                written = ctx.put(record, lane=lane)
+                key = (declared.name, written.id)
+                self.attempted.add(key)
+        except BeiraError:
+            return False
+        self.confirmed.add(key)
+        lane = declared.lane if lane is None else lane
+        if self.honest:
+            self.world.witness.wrote(Written(self, key, lane, self.world.loop.time()))
+        return True
+
+    def waits(self) -> set[tuple[str, str]]:
+        """What its log names, of what its release knows."""
+        return {
+            key
+            for lane in Lane
+            if lane_stream(lane) in self.store._streams
+            for key in self.store._streams[lane_stream(lane)].entries
+            if key[0] in self.catalogue.collections
+        }
 
     async def waiting(self) -> int:
-        return sum(p.count for p in (await self.agent.pending()).values())
+        return len(self.waits())
 
 
 class World:
-    """Builds everything from a seed. `trail` keeps (node, lane) of each push, in the order sent."""
+    """Builds everything from a seed. `trail` keeps (node, lane, rows) of each push, as sent. A rough
+    world's disks and news take their time."""
 
-    def __init__(self, seed: int, nodes: int = 3) -> None:
+    def __init__(
+        self, seed: int, nodes: int = 3, *, replicas: int = 2, rough: bool = False
+    ) -> None:
         self.random = random.Random(seed)
+        self.rough = rough
         self.loop = asyncio.get_running_loop()
-        self.catalogue: Catalogue = catalogue([APP])
-        self.trail: list[tuple[str, int, int]] = []
+        self.catalogue: Catalogue = TODAY
         self.store = MemoryStore(self.catalogue.collections, tenant="acme")
-        self.wall = SimWall(self, "cloud")
-        self.host = self._make_host()
-        self.tickets = SimTickets()
-        self.gate = Gate(
-            host_of=self._host_of,
-            epoch_of=self._epoch_of,
-            renew_epoch=self._renew_epoch,
-            tickets=self.tickets,
-            release="test",
-        )
+        self.tickets = SimTickets(self.random)
+        self.witness = Witness(self)
         self.epoch = 1
+        self.replicas = [Replica(self, f"cloud-{i}") for i in range(replicas)]
         self.nodes = [SimNode(self, f"n{i}", f"s{i % 2}") for i in range(nodes)]
+        self._tasks: set[asyncio.Task[Any]] = set()
 
-    def _make_host(self) -> Host:
-        return Host(
-            place=Place(tenant="acme", node="cloud"),
-            store=self.store,
-            catalogue=self.catalogue,
-            wall=self.wall,
-            route=feed_route(self.catalogue.collections),
-        )
+    @property
+    def host(self) -> Host:
+        """Any replica's that runs."""
+        return next(r for r in self.replicas if r.running).host
+
+    @property
+    def trail(self) -> list[tuple[str, int, int]]:
+        return self.witness.trail
 
     async def boot(self) -> None:
-        await self.host.start()
+        for replica in self.replicas:
+            await replica.start()
         for node in self.nodes:
             await node.boot()
+
+    def replica(self) -> Replica | None:
+        """One that runs, as a balancer chooses."""
+        running = [replica for replica in self.replicas if replica.running]
+        return self.random.choice(running) if running else None
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Let it run beside the rest."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def spawned(self) -> None:
+        """Wait for all that runs beside."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def trouble(self) -> None:
+        """Something is wrong with the cloud."""
+        for node in self.nodes:
+            node.trouble()
 
     def backup(self) -> tuple[MemoryStore, SimTickets]:
         """The cloud's database as it is now."""
@@ -335,21 +299,36 @@ class World:
 
     async def restore(self, copy: tuple[MemoryStore, SimTickets]) -> None:
         """The cloud's database becomes an older copy of itself, under the same name."""
-        for node in self.nodes:
-            node.network.cut()
+        self.trouble()
+        for replica in self.replicas:
+            if replica.running:
+                replica.kill()
         self.store, held = copy
         self.tickets._held = held._held
-        self.host = self._make_host()
-        await self.host.start()
+        self.witness.cloud_restored()
+        for replica in self.replicas:
+            await replica.start()
 
     async def quiet(self, within_s: float = 600) -> None:
         """Wait until nothing waits to be sent and all cursors stand at the end of their feeds."""
         deadline_s = self.loop.time() + within_s
         while self.loop.time() < deadline_s:
             await asyncio.sleep(5)
-            if not any([await node.waiting() for node in self.nodes]) and await self._fed():
+            if not any(node.waits() for node in self.nodes) and await self._fed():
                 return
-        raise AssertionError("the world did not come to rest")
+        waits = {
+            n.place.node: (
+                len(n.waits()),
+                await n.store.marks("cursor:"),
+                n.agent.state.last_error,
+                n.agent.state.stopped,
+                n.agent.state.connected,
+                n.host.clock.offset_ms,
+            )
+            for n in self.nodes
+        }
+        waits["ends"] = {k: v.last for k, v in self.store._streams.items()}
+        raise AssertionError(f"the world did not come to rest: {waits}")
 
     async def _fed(self) -> bool:
         for node in self.nodes:
@@ -360,22 +339,22 @@ class World:
                     return False
         return True
 
-    def saw(self, node: str, messages: Sequence[Wire]) -> None:
-        for message in messages:
-            if isinstance(message, Push) and message.groups:
-                self.trail.append((node, message.lane, sum(len(g.ids) for g in message.groups)))
+    def said(self, node: str, messages: Sequence[Wire]) -> None:
+        """A node sends these."""
+        self.witness.said(node, messages)
+
+    def told(self, node: str, messages: Sequence[Wire]) -> None:
+        """A node hears these."""
+        self.witness.told(node, messages)
 
     async def rows(self, store: MemoryStore, name: str) -> dict[str, dict[str, Any]]:
         page = await store.query(Query(collection=name, limit=100_000))
         return {str(row["id"]): row for row in page.rows}
 
-    async def _host_of(self, tenant: str) -> Host:
-        return self.host
-
-    async def _epoch_of(self, tenant: str) -> str:
+    async def epoch_of(self, tenant: str) -> str:
         return f"epoch-{self.epoch}"
 
-    async def _renew_epoch(self, tenant: str, old: str) -> str:
+    async def renew_epoch(self, tenant: str, old: str) -> str:
         if old == f"epoch-{self.epoch}":
             self.epoch += 1
         return f"epoch-{self.epoch}"
@@ -383,3 +362,9 @@ class World:
 
 def person(role: str) -> Principal:
     return Principal(kind=Kind.PERSON, id="p", tenant="acme", role=role)
+
+
+__all__ = [
+    "EPOCH_MS", "Alarm", "Good", "Log", "Note", "Replica", "Rule", "Shelf", "SimNode", "Visit",
+    "World", "person",
+]  # fmt: skip
