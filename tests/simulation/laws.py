@@ -135,7 +135,7 @@ class Witness:
         aside = _aside(self.world)
         for node in self.world.nodes:
             if node.honest:
-                lost = node.confirmed - node.waits() - aside
+                lost = node.confirmed - node.kept() - aside
                 lost = {
                     key for key in lost if key[1] not in self.world.store._tables.get(key[0], {})
                 }
@@ -149,7 +149,8 @@ class Witness:
             written = {k for n in self.world.nodes for k in n.attempted if k[0] == name}
             confirmed = {k for n in self.world.nodes for k in n.confirmed if k[0] == name}
             assert not there - written, f"law 2: invented {sorted(there - written)[:5]}"
-            lost = confirmed - there - aside
+            held = {key for node in self.world.nodes for key in node.kept()}
+            lost = confirmed - there - aside - held
             assert not lost, f"law 2: lost {sorted(lost)[:5]}"
 
     def law_3_replay_is_harmless(self) -> None:

@@ -336,7 +336,7 @@ class _Story:
             return
         store, _ = self.disks.pop(node.place.node)
         await node.crash()
-        node.confirmed -= node.waits()
+        node.confirmed -= node.kept()
         node.store = store  # type: ignore[assignment]
         node.upgrade(node.catalogue)
         node.honest = False

@@ -223,15 +223,18 @@ class SimNode:
             self.world.witness.wrote(Written(self, key, lane, self.world.loop.time()))
         return True
 
-    def waits(self) -> set[tuple[str, str]]:
-        """What its log names, of what its release knows."""
+    def kept(self) -> set[tuple[str, str]]:
+        """What its log names, whatever its release knows of it."""
         return {
             key
             for lane in Lane
             if lane_stream(lane) in self.store._streams
             for key in self.store._streams[lane_stream(lane)].entries
-            if key[0] in self.catalogue.collections
         }
+
+    def waits(self) -> set[tuple[str, str]]:
+        """What its log names, of what its release knows."""
+        return {key for key in self.kept() if key[0] in self.catalogue.collections}
 
     async def waiting(self) -> int:
         return len(self.waits())

@@ -15,7 +15,7 @@ import structlog
 
 from beira.host.host import Host
 from beira.kernel import limits
-from beira.kernel.clock import hlc_at
+from beira.kernel.clock import hlc_at, ms_of
 from beira.kernel.query import Column, Query
 from beira.sync.streams import FLOOR_MARK, feed_stream
 
@@ -58,22 +58,32 @@ def _follows(node: str, partition: str, sites: Mapping[str, str]) -> bool:
 
 
 async def _away(host: Host) -> set[str]:
-    """Nodes that were not seen for so long that nobody waits for them."""
+    """Nodes that were not seen for so long that nobody waits for them. One that went before it said
+    how it is was last seen when its going was noted."""
     now_s = host.wall.now_ms() / 1000
     return {
         row["id"]
-        for row in await _all(host, "node_status", "seen_at")
-        if now_s - datetime.fromisoformat(row["seen_at"]).timestamp() > limits.NODE_AWAY_MOST_S
+        for row in await _all(host, "node_status", "seen_at", "_hlc")
+        if now_s - _seen_s(row) > limits.NODE_AWAY_MOST_S
     }
+
+
+def _seen_s(row: Mapping[str, Any]) -> float:
+    seen_at = row["seen_at"]
+    return ms_of(row["_hlc"]) / 1000 if seen_at is None else _moment_s(seen_at)
+
+
+def _moment_s(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
 
 
 async def _sites(host: Host) -> dict[str, str]:
     return {row["id"]: row["site"] for row in await _all(host, "node_info", "site")}
 
 
-async def _all(host: Host, collection: str, column: str) -> list[dict[str, Any]]:
+async def _all(host: Host, collection: str, *names: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    columns = (Column("id"), Column(column))
+    columns = (Column("id"), *map(Column, names))
     while True:
         page = await host.store.query(
             Query(collection=collection, columns=columns, limit=1_000, offset=len(found))
