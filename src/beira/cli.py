@@ -81,7 +81,8 @@ KeyFrom = Annotated[
     typer.Option(
         "--key-from",
         envvar="BEIRA_KEY_FROM",
-        help="Where the key of an encrypted node is: file:PATH, env:NAME, keyring:SERVICE/NAME.",
+        help="Where the key of an encrypted node is: file:PATH, env:NAME, keyring:SERVICE/NAME, "
+        "credential:NAME.",
     ),
 ]
 Origins = Annotated[
@@ -101,6 +102,16 @@ ClientCert = Annotated[
     Path | None, typer.Option("--client-cert", help="Show this certificate to a proxy that asks.")
 ]
 ClientKey = Annotated[Path | None, typer.Option("--client-key", help="Its key in PEM form.")]
+DatabaseUrl = Annotated[
+    str,
+    typer.Option(envvar="DATABASE_URL", help="The database, postgresql://…; else one in --data."),
+]
+OwnerUrl = Annotated[
+    str,
+    typer.Option(
+        envvar="DATABASE_OWNER_URL", help="The same, for who owns the tables, if another."
+    ),
+]
 BackupTo = Annotated[
     Path | None,
     typer.Option("--backup-to", envvar="BEIRA_BACKUP_TO", help="A folder on another disk."),
@@ -337,9 +348,16 @@ def cloud_run(
     data: Data = Path("/var/lib/beira-cloud"),
     host: HostName = "127.0.0.1",
     port: Port = 8600,
-    database_url: Annotated[str, typer.Option(envvar="DATABASE_URL")] = "",
-    owner_url: Annotated[str, typer.Option(envvar="DATABASE_OWNER_URL")] = "",
-    public_url: Annotated[str, typer.Option(envvar="BEIRA_PUBLIC_URL")] = "",
+    database_url: DatabaseUrl = "",
+    owner_url: OwnerUrl = "",
+    public_url: Annotated[
+        str,
+        typer.Option(
+            envvar="BEIRA_PUBLIC_URL",
+            help="The address that nodes and people find it by, for codes and invitations; "
+            "by default http://localhost:PORT, which only this machine can use.",
+        ),
+    ] = "",
     origin: Origins = None,
     proxy: Proxies = None,
     metrics_from: MetricsFrom = None,
@@ -392,8 +410,8 @@ def cloud_status(
             "--replica", help="A replica's address to ask; that of this machine by default."
         ),
     ] = None,
-    database_url: Annotated[str, typer.Option(envvar="DATABASE_URL")] = "",
-    owner_url: Annotated[str, typer.Option(envvar="DATABASE_OWNER_URL")] = "",
+    database_url: DatabaseUrl = "",
+    owner_url: OwnerUrl = "",
     apps: Apps = None,
     as_json: AsJson = False,
 ) -> None:
@@ -421,8 +439,8 @@ def cloud_first_owner(
     tenant: Annotated[str, typer.Argument(help="The first tenant's name.")],
     email: Annotated[str, typer.Argument(help="Its owner's e-mail.")],
     data: Data = Path("/var/lib/beira-cloud"),
-    database_url: Annotated[str, typer.Option(envvar="DATABASE_URL")] = "",
-    owner_url: Annotated[str, typer.Option(envvar="DATABASE_OWNER_URL")] = "",
+    database_url: DatabaseUrl = "",
+    owner_url: OwnerUrl = "",
 ) -> None:
     """Make the first tenant and its owner in an empty cloud; prints a password made up for it."""
     from beira.cloud.program import CloudConfig, first_owner
@@ -430,7 +448,7 @@ def cloud_first_owner(
 
     config = CloudConfig(data, Listen(), database_url=database_url, owner_url=owner_url)
     made = _asked(first_owner(config, tenant, email))
-    console.print(f"{made.email}   password: [bold]{made.password}[/bold]")
+    console.print(f"{made.email}   password: [bold]{made.password}[/bold]", highlight=False)
     console.print("It is shown only now. Sign in, and change it under your account.")
 
 
@@ -438,8 +456,8 @@ def cloud_first_owner(
 def cloud_reset_password(
     email: Annotated[str, typer.Argument(help="Whose password.")],
     data: Data = Path("/var/lib/beira-cloud"),
-    database_url: Annotated[str, typer.Option(envvar="DATABASE_URL")] = "",
-    owner_url: Annotated[str, typer.Option(envvar="DATABASE_OWNER_URL")] = "",
+    database_url: DatabaseUrl = "",
+    owner_url: OwnerUrl = "",
 ) -> None:
     """Set a new password for somebody, at the cloud's machine; asks for it twice.
 
@@ -461,12 +479,14 @@ def cloud_move(
         str, typer.Option(help="The new database's URL, for who makes its tables.")
     ] = "",
     data: Data = Path("/var/lib/beira-cloud"),
-    database_url: Annotated[str, typer.Option(envvar="DATABASE_URL")] = "",
-    owner_url: Annotated[str, typer.Option(envvar="DATABASE_OWNER_URL")] = "",
+    database_url: DatabaseUrl = "",
+    owner_url: OwnerUrl = "",
     apps: Apps = None,
 ) -> None:
-    """Move the cloud to another PostgreSQL: copy, compare, switch. The cloud may be running; nobody
-    can write while it lasts, and nodes send what they hold afterwards."""
+    """Move the cloud to another PostgreSQL: copy, compare, switch.
+
+    The cloud may be running. Nobody can write while it lasts; nodes send what they hold afterwards.
+    """
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from beira.cloud.moving import Database, move_database

@@ -39,7 +39,10 @@ def address_of(node: str) -> str:
         if node.casefold() in (name.casefold(), address):
             return address
     known = ", ".join(names) or "none: the demonstration is not running here"
-    raise NotFound(f"There is no node {node!r}.", hint=f"Nodes of the demonstration: {known}.")
+    raise NotFound(
+        f"There is no node {node!r}.",
+        hint=f"Give an address, such as {DEFAULT}. Nodes of the demonstration: {known}.",
+    )
 
 
 async def status(address: str) -> NodeStatusReport:
@@ -112,6 +115,12 @@ def _told(status: int, data: bytes) -> BeiraError:
         told = msgspec.json.decode(data, type=dict[str, object])
     except msgspec.MsgspecError:
         told = {}
+    if not told.get("message") or told.get("code") == "not_found":
+        return NotFound(
+            f"What answers there is no node that can do this ({status}).",
+            code="node.refused",
+            hint="Give --node the address that beira node run printed; speaking wants the voice app.",
+        )
     return Invalid(
         str(told.get("message") or f"The node answered {status}."),
         code=str(told.get("code") or "node.refused"),

@@ -216,6 +216,8 @@ def _envelope(data: Path) -> Envelope | None:
         raise Misconfigured(
             f"{path} cannot be read.", code="store.denied", hint="Run as the user who owns it."
         ) from None
+    except NotADirectoryError:
+        raise Misconfigured(f"{data} is no folder.", hint="Choose another with --data.") from None
     except msgspec.MsgspecError as error:
         raise _damaged(path, str(error)) from None
     if found.format > FORMAT:

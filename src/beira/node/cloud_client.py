@@ -81,7 +81,13 @@ class CloudClient:
         return await self.post("/auth/v1/nodes/challenge", {}, Challenge)
 
     async def enrol(self, code: str, key: NodeKey) -> Settled:
-        """Become a node. Raises as the cloud does: `enrol.code_wrong`, TooMany."""
+        """Become a node. Raises Invalid for no address; as the cloud: `enrol.code_wrong`, TooMany."""
+        if not self.url.startswith(("http://", "https://")):
+            raise Invalid(
+                f"{self.url} is no address of a cloud.",
+                code="cloud.address",
+                hint="Begin it with https:// (or http://), as the portal's command does.",
+            )
         request = key.enrol(code, await self.challenge())
         given = await self.post("/auth/v1/nodes/enrol", request, Enrolled)
         return Settled(cloud=self.url, enrolled=given)
@@ -198,6 +204,8 @@ def _error(status: int, data: bytes) -> BeiraError:
     try:
         told = msgspec.json.decode(data, type=_Refusal)
     except msgspec.MsgspecError:
+        told = _Refusal()
+    if not told.message:
         told = _Refusal(
             message=f"Not the cloud, but something before it answered {status}.",
             code="cloud.refused",

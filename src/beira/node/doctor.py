@@ -70,7 +70,12 @@ def _encryption(data: Path) -> Finding:
 
 def _disk(data: Path) -> Finding:
     if not data.is_dir():
-        return Finding(name="disk", ok=False, what="unknown")
+        return Finding(
+            name="disk",
+            ok=False,
+            what=f"{data} is no folder",
+            next_step="Enrol into it (beira node enrol), or name the right one with --data.",
+        )
     free_bytes = shutil.disk_usage(data).free
     enough = free_bytes > 2 * limits.DISK_RESERVE_BYTES
     step = "" if enough else "Make room: below the reserve only critical records are taken."
