@@ -153,7 +153,7 @@ async def measure(cloud: Cloud, address: str, folder: Path, size: int, in_cloud:
     database = data / "node.db"
     await asyncio.to_thread(fill, database, size)
     gigabytes = database.stat().st_size / 1e9
-    copied_s, copied_back_s = await asyncio.to_thread(by_hand, database, folder / "copy")
+    copied_s, _ = await asyncio.to_thread(by_hand, database, folder / "copy")
     key = (await beira("node", "backup-key", "--data", str(data)))[1].split("\n\n")[1].strip()
 
     with writing(database) as alone:
@@ -189,16 +189,14 @@ async def measure(cloud: Cloud, address: str, folder: Path, size: int, in_cloud:
     figure("backup.again", took_s, "s", peer="cp, sync", ratio=took_s / copied_s)
     figure("backup.again_stored", share * 100, "% of the first", target="< 5", met=share < 0.05)
 
-    await restored(
-        cloud, address, folder, data, key, ("--from", str(usb)), gigabytes, copied_back_s
-    )
+    await restored(cloud, address, folder, data, key, ("--from", str(usb)), gigabytes)
     shutil.rmtree(usb)
     if in_cloud:
         took_s, _ = await beira("node", "backup", "--now", "--data", str(data))
         figure("backup.first_to_cloud", took_s, "s", peer="cp, sync", ratio=took_s / copied_s)
         took_s, _ = await beira("node", "backup", "--now", "--data", str(data))
         figure("backup.again_to_cloud", took_s, "s")
-        await restored(cloud, address, folder, data, key, (), gigabytes, copied_back_s)
+        await restored(cloud, address, folder, data, key, (), gigabytes)
 
 
 async def restored(
@@ -209,8 +207,8 @@ async def restored(
     key: str,
     where: tuple[str, ...],
     gigabytes: float,
-    peer_s: float,
 ) -> None:
+    _, peer_s = await asyncio.to_thread(by_hand, data / "node.db", folder / "copy")
     node = settled.load(data).enrolled.node
     code = await cloud.identity.nodes.make_code(service("bench"), "s", node=node)
     bare = folder / "bare"

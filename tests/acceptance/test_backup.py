@@ -16,9 +16,16 @@ from beira.apps.voice.records import CustomerRequest, Person
 from beira.backup import RecoveryKey
 from beira.host import Host
 from beira.identity.tenants import service
+from beira.kernel import limits
+from beira.kernel.access import Kind, Principal
+from beira.kernel.backup import KeepBackup
+from beira.kernel.blob import BlobRef
+from beira.kernel.errors import NotFound
+from beira.kernel.query import Query
 from beira.node import backup_files, settled
 from beira.node import program as node_program
 from beira.node.program import Node
+from beira.sync.backup_gate import BackupGate
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
     Company,
     command,
@@ -391,3 +398,37 @@ async def test_a_running_node_backs_itself_up(company: Company, tmp_path: Path, 
 async def told_of_backup(cloud: Host, id: str) -> bool:
     row = await cloud.store.get("node_status", id)
     return row is not None and bool(row.fields.get("backup_at"))
+
+
+async def test_the_cloud_keeps_so_many_and_names_nothing_a_node_has_not_sent(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BACKUP_GENERATIONS", 2)
+    tenant = await company.tenant("mateus")
+    data = await small_node(company, tenant, "kept")
+    await key_of(data)
+    (data / "voice").mkdir()
+    for number in range(3):
+        (data / "voice" / "noise.bin").write_bytes(random.Random(number).randbytes(3_000_000))
+        code, said = await asked("node", "backup", "--now", "--data", str(data))
+        assert code == 0, said
+    cloud = await company.host(tenant)
+    kept = (await cloud.store.query(Query(collection="backups"))).rows
+    parts = (await cloud.store.query(Query(collection="backup_chunks"))).rows
+    assert len(kept) == 2 and {row["backup"] for row in parts} == {row["id"] for row in kept}
+
+    gate = BackupGate(company.cloud.blobs, company.cloud.host_of_tenant)
+    node = settled.load(data).enrolled.node
+    mine = Principal(kind=Kind.NODE, id=node, tenant=tenant, sites=(f"{tenant}-1",))
+    other = Principal(kind=Kind.NODE, id="nother", tenant=tenant, sites=(f"{tenant}-1",))
+    newest, older = (await gate.of(mine)).backups
+    assert newest.taken_ms > older.taken_ms and not (await gate.of(other)).backups
+    row = next(row for row in kept if row["manifest"] == newest.manifest.sha256)
+    (part,) = [part for part in parts if part["backup"] == row["id"]]
+    size = 32 * len(part["chunks"])
+    names = BlobRef(sha256=str(row["names"]), size_bytes=size)
+    asking = KeepBackup(taken_ms=5, manifest=newest.manifest, names=names)
+    with pytest.raises(NotFound):
+        await gate.keep(other, asking)
+    blob = await company.cloud.blobs.storage.read(tenant, part["chunks"][0], 0, 1_000)
+    assert b"kept" not in blob, "it is sealed"
