@@ -244,6 +244,7 @@ class Conversation:
         self._notes = notes
         self._hearing = hearing
         self._doorway = doorway
+        self._status: dict[str, object] | None = None
         self._standing = Standing(host, session.node, notes)
         self._lane: Lane | None = None
 
@@ -368,7 +369,7 @@ class Conversation:
             case Compare() | ReadBuckets():
                 return await self._inspect(action)
             case SaveStatus(fields):
-                self._later.start(self._standing.told(fields))
+                self._save_status(fields)
             case SaveCursor(partition, upto):
                 self._later.start(self._save_cursor(partition, upto))
             case Close():
@@ -501,6 +502,19 @@ class Conversation:
             await self._notes.write(marks={f"down:{node}:{partition}": upto})
         except BeiraError as error:
             log.info("sync.cursor_lost", node=node, why=error.message)
+
+    def _save_status(self, fields: dict[str, object]) -> None:
+        """One after the other; of those that come meanwhile only the last is kept."""
+        if self._status is None:
+            self._later.start(self._save_statuses())
+        self._status = fields
+
+    async def _save_statuses(self) -> None:
+        while self._status is not None:
+            fields = self._status
+            await self._standing.told(fields)
+            if self._status is fields:
+                self._status = None
 
     def _now_ms(self) -> int:
         return self._host.clock.now_ms(self._host.wall.now_ms())
