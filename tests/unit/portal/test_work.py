@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from tests.unit.portal.world import PASSWORD, Browser, World, alert
 
@@ -83,8 +85,12 @@ async def test_an_owner_corrects_a_punch_and_the_hours_follow(
     assert "anulado" in await owner.get("/punches/angeloni-1-0-4/correct")
 
 
-async def test_the_spreadsheet_has_the_day(owner: Browser) -> None:
-    text = await owner.get("/punches.csv")
+async def test_the_spreadsheet_has_the_day(portal_world: World, owner: Browser) -> None:
+    """The day she came in, which is yesterday if midnight has passed since."""
+    row = await (await portal_world.host()).store.get("punches", "angeloni-1-1-0")
+    assert row is not None
+    came = datetime.fromisoformat(row.fields["at"]).astimezone(ZoneInfo("America/Sao_Paulo"))
+    text = await owner.get(f"/punches.csv?day={came.date()}")
     lines = text.lstrip("\ufeff").splitlines()
     assert lines[0] == "data;pessoa;hora;tipo;corrigido;horas do dia"
     assert any("Maria Souza" in line and ";entrada;" in line for line in lines)
