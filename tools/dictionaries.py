@@ -5,7 +5,8 @@
 Small messages compress well only against something that both ends have already. What is trained on
 is made up here, of people, goods and sentences as Aurora's, and is no customer's. A dictionary that
 has been released is never changed: nodes of that release compress with it. A better one gets the
-next number, and the old one stays for those who know no other. `--check` prints what it saves on
+next number (below `kernel.dictionary.FIRST_OWN`: from there a site's own are numbered, which the cloud
+trains), and the old one stays for those who know no other. `--check` prints what it saves on
 messages it was not trained on.
 """
 

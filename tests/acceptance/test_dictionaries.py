@@ -94,17 +94,17 @@ async def test_a_node_says_it_in_fewer_bytes_and_strangers_get_nothing(
         shelf = node.agent._connector._dictionaries  # type: ignore[attr-defined]
         assert shelf.held == {}
         await again(node, plug)
-        await until(lambda: 2 in shelf.held, "fetched beside the session")
+        await until(lambda: 16 in shelf.held, "fetched beside the session")
         await work(node, 1)
         await again(node, plug)
         await work(node, 12)
-        assert set(pushes.sizes) == {1, 2}
-        assert pushes.mean(2) < 0.95 * pushes.mean(1), pushes.sizes
+        assert set(pushes.sizes) == {1, 16}
+        assert pushes.mean(16) < 0.95 * pushes.mean(1), pushes.sizes
         status, own = await company.web.ask(
-            "GET", "/sync/v1/dictionaries/2", token=await token_of(node)
+            "GET", "/sync/v1/dictionaries/16", token=await token_of(node)
         )
         assert status == 200
-        assert own == shelf.held[2].data
+        assert own == shelf.held[16].data
         assert THING.encode() in own
         assert PERSON.encode() not in own
         count = len(await node.store.rows("stock_movements", f"site:{tenant}-1", after=(0, ""),
@@ -117,10 +117,10 @@ async def test_a_node_says_it_in_fewer_bytes_and_strangers_get_nothing(
         async with company.node(stranger) as node:
             await connected(node)
             status, told = await company.web.ask(
-                "GET", "/sync/v1/dictionaries/2", token=await token_of(node)
+                "GET", "/sync/v1/dictionaries/16", token=await token_of(node)
             )
             assert (status, told["code"]) == (404, "dictionary.missing")
-    assert (await company.web.ask("GET", "/sync/v1/dictionaries/2"))[0] == 401
+    assert (await company.web.ask("GET", "/sync/v1/dictionaries/16"))[0] == 401
 
 
 async def test_a_dictionary_garbled_on_its_way_is_refused_and_work_goes_on(
@@ -136,10 +136,10 @@ async def test_a_dictionary_garbled_on_its_way_is_refused_and_work_goes_on(
         return b"\x37\xa4\x30\xec" + bytes(500)
 
     monkeypatch.setattr(dictionaries, "get", garbled)
-    there = Dictionary(2, shipped().data)
+    there = Dictionary(16, shipped().data)
     marks = {
         f"dictionary:{tenant}-1": {"dictionaries": [msgspec.to_builtins(there.offered)]},
-        f"dictionary.data:{tenant}-1:2": base64.b64encode(there.data).decode(),
+        f"dictionary.data:{tenant}-1:16": base64.b64encode(there.data).decode(),
     }
     await (await company.host(tenant)).store.commit([], marks=marks)
     data = await company.enrol(tenant)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
 
 from beira.kernel import limits
 from beira.kernel.access import TENANT_PARTITION, site_partition
@@ -21,17 +20,19 @@ from beira.kernel.record import DELETED, Value
 from beira.kernel.wire import Ack, Confirm, Feed, Got, Ping, Pong, Push, Status, Wire
 
 SHIPPED = 1
-"""The number of the dictionary that comes with Beira; a site's own begin after it."""
+"""The number of the dictionary that comes with Beira."""
+FIRST_OWN = 16
+"""A site's own are numbered from here; those before are for dictionaries that come with Beira."""
 WORTH = 0.95
 """A new dictionary must make of messages it was not trained on at most this part of what the one in
 use makes of them: less would not pay for carrying it to every node."""
 HELD_OUT = 5
-"""Every fifth message is kept from the training, to judge what came of it."""
+"""Every fifth message is kept from the training, to judge what came of it: as it was, with all that is
+personal, for that is what will be sent."""
 FINGERPRINT_CHARS = 16
 BLANK = ""
 _STATUS_TEXTS = frozenset({"release", "link"})
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
-T = TypeVar("T")
 
 
 def fingerprint(sha256: str) -> str:
@@ -56,10 +57,9 @@ def is_worth(in_use_bytes: int, new_bytes: int) -> bool:
     return 0 < new_bytes <= WORTH * in_use_bytes
 
 
-def parted(samples: Sequence[T]) -> tuple[list[T], list[T]]:
-    """What to train on, and what to judge by."""
-    training = [sample for at, sample in enumerate(samples) if at % HELD_OUT]
-    return training, list(samples[::HELD_OUT])
+def is_held_out(number: int) -> bool:
+    """Whether a site's message of that number is to judge by, not to train on."""
+    return number % HELD_OUT == 0
 
 
 def harmless(message: Wire, registry: Registry, site: str) -> Wire | None:

@@ -195,7 +195,8 @@ class Known:
 
 @dataclass(frozen=True)
 class Dictionary:
-    """One dictionary. `number` is the id zstd's frames carry."""
+    """One dictionary. `number` is the id zstd's frames carry. A site's own has no need to repeat what
+    all have: that which comes with Beira is appended to it in use."""
 
     number: int
     data: bytes
@@ -204,12 +205,16 @@ class Dictionary:
     def sha256(self) -> str:
         return hashlib.sha256(self.data).hexdigest()
 
+    @cached_property
+    def whole(self) -> bytes:
+        return self.data if self.number == SHIPPED else self.data + dictionary()
+
     @property
     def offered(self) -> Offered:
         return Offered(number=self.number, sha256=self.sha256, size_bytes=len(self.data))
 
     def with_tail(self, tail: bytes) -> zstandard.ZstdCompressionDict:
-        return zstandard.ZstdCompressionDict(self.data + tail)
+        return zstandard.ZstdCompressionDict(self.whole + tail)
 
 
 class Shelf:
@@ -379,7 +384,7 @@ def _decompressed(data: bytes, tail: bytes, known: Dictionary | None = None) -> 
 def _wrong(why: str) -> BeiraError:
     return Corrupt(
         why,
-        code=WRONG_DICTIONARY,
+        code="sync.dictionary",
         hint="Nothing is lost: the next session does without the dictionary made for this site.",
     )
 

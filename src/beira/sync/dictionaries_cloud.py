@@ -17,7 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 import structlog
@@ -26,7 +26,7 @@ from beira.host.host import Host
 from beira.kernel import limits
 from beira.kernel.access import Principal
 from beira.kernel.collection import Registry
-from beira.kernel.dictionary import SHIPPED, harmless, is_due, is_worth, parted
+from beira.kernel.dictionary import FIRST_OWN, HELD_OUT, harmless, is_due, is_held_out, is_worth
 from beira.kernel.errors import BeiraError, Conflict, NotFound
 from beira.kernel.record import Value
 from beira.kernel.wire import Feed, Offered, Push, Wire
@@ -51,15 +51,44 @@ class Kept(msgspec.Struct):
     dictionaries: list[Offered] = []
 
 
+class Reservoir:
+    """A random part of all that is put in: at most `most` messages of `most_bytes` together."""
+
+    def __init__(self, chance: random.Random, most: int, most_bytes: int) -> None:
+        self.messages: list[bytes] = []
+        self.size_bytes = 0
+        self._chance, self._most, self._most_bytes = chance, most, most_bytes
+        self._seen = 0
+
+    def has_place(self) -> bool:
+        """Count one more; whether it is among those to be put in."""
+        self._seen += 1
+        return self._chance.randrange(self._seen) < self._most
+
+    def put(self, plain: bytes) -> None:
+        if len(self.messages) >= self._most:
+            self._drop()
+        while self.messages and self.size_bytes + len(plain) > self._most_bytes:
+            self._drop()
+        self.messages.append(plain)
+        self.size_bytes += len(plain)
+
+    def _drop(self) -> None:
+        at = self._chance.randrange(len(self.messages))
+        self.messages[at], self.messages[-1] = self.messages[-1], self.messages[at]
+        self.size_bytes -= len(self.messages.pop())
+
+
 @dataclass
 class Sample:
-    """A random part of what a site's nodes said and heard. `changes` counts batches of rows."""
+    """What a site's nodes said and heard: some to train on, without what is personal in it, and some
+    to judge by, as they were (these end with the trial). `changes` counts batches of rows."""
 
     began_s: float
+    training: Reservoir
+    held_out: Reservoir
     seen: int = 0
     changes: int = 0
-    size_bytes: int = 0
-    messages: list[bytes] = field(default_factory=list)
 
 
 class Samples:
@@ -70,19 +99,19 @@ class Samples:
         self._chance = chance or random.Random()  # noqa: S311
 
     def heard(self, key: Key, registry: Registry, known: Known, messages: Sequence[Wire]) -> None:
-        """A small frame passed. It is kept in the form it had, without what is personal."""
+        """A small frame passed. It is kept in the form it had."""
         sample = self.sites.get(key) or self._begin(key)
         if sample is None:
             return
         sample.seen += 1
         sample.changes += any(isinstance(message, Push | Feed) for message in messages)
-        full = len(sample.messages) >= limits.DICTIONARY_SAMPLES
-        at = self._chance.randrange(sample.seen) if full else len(sample.messages)
-        if at >= limits.DICTIONARY_SAMPLES:
-            return
-        kept = [m for m in (harmless(m, registry, key[1]) for m in messages) if m is not None]
-        if kept:
-            self._put(sample, at, known.plain(kept))
+        if is_held_out(sample.seen):
+            if sample.held_out.has_place():
+                sample.held_out.put(known.plain(messages))
+        elif sample.training.has_place():
+            kept = [m for m in (harmless(m, registry, key[1]) for m in messages) if m is not None]
+            if kept:
+                sample.training.put(known.plain(kept))
 
     def _begin(self, key: Key) -> Sample | None:
         now_s = time.monotonic()
@@ -91,24 +120,20 @@ class Samples:
             if now_s - self.sites[oldest].began_s < limits.DICTIONARY_EVERY_S:
                 return None
             del self.sites[oldest]
-        self.sites[key] = Sample(now_s)
+        judged, judged_bytes = (
+            limits.DICTIONARY_SAMPLES // HELD_OUT,
+            limits.DICTIONARY_SAMPLE_BYTES // HELD_OUT,
+        )
+        self.sites[key] = Sample(
+            now_s,
+            Reservoir(
+                self._chance,
+                limits.DICTIONARY_SAMPLES - judged,
+                limits.DICTIONARY_SAMPLE_BYTES - judged_bytes,
+            ),
+            Reservoir(self._chance, judged, judged_bytes),
+        )
         return self.sites[key]
-
-    def _put(self, sample: Sample, at: int, plain: bytes) -> None:
-        if at < len(sample.messages):
-            sample.size_bytes -= len(sample.messages[at])
-            sample.messages[at] = b""
-        if sample.size_bytes + len(plain) > limits.DICTIONARY_SAMPLE_BYTES:
-            at = self._chance.randrange(len(sample.messages))
-            sample.size_bytes -= len(sample.messages[at])
-            sample.messages[at] = b""
-            if sample.size_bytes + len(plain) > limits.DICTIONARY_SAMPLE_BYTES:
-                return
-        if at == len(sample.messages):
-            sample.messages.append(plain)
-        else:
-            sample.messages[at] = plain
-        sample.size_bytes += len(plain)
 
 
 class SiteShelf(Shelf):
@@ -196,9 +221,15 @@ class CloudDictionaries:
 
     async def _tried(self, key: Key, kept: Kept, sample: Sample) -> Dictionary | None:
         in_use = await self._in_use(key, kept)
-        training, held_out = parted([message for message in sample.messages if message])
-        number = max([SHIPPED, *(one.number for one in kept.dictionaries)]) + 1
-        asked = Request(training, held_out, in_use.data, number, limits.DICTIONARY_BYTES)
+        number = max([FIRST_OWN - 1, *(one.number for one in kept.dictionaries)]) + 1
+        asked = Request(
+            training=sample.training.messages,
+            held_out=sample.held_out.messages,
+            in_use=in_use.whole,
+            base=shipped().data,
+            number=number,
+            size_bytes=limits.DICTIONARY_BYTES,
+        )
         found = await trial(asked)
         metrics.TRIAL_BYTES.labels("in_use").inc(found.in_use_bytes)
         metrics.TRIAL_BYTES.labels("new").inc(found.new_bytes)

@@ -13,7 +13,7 @@ import structlog
 import zstandard
 
 from beira.kernel import limits
-from beira.kernel.dictionary import SHIPPED
+from beira.kernel.dictionary import FIRST_OWN
 from beira.kernel.errors import BeiraError, Corrupt
 from beira.kernel.record import Value
 from beira.kernel.wire import Offered
@@ -48,7 +48,7 @@ class NodeDictionaries(Shelf):
             self.held = {one.number: one for one in made if one is not None}
 
     def told(self, offer: Offered | None) -> None:
-        if offer is None or offer.sha256 in self._doubted or offer.number <= SHIPPED:
+        if offer is None or offer.sha256 in self._doubted or offer.number < FIRST_OWN:
             return
         here = self.held.get(offer.number)
         if here is None or here.sha256 != offer.sha256:

@@ -27,11 +27,13 @@ NICENESS = 19
 
 
 class Request(msgspec.Struct):
-    """What to train on, what to judge by, what is in use, and the new one's number."""
+    """What to train on, what to judge by, what is in use, what is appended to the new one (that which
+    comes with Beira), and its number."""
 
     training: list[bytes]
     held_out: list[bytes]
     in_use: bytes
+    base: bytes
     number: int
     size_bytes: int
 
@@ -82,7 +84,7 @@ def judged(request: Request) -> Trial:
     return Trial(
         dictionary=made,
         in_use_bytes=_size(request.held_out, request.in_use),
-        new_bytes=_size(request.held_out, made),
+        new_bytes=_size(request.held_out, made + request.base),
     )
 
 

@@ -33,7 +33,7 @@ def made(number: int, word: str = "bicicletaria") -> Dictionary:
     """A dictionary of a shop's messages."""
     known = Known.of(WELCOME)
     training = [known.plain([push(at, word)]) for at in range(600)]
-    found = judged(Request(training, training[:50], b"", number, 4_096))
+    found = judged(Request(training, training[:50], b"", b"", number, 4_096))
     assert found.dictionary
     return Dictionary(number, found.dictionary)
 

@@ -109,24 +109,24 @@ async def test_each_site_gets_its_own_and_no_word_of_another(enough: int) -> Non
     for site in "ab":
         await talk(cloud, site, enough)
     await cloud.look()
-    texts = {site: await cloud.get(node(site), 2) for site in "ab"}
+    texts = {site: await cloud.get(node(site), 16) for site in "ab"}
     for site, other in ("ab", "ba"):
         assert GOODS[site].encode() in texts[site]
         assert GOODS[other].encode() not in texts[site]
         for name in NAMES.values():
             for word in name.split():
                 assert word.encode() not in texts[site], "a person's name, and be it of this site"
-    assert (await cloud.of(node("a"))).offer == Dictionary(2, texts["a"]).offered
+    assert (await cloud.of(node("a"))).offer == Dictionary(16, texts["a"]).offered
 
 
 async def test_nobody_else_is_given_it(enough: int) -> None:
     cloud = CloudDictionaries(Tenants())
     await talk(cloud, "a", enough)
     await cloud.look()
-    await cloud.get(node("a"), 2)
+    await cloud.get(node("a"), 16)
     for stranger in (node("a", "u"), node("b"), node("")):
         with pytest.raises(NotFound) as told:
-            await cloud.get(stranger, 2)
+            await cloud.get(stranger, 16)
         assert told.value.code == "dictionary.missing"
         assert (await cloud.of(stranger)).offer is None
     with pytest.raises(NotFound):
@@ -148,9 +148,9 @@ async def test_another_replica_finds_it_and_few_are_kept(enough: int) -> None:
         await one.look()
     other = CloudDictionaries(tenants)
     held = (await other.of(node("a"))).names()
-    assert sorted(held) == [4, 5], "the newest two of four"
+    assert sorted(held) == [18, 19], "the newest two of four"
     marks = await tenants.hosts["t"].store.marks(dictionaries_cloud.DATA_MARK)
-    assert sorted(marks) == ["dictionary.data:a:4", "dictionary.data:a:5"]
+    assert sorted(marks) == ["dictionary.data:a:18", "dictionary.data:a:19"]
 
 
 async def test_a_day_has_one_try_whoever_looks(
@@ -169,14 +169,14 @@ async def test_a_day_has_one_try_whoever_looks(
     for replica in replicas:
         await talk(replica, "a", enough)
     await asyncio.gather(*(replica.look() for replica in replicas))
-    assert tried == [2]
+    assert tried == [16]
     await talk(replicas[0], "a", enough)
     await replicas[0].look()
-    assert tried == [2], "not before tomorrow"
+    assert tried == [16], "not before tomorrow"
     tenants.hosts["t"].wall.ms += limits.DICTIONARY_EVERY_S * 1_000
     await talk(replicas[0], "a", enough)
     await replicas[0].look()
-    assert tried == [2, 2]
+    assert tried == [16, 16]
     assert (await replicas[0].of(node("a"))).offer is None, "it was not worth it"
 
 
@@ -196,12 +196,12 @@ async def test_a_training_that_fails_leaves_all_as_it_was(
 async def test_a_training_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "DICTIONARY_TRAINING_S", 0)
     with pytest.raises(BeiraError) as told:
-        await dictionaries_training.trial(Request([b"a" * 50] * 9, [b"b"], b"", 2, 1_024))
+        await dictionaries_training.trial(Request([b"a" * 50] * 9, [b"b"], b"", b"", 2, 1_024))
     assert told.value.code == "dictionary.untrained"
 
 
 async def test_from_too_little_nothing_is_made() -> None:
-    found = await dictionaries_training.trial(Request([b"a"], [b"b"], b"", 2, 1_024))
+    found = await dictionaries_training.trial(Request([b"a"], [b"b"], b"", b"", 2, 1_024))
     assert found.dictionary == b""
 
 
@@ -211,10 +211,10 @@ async def test_a_dictionary_spoilt_in_the_database_is_not_given(enough: int) -> 
     await talk(cloud, "a", enough)
     await cloud.look()
     store = tenants.hosts["t"].store
-    await store.commit([], marks={"dictionary.data:a:2": "c3BvaWx0"})
+    await store.commit([], marks={"dictionary.data:a:16": "c3BvaWx0"})
     other = CloudDictionaries(tenants)
     with pytest.raises(NotFound):
-        await other.get(node("a"), 2)
+        await other.get(node("a"), 16)
     assert (await other.of(node("a"))).offer is None
 
 
@@ -231,10 +231,23 @@ def test_samples_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for sample in samples.sites.values():
         assert sample.seen == 600
         assert sample.changes == 300
-        assert 10 < len(sample.messages) <= 20
-        held = sum(map(len, sample.messages))
-        assert held == sample.size_bytes <= 3_000
+        for part, most, most_bytes in ((sample.training, 16, 2_400), (sample.held_out, 4, 600)):
+            assert 2 <= len(part.messages) <= most
+            assert sum(map(len, part.messages)) == part.size_bytes <= most_bytes
         late = [
-            m for m in sample.messages if m and msgspec.msgpack.decode(m)[0].get("upto", 0) > 20
+            at
+            for at in (msgspec.msgpack.decode(m)[0] for m in sample.training.messages)
+            if at.get("upto", at.get("a", 0)) > 20
         ]
         assert late, "not only the first to come"
+
+
+def test_what_is_personal_is_only_among_what_is_judged_by() -> None:
+    samples = Samples(random.Random(7))
+    for number in range(50):
+        samples.heard(("t", "a"), REGISTRY, known("a"), [push("a", number)])
+    (sample,) = samples.sites.values()
+    assert not any(b"Zoraide" in message for message in sample.training.messages)
+    assert len(sample.training.messages) == 40
+    assert all(b"Zoraide" in message for message in sample.held_out.messages)
+    assert len(sample.held_out.messages) == 10

@@ -24,66 +24,66 @@ async def test_what_is_offered_is_fetched_once_and_there_after_a_restart() -> No
 
     async def get(number: int) -> bytes:
         asked.append(number)
-        return made(2).data
+        return made(16).data
 
     here = NodeDictionaries(disk)
     await here.load()
     following = asyncio.create_task(here.follow(get))
-    node, cloud = greeted(here, shelf(made(2)))
+    node, cloud = greeted(here, shelf(made(16)))
     await following
-    assert asked == [2]
+    assert asked == [16]
     assert cloud.decode(node.encode([push(1)])) == [push(1)], "the session goes on as it began"
     again = NodeDictionaries(disk)
     await again.load()
-    assert again.held == {2: made(2)}
-    node, _ = greeted(again, shelf(made(2)))
-    assert node.dictionary == 2
+    assert again.held == {16: made(16)}
+    node, _ = greeted(again, shelf(made(16)))
+    assert node.dictionary == 16
     assert not again._told.is_set(), "nothing more to fetch"
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"garbled", made(2).data[:-1], made(3).data, b"x" * 20_000]
+    "content", [b"", b"garbled", made(16).data[:-1], made(17).data, b"x" * 20_000]
 )
 async def test_what_is_not_what_was_offered_is_thrown_away(content: bytes) -> None:
     here = NodeDictionaries(store())
     with pytest.raises(BeiraError) as told:
-        await here.keep(made(2).offered, content)
+        await here.keep(made(16).offered, content)
     assert told.value.code == "dictionary.mismatch"
     assert here.held == {}
-    node, cloud = greeted(here, shelf(made(2)))
+    node, cloud = greeted(here, shelf(made(16)))
     assert cloud.decode(node.encode([push(1)])) == [push(1)]
 
 
 async def test_one_whose_number_is_another_is_thrown_away() -> None:
     here = NodeDictionaries(store())
-    lie = msgspec.structs.replace(made(2).offered, number=5)
+    lie = msgspec.structs.replace(made(16).offered, number=19)
     with pytest.raises(BeiraError):
-        await here.keep(lie, made(2).data)
+        await here.keep(lie, made(16).data)
 
 
 async def test_the_last_few_are_kept() -> None:
     here = NodeDictionaries(store())
-    for number in (2, 3, 4):
+    for number in (16, 17, 18):
         await here.keep(made(number).offered, made(number).data)
-    assert sorted(here.held) == [3, 4]
+    assert sorted(here.held) == [17, 18]
     assert limits.DICTIONARIES_KEPT == 2
 
 
 async def test_another_of_the_same_number_takes_its_place() -> None:
     """After the cloud's database was an older copy, numbers are given again."""
     here = NodeDictionaries(store())
-    await here.keep(made(3).offered, made(3).data)
-    newer = made(3, "floricultura")
+    await here.keep(made(17).offered, made(17).data)
+    newer = made(17, "floricultura")
     node, _ = greeted(here, shelf(newer))
     assert node.dictionary == 1
     assert here._told.is_set()
     await here.keep(newer.offered, newer.data)
-    assert here.held == {3: newer}
+    assert here.held == {17: newer}
 
 
 async def test_what_is_damaged_on_disk_is_not_there() -> None:
     disk = store()
-    await NodeDictionaries(disk).keep(made(2).offered, made(2).data)
+    await NodeDictionaries(disk).keep(made(16).offered, made(16).data)
     ((number, sha256, text),) = (await disk.marks(MARK))[MARK]
     for spoilt in ([[number, sha256, text[4:]]], [[number, sha256]], "nonsense", [[number, 1, 2]]):
         await disk.commit([], marks={MARK: spoilt})
@@ -94,9 +94,9 @@ async def test_what_is_damaged_on_disk_is_not_there() -> None:
 
 async def test_what_told_nonsense_is_offered_and_fetched_no_more() -> None:
     here = NodeDictionaries(store())
-    await here.keep(made(2).offered, made(2).data)
+    await here.keep(made(16).offered, made(16).data)
     here.distrust()
-    node, cloud = greeted(here, shelf(made(2)))
+    node, cloud = greeted(here, shelf(made(16)))
     assert node.dictionary == cloud.dictionary == 1
     assert not here._told.is_set()
 
@@ -116,8 +116,8 @@ async def test_it_waits_for_a_cheap_link_and_outlives_a_cloud_that_is_away(
         raise Unavailable("away")
 
     here = NodeDictionaries(store(), cheap)
-    here.told(made(2).offered)
+    here.told(made(16).offered)
     await here.follow(away)
     assert here.held == {}
-    here.told(made(2).offered)
+    here.told(made(16).offered)
     assert here._told.is_set(), "the next session tries again"
