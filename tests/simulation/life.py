@@ -37,7 +37,7 @@ from tests.simulation.world import EPOCH_MS, SimNode, World
 
 YEARS_MS = 365 * 86_400_000
 STEPS = 40
-SHORT_STEPS = 12
+SHORT_STEPS = 8
 """For the worlds of every run of the tests."""
 
 

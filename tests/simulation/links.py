@@ -25,8 +25,9 @@ from beira.sync.link import WAIT_PATH, HttpLink, Link
 if TYPE_CHECKING:
     from tests.simulation.world import Replica, World
 
-LATE_S = 200.0
-"""How late a second copy of an exchange may come."""
+LATE_S = 0.2
+"""How late a second copy of an exchange may come: before the node tries again by itself. (One that came
+between two later exchanges would take the place of a ticket already given.)"""
 CODEC = PackedCodec()
 
 
