@@ -544,6 +544,23 @@ class TestInspection:
         found = await read(node_store, "up:0")
         assert found.rows == (await node_store.get("things", "a"),)
 
+    async def test_facts_that_wait_are_named_once_whoever_names_them_again(
+        self, node_store: Any
+    ) -> None:
+        facts = [sale(f"s{i}", ms=i + 5, lane=NORMAL) for i in range(3)]
+        await node_store.commit(facts, route=by_lane)
+        assert await node_store.relog([("sales", "s0"), ("sales", "s0")], by_lane) > 0
+        assert ids(await read(node_store, "up:0")) == ["s1", "s2", "s0"]
+        await node_store.commit([sale("s1", ms=1, lane=NORMAL)], route=by_lane)  # the earlier wins
+        assert ids(await read(node_store, "up:0")) == ["s2", "s0", "s1"]
+        assert (await node_store.pending("up:0")).count == 3
+
+    async def test_facts_are_removed_unless_they_wait_to_be_sent(self, node_store: Any) -> None:
+        await node_store.commit([sale("sent")])
+        await node_store.commit([sale("waits")], route=by_lane)
+        assert await node_store.remove([("sales", id) for id in ("sent", "waits", "none")]) == 1
+        assert await node_store.get("sales", "waits") is not None
+
     async def test_rows_are_removed_unless_they_wait_to_be_sent(self, node_store: Any) -> None:
         await node_store.commit([thing("sent", ms=0)])
         await node_store.commit([thing("waits", ms=0)], route=by_lane)

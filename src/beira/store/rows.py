@@ -50,13 +50,18 @@ def normal(row: Row) -> Row:
     return Row.of(row.collection, row.id, row.partition, row.fields, stamps)
 
 
+def settled_new(row: Row) -> Settled:
+    """What writing a row means where there was none."""
+    return Settled(row, min([row.stamp.hlc, *(stamp.hlc for stamp in row.stamps.values())]))
+
+
 def settle(collection: Collection, before: Row | None, row: Row) -> Settled | None:
     """Merge `row` (in normal form) into what is stored; None if that teaches nothing new.
 
     Raises Conflict `partition.fixed`.
     """
     if before is None:
-        return Settled(row, min([row.stamp.hlc, *(stamp.hlc for stamp in row.stamps.values())]))
+        return settled_new(row)
     after = merge(collection, before, row)
     changed = changed_fields(before, after)
     if not changed:

@@ -361,6 +361,15 @@ class TestOpening:
             await open_store(tmp_path)
         assert caught.value.code == "store.newer" and "Update" in caught.value.hint
 
+    async def test_an_older_format_is_refused(self, tmp_path: Path) -> None:
+        await (await open_store(tmp_path)).close()
+        other = apsw.Connection(str(tmp_path / "node.db"))
+        other.execute("PRAGMA user_version = 1")
+        other.close()
+        with pytest.raises(Misconfigured) as caught:
+            await open_store(tmp_path)
+        assert caught.value.code == "store.older" and "enrol" in caught.value.hint
+
     async def test_files_are_private(self, store: SqliteStore) -> None:
         await store.commit([sale("s1")])
         for name in ("node.db", "node.db-wal", "node.db.lock"):

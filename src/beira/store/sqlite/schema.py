@@ -18,7 +18,8 @@ from beira.store.rows import Layout
 from beira.store.sql import SQLITE, quoted
 from beira.store.sqlite.files import APPLICATION_ID
 
-FORMAT = 1
+FORMAT = 2
+"""2: streams lie by their numbers, and only what may be named again is found by its id."""
 _MOVED_ROWS = 500
 _INTERNAL = """
 CREATE TABLE IF NOT EXISTS _fields (
@@ -26,9 +27,9 @@ CREATE TABLE IF NOT EXISTS _fields (
   PRIMARY KEY (collection, name)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _streams (
   stream TEXT NOT NULL, collection TEXT NOT NULL, id TEXT NOT NULL,
-  number INTEGER NOT NULL, since_hlc INTEGER NOT NULL,
-  PRIMARY KEY (stream, collection, id)) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX IF NOT EXISTS _streams_number ON _streams (stream, number);
+  number INTEGER NOT NULL, since_hlc INTEGER NOT NULL, state INTEGER NOT NULL,
+  PRIMARY KEY (stream, number)) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS _streams_states ON _streams (stream, collection, id) WHERE state;
 CREATE TABLE IF NOT EXISTS _counters (
   stream TEXT PRIMARY KEY, last INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _marks (
@@ -57,7 +58,8 @@ def prepare(connection: apsw.Connection, registry: Registry) -> dict[str, Layout
 
 
 def check_owner(connection: apsw.Connection, path: Path) -> None:
-    """Raise Misconfigured for the database of another program, or of a newer Beira. Writes nothing."""
+    """Raise Misconfigured for the database of another program, or one in another format. Writes
+    nothing."""
     owner, version = connection.pragma("application_id"), connection.pragma("user_version")
     empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
     if not empty and owner != APPLICATION_ID:
@@ -65,6 +67,12 @@ def check_owner(connection: apsw.Connection, path: Path) -> None:
             f"{path} is the database of another program.",
             code="store.foreign",
             hint="Choose another data folder.",
+        )
+    if 0 < version < FORMAT:
+        raise Misconfigured(
+            f"{path} was written by an older Beira (format {version}; this one knows {FORMAT}).",
+            code="store.older",
+            hint="Let the release that wrote it send all it holds, then enrol with a new folder.",
         )
     if version > FORMAT:
         raise Misconfigured(

@@ -58,14 +58,11 @@ class SliceReader:
         while more and count < most:
             step = self._step(connection, stream, upto, min(step_rows, most - count))
             for collection, packed in step:
-                sizes = list(accumulate(map(_weight, packed), initial=used))
-                fitting = bisect_right(sizes, most_bytes) - 1
-                if not count:
-                    fitting = max(1, fitting)
+                fitting, used = _fitting(packed, used, most_bytes, least=0 if count else 1)
                 if fitting > 0:
                     found.append(_Found(collection, packed[:fitting]))
                     count += fitting
-                    upto, used = packed[fitting - 1][0], sizes[fitting]
+                    upto = packed[fitting - 1][0]
                 if fitting < len(packed):
                     rows = self._rows(found, whole)
                     return Slice(stream=stream, after=after, upto=upto, rows=rows, more=True)
@@ -116,6 +113,19 @@ class SliceReader:
                 row = self.layouts[collection].unpack(values)
                 rows.append(row if whole else sent_since(self.registry[collection], row, since_hlc))
         return tuple(rows)
+
+
+def _fitting(
+    packed: list[tuple[Any, ...]], used: int, most_bytes: int, *, least: int
+) -> tuple[int, int]:
+    """How many of the entries there is room for, `least` at least, and how many bytes are used with
+    them. Nearly always it is all of them, which one look tells."""
+    whole = used + len(msgspec.json.encode(packed)) + _ROW_BYTES * len(packed)
+    if whole <= most_bytes:
+        return len(packed), whole
+    sizes = list(accumulate(map(_weight, packed), initial=used))
+    fitting = max(least, bisect_right(sizes, most_bytes) - 1)
+    return fitting, sizes[fitting]
 
 
 def _weight(entry: tuple[Any, ...]) -> int:
