@@ -13,10 +13,12 @@ import msgspec
 from rich.console import Group
 from rich.table import Table
 
+from beira.cloud.moving import remembered
 from beira.cloud.program import EPOCH_MARK, CloudConfig, beside
 from beira.identity.tenants import service
 from beira.kernel import limits
 from beira.kernel.collection import Lane
+from beira.kernel.errors import Misconfigured
 from beira.kernel.lateness import added, day_of, judged
 from beira.kernel.query import Compare, Filter, Op, Query, Some, where
 from beira.store.port import Store
@@ -82,6 +84,7 @@ async def look(config: CloudConfig, addresses: Iterable[str]) -> CloudStatus:
 
     Raises: Unavailable when there is no database to ask; Misconfigured.
     """
+    _there(config)
     replicas = await asyncio.gather(*(_replica(address) for address in addresses))
     async with beside(config) as (database, identity):
         tenants = await identity.tenants.all(service("", "operator"))
@@ -92,6 +95,18 @@ async def look(config: CloudConfig, addresses: Iterable[str]) -> CloudStatus:
             replicas=list(replicas),
             tenants=found,
         )
+
+
+def _there(config: CloudConfig) -> None:
+    """Looking makes no cloud where there is none. Raises Misconfigured."""
+    data = config.data
+    if config.database_url or remembered(data) or (data / "postgres").is_dir():
+        return
+    raise Misconfigured(
+        f"{data} holds no cloud.",
+        code="cloud.none",
+        hint="Name its folder with --data, or its database with DATABASE_URL.",
+    )
 
 
 async def _replica(address: str) -> ReplicaStatus:
