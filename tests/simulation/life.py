@@ -61,7 +61,7 @@ async def live(seed: int, *, worn: bool = False, steps: int = STEPS) -> Lived:
         replica.wall.error_ms = chance.randrange(-2_000, 2_000)
     await world.boot()
     watching = world.spawn(_watch(world))
-    story = _Story(world, worn)
+    story = _Story(world, worn, seed_is_even=seed % 2 == 0)
     for _ in range(steps):
         for node in list(world.nodes):
             await story.something(node)
@@ -108,7 +108,8 @@ def _line(node: SimNode, chance: random.Random) -> None:
 class _Story:
     """What happens, by chance."""
 
-    def __init__(self, world: World, worn: bool) -> None:
+    def __init__(self, world: World, worn: bool, *, seed_is_even: bool) -> None:
+        self.seed_is_even = seed_is_even
         self.world = world
         self.chance = world.random
         self.worn = worn
@@ -124,7 +125,10 @@ class _Story:
             self.window, self.upgrade, self.forge, self.reroute,
         ]  # fmt: skip
         if self.worn:
-            wrong += [self.restore_cloud, self.keep_copy, self.restore_node, self.clone, self.rot]
+            # Where both sides go back to older copies, what lay between them is nowhere.
+            cloud_goes_back = self.seed_is_even
+            wrong += [self.restore_cloud] if cloud_goes_back else [self.restore_node, self.clone]
+            wrong += [self.keep_copy, self.rot]
             wrong += [self.collect, self.delete, self.delete]
         goes_wrong = self.chance.random() < 0.45
         done = self.chance.choice(wrong)(node) if goes_wrong else self.writes(node)
