@@ -27,7 +27,7 @@ from benchmarks.sync.pouch import NAME as POUCH
 from benchmarks.sync.pouch import Pouch, missing, pouch
 from benchmarks.sync.workload import RECORDS, goods, interactions
 
-TURSO = ("pyturso to its sync server", "the server, `tursodb --sync-server`, is in no registry")
+TURSO = ("pyturso to its sync server", "pyturso's wheel brings no sync server")
 ROUNDS = 5
 QUICK_ROUNDS = 2
 
@@ -38,13 +38,16 @@ class Took:
 
     ours: list[float] = field(default_factory=list)
     bare: list[float] = field(default_factory=list)
+    plain: list[float] = field(default_factory=list)
     pouch: list[float] = field(default_factory=list)
 
     def tell(self, name: str, *, times_bare: float | None, times_pouch: float) -> None:
         """Print what came out of it, beside each peer."""
         rate = RECORDS / statistics.median(self.ours)
-        loop = RECORDS / statistics.median(self.bare)
-        peers = [(bare.NAME, loop, times_bare)]
+        loops = ((bare.NAME, self.bare), (bare.PLAIN_NAME, self.plain))
+        peers = [
+            (loop, RECORDS / statistics.median(took), times_bare) for loop, took in loops if took
+        ]
         if self.pouch:
             peers.append((POUCH, RECORDS / statistics.median(self.pouch), times_pouch))
         for peer, theirs, times in peers:
@@ -70,6 +73,7 @@ async def push(at: Cloud, folder: Path, peer: Pouch | None, rounds: int) -> None
         box.write(interactions(RECORDS))
         took.bare.append((await box.push())[0])
         box.close()
+        took.plain.append(await bare.push_from_memory(interactions(RECORDS), at.address))
         if peer is not None and i == 0:
             took.pouch.append(await peer.push(made, "interactions"))
     took.tell("push, durable at the cloud", times_bare=1.5, times_pouch=5)

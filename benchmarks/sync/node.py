@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from beira.host.host import Host, Place
 from beira.host.wall import SystemWall
 from beira.kernel.collection import Lane
-from beira.kernel.record import Record
+from beira.kernel.record import Record, Row, Value
 from beira.kernel.wire import Hello, Push, Wire
+from beira.store.port import Commit
 from beira.store.sqlite import SqliteStore
 from beira.sync.agent import Agent
 from beira.sync.link import CloudConnector, Link
@@ -49,11 +51,42 @@ class Connector(CloudConnector):
         return link
 
 
+class Store(SqliteStore):
+    """The node's own, which tells of each mark it has on disk: asking again and again would slow down
+    what is measured."""
+
+    def watch(self) -> None:
+        """Begin to tell."""
+        self.durable: dict[str, int] = {}
+        self.moved = asyncio.Event()
+
+    async def commit(self, rows: Sequence[Row], **given: Any) -> Commit:
+        done = await super().commit(rows, **given)
+        self._told(given.get("marks"))
+        return done
+
+    async def trim(
+        self, stream: str, upto: int, *, marks: Mapping[str, Value] | None = None
+    ) -> None:
+        await super().trim(stream, upto, marks=marks)
+        self._told(marks)
+
+    async def reached(self, ends: Mapping[str, int]) -> None:
+        """Wait until marks are at least so great on disk."""
+        while any(self.durable.get(name, 0) < end for name, end in ends.items()):
+            self.moved.clear()
+            await self.moved.wait()
+
+    def _told(self, marks: Mapping[str, Value] | None) -> None:
+        self.durable.update((marks or {}).items())
+        self.moved.set()
+
+
 class Node:
     """One node. `running` keeps its agent at work; all times are in seconds."""
 
-    def __init__(self, host: Host, agent: Agent, connector: Connector) -> None:
-        self.host, self.agent, self.connector = host, agent, connector
+    def __init__(self, host: Host, store: Store, agent: Agent, connector: Connector) -> None:
+        self.host, self.store, self.agent, self.connector = host, store, agent, connector
 
     async def write(self, records: list[Record], partition: str | None = None) -> None:
         for i in range(0, len(records), 1_000):
@@ -83,26 +116,22 @@ class Node:
 
     async def empty(self) -> None:
         """Until the log is: all that was written is struck out, on disk."""
-        store = self.host.store
-        ends = {f"acked:{int(lane)}": await store.end(lane_stream(lane)) for lane in Lane}
-        while True:
-            acked = await store.marks("acked:")
-            if all(int(acked.get(name, 0)) >= end for name, end in ends.items()):
-                return
-            await asyncio.sleep(0.004)
+        ends = {f"acked:{int(lane)}": await self.store.end(lane_stream(lane)) for lane in Lane}
+        await self.store.reached(ends)
 
     async def pulled(self, end: int) -> float:
         """Until the tenant's feed is on disk up to `end`, connection included."""
         started_s = time.perf_counter()
         async with self.running():
-            while (await self.host.store.marks("cursor:tenant")).get("cursor:tenant", 0) < end:
-                await asyncio.sleep(0.002)
+            await self.store.reached({"cursor:tenant": end})
             return time.perf_counter() - started_s
 
 
 @contextlib.asynccontextmanager
 async def node(folder: Path, address: str, name: str) -> AsyncIterator[Node]:
-    store = await SqliteStore.open(folder / f"{name}.db", CATALOGUE.collections)
+    store = await Store.open(folder / f"{name}.db", CATALOGUE.collections)
+    assert isinstance(store, Store)
+    store.watch()
     host = Host(
         place=Place(tenant="acme", node=name, site="s1"),
         store=store,
@@ -114,7 +143,7 @@ async def node(folder: Path, address: str, name: str) -> AsyncIterator[Node]:
     connector = Connector(address, Token(name))
     try:
         agent = Agent(host=host, store=store, connector=connector, release="bench")
-        yield Node(host, agent, connector)
+        yield Node(host, store, agent, connector)
     finally:
         await connector.close()
         await store.close()

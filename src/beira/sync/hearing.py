@@ -2,6 +2,7 @@
 
 A tenant may have thousands of nodes at one replica. Each hearing all of the tenant's news would make
 every commit cost as much as there are nodes; one subscription a tenant, looked up by partition, does not.
+What only goes up is in no feed: nobody hears of it here.
 """
 
 from __future__ import annotations
@@ -51,7 +52,13 @@ class Hearing:
             for heard in list(self._all.values()):
                 heard(None)
             return
-        for partition in {partition for _, _, partition in news.rows}:
+        registry = self.store.registry
+        kinds = {(collection, partition) for collection, _, partition in news.rows}
+        for partition in {
+            partition
+            for collection, partition in kinds
+            if collection not in registry or registry[collection].goes_down
+        }:
             changed = frozenset((partition,))
             for heard in list(self._by_partition.get(partition, {}).values()):
                 heard(changed)

@@ -72,8 +72,8 @@ class PostgresStore:
         async def work(connection: asyncpg.Connection) -> Sequence[Row]:
             met.clear()
             if expect:
-                await streams.demand(connection, self._tenant, expect)
-            if marks:
+                await streams.demand(connection, self._tenant, expect, marks)
+            elif marks:
                 await streams.set_marks(connection, self._tenant, marks)
             if new is not None:
                 return await self._insert(connection, rows, new, route, met)

@@ -81,6 +81,17 @@ INSERT INTO beira._marks (tenant_id, name, value)
 SELECT $1::text, u.* FROM unnest($2::text[], $3::json[]) AS u
 ON CONFLICT (tenant_id, name) DO UPDATE SET value = excluded.value
 """
+_DEMAND = """
+WITH put AS (
+  INSERT INTO beira._marks (tenant_id, name, value)
+  SELECT $1::text, u.* FROM unnest($3::text[], $4::json[]) AS u
+  ON CONFLICT (tenant_id, name) DO UPDATE SET value = excluded.value
+), gone AS (
+  DELETE FROM beira._marks WHERE tenant_id = $1 AND name = ANY($5::text[])
+)
+SELECT name, value FROM beira._marks WHERE tenant_id = $1 AND name = ANY($2::text[])
+"""
+"""All parts of a statement see what was there before it."""
 
 
 async def name(connection: asyncpg.Connection, tenant: str, routed: Mapping[str, Names]) -> None:
@@ -169,14 +180,16 @@ async def look(
     return marks, ends
 
 
-async def demand(connection: asyncpg.Connection, tenant: str, expect: Mapping[str, Value]) -> None:
-    """Raise Conflict `marks.moved` unless the marks are as expected (None: absent). The caller
-    holds their locks."""
-    found = await connection.fetch(
-        "SELECT name, value FROM beira._marks WHERE tenant_id = $1 AND name = ANY($2::text[])",
-        tenant,
-        list(expect),
-    )
+async def demand(
+    connection: asyncpg.Connection,
+    tenant: str,
+    expect: Mapping[str, Value],
+    marks: Mapping[str, Value],
+) -> None:
+    """Set marks, and raise Conflict `marks.moved` unless those of `expect` were as expected before
+    (None: absent): the caller holds their locks, and undoes all if it is raised."""
+    kept, texts, gone = _sorted_out(marks)
+    found = await connection.fetch(_DEMAND, tenant, list(expect), kept, texts, gone)
     present = {name: msgspec.json.decode(value) for name, value in found}
     plain = msgspec.json.decode(msgspec.json.encode(dict(expect)))
     moved = sorted(name for name, value in plain.items() if present.get(name) != value)
@@ -192,12 +205,17 @@ async def set_marks(
     connection: asyncpg.Connection, tenant: str, values: Mapping[str, Value]
 ) -> None:
     """Set marks; None removes one."""
-    kept = {name: value for name, value in values.items() if value is not None}
-    gone = [name for name, value in values.items() if value is None]
+    kept, texts, gone = _sorted_out(values)
     if kept:
-        texts = [msgspec.json.encode(value).decode() for value in kept.values()]
-        await connection.execute(_SET_MARKS, tenant, list(kept), texts)
+        await connection.execute(_SET_MARKS, tenant, kept, texts)
     if gone:
         await connection.execute(
             "DELETE FROM beira._marks WHERE tenant_id = $1 AND name = ANY($2::text[])", tenant, gone
         )
+
+
+def _sorted_out(values: Mapping[str, Value]) -> tuple[list[str], list[str], list[str]]:
+    """The names of marks to set, their values as JSON, and the names of those to remove."""
+    kept = {name: value for name, value in values.items() if value is not None}
+    texts = [msgspec.json.encode(value).decode() for value in kept.values()]
+    return list(kept), texts, [name for name in values if name not in kept]
