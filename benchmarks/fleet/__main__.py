@@ -140,7 +140,8 @@ class Run:
         )  # fmt: skip
         base = 1_000 * (self.cloud.database_cpu_s() - base_s) / count
         self.figure("cycle: database CPU a 1,000 visits", base, "s")
-        self.figure("cycle: the load's own CPU a 1,000 visits", 1_000 * (own_cpu_s() - own_s) / count, "s")  # fmt: skip
+        own = 1_000 * (own_cpu_s() - own_s) / count
+        self.figure("cycle: the load's own CPU a 1,000 visits", own, "s")
         self.latencies(told)
         for lane in ("important", "critical"):
             share = told.share(lane)

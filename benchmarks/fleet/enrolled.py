@@ -78,35 +78,28 @@ async def enrol_all(data: Path, fleet: Fleet) -> None:
     server = await EmbeddedPostgres.start_or_join(data / "postgres")
     owner = await asyncpg.connect(server.owner_dsn)
     try:
-        now = time.time()
-        sites = -(-fleet.each // NODES_A_SITE)
-        await _copy(
-            owner, "tenants", [(*name, now) for name in fleet.names()], "id name created_at"
-        )
-        await _copy(
-            owner,
-            "sites",
-            [
-                (f"fleet{t:02d}", f"s{t:02d}{s:05d}", f"Loja {s}", [])
-                for t in range(fleet.tenants)
-                for s in range(sites)
-            ],
-            "tenant id name groups",
-        )
-        nodes = [Enrolled(t, n) for t in range(fleet.tenants) for n in range(fleet.each)]
-        await _copy(
-            owner,
-            "nodes",
-            [
-                (f"fleet{n.tenant:02d}", n.id, n.site, n.id, n.key.public_key, now, n.ticket)
-                for n in nodes
-            ],
-            "tenant id site name public_key enrolled_at ticket",
-        )
-        await owner.execute("ANALYZE")
+        await write_nodes(owner, fleet)
     finally:
         await owner.close()
         await server.stop()
+
+
+async def write_nodes(owner: asyncpg.Connection, fleet: Fleet) -> None:
+    now = time.time()
+    sites = [
+        (f"fleet{t:02d}", f"s{t:02d}{s:05d}", f"Loja {s}", [])
+        for t in range(fleet.tenants)
+        for s in range(-(-fleet.each // NODES_A_SITE))
+    ]
+    made = (Enrolled(t, n) for t in range(fleet.tenants) for n in range(fleet.each))
+    nodes = [
+        (f"fleet{n.tenant:02d}", n.id, n.site, n.id, n.key.public_key, now, n.ticket) for n in made
+    ]
+    tenants = [(*name, now) for name in fleet.names()]
+    await _copy(owner, "tenants", tenants, "id name created_at")
+    await _copy(owner, "sites", sites, "tenant id name groups")
+    await _copy(owner, "nodes", nodes, "tenant id site name public_key enrolled_at ticket")
+    await owner.execute("ANALYZE")
 
 
 async def give_tokens(data: Path, nodes: list[Enrolled]) -> None:

@@ -114,6 +114,7 @@ class Load:
         self.live: list[Live] = []
         self.dialling = asyncio.Semaphore(DIALS_AT_ONCE)
         self.coming = 0
+        self.give_up_s = GIVE_UP_S
         self._session = session
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -197,7 +198,7 @@ class Load:
                     break
                 self.told.failed[why] += 1
                 failures += 1
-                if time.monotonic() - planned_s > GIVE_UP_S:
+                if time.monotonic() - planned_s > self.give_up_s:
                     break
                 await asyncio.sleep(retry_after_s(failures, random.random()))
             took_s = time.monotonic() - planned_s
@@ -212,7 +213,7 @@ class Load:
         over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         visit: Visit | None = None
         try:
-            async with asyncio.timeout(GIVE_UP_S):
+            async with asyncio.timeout(self.give_up_s):
                 token = await self.token(node)
                 visit = Visit(self.port, node, token, stays=False, done=lambda w: _settle(over, w))
                 await visit.begin(lambda lane: None)
