@@ -51,7 +51,7 @@ class Plan:
 
 
 FULL = Plan("", Fleet(tenants=5, live=2_000, cycled=20_000), 120, CYCLE_S, 2_000, 240)
-QUICK = Plan("quick: ", Fleet(tenants=2, live=250, cycled=250), 100, 20, 500, 30)
+QUICK = Plan("quick: ", Fleet(tenants=2, live=250, cycled=250), 100, 15, 500, 30)
 
 
 class Run:
