@@ -48,8 +48,8 @@ async def test_work_goes_on_with_the_plug_pulled_and_drains_when_it_is_back(fold
         shop = demo.nodes[0]
         await _until(shop.address, lambda report: report.connected)
         await _switch(demo, shop.shop.site)
-        said = await asking.say(shop.address, "registrar ponto do João Silva às 14:30", None)
-        assert "João Silva" in said.show and "14:30" in said.show
+        said = await asking.say(shop.address, "registrar ponto do João Silva", None)
+        assert "Ponto do João Silva registrado" in said.show
         alarm = await asking.say(shop.address, "emergência", None)
         assert alarm.understood
         waiting = await _until(shop.address, lambda report: report.lanes["critical"].waiting > 0)
