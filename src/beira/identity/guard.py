@@ -46,9 +46,7 @@ class Guard:
         async with self._database.open() as connection:
             await connection.execute("DELETE FROM tries WHERE key = $1", key)
 
-    async def use_once(
-        self, id: str, *, until_s: float, within: Transaction | None = None
-    ) -> bool:
+    async def use_once(self, id: str, *, until_s: float, within: Transaction | None = None) -> bool:
         """Whether this is the first use of `id`; kept until `until_s`, when it is void anyway."""
         if within is None:
             async with self._database.open() as connection:

@@ -358,7 +358,9 @@ class Nodes:
         fresh = made_s - lead_s <= now < made_s + limits.ASSERTION_S
         until_s = made_s + limits.ASSERTION_S + lead_s
         guard = self._core.guard
-        if not (ours and fresh and await guard.use_once(body.hex(), until_s=until_s, within=within)):
+        if not (
+            ours and fresh and await guard.use_once(body.hex(), until_s=until_s, within=within)
+        ):
             raise Unauthenticated(
                 "The nonce is not ours, too old, or was used before.",
                 code="auth.nonce_invalid",

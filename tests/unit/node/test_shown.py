@@ -48,13 +48,21 @@ def test_what_holds_sync_back_is_said() -> None:
         checked_ms=1_790_000_000_000, mended=2,
     )  # fmt: skip
     shown = text(given)
-    assert "normal waits, by the calendar; up to 30 % of the link; metered link; low battery" in shown
+    assert (
+        "normal waits, by the calendar; up to 30 % of the link; metered link; low battery" in shown
+    )
     assert "not connected" in shown and "clock off by 1 min" in shown
     assert "2 rows mended" in shown
 
 
 def test_units() -> None:
-    assert [duration(n) for n in (0, 59, 60, 7_200, 90_000)] == ["0 s", "59 s", "1 min", "2 h", "1 d"]
+    assert [duration(n) for n in (0, 59, 60, 7_200, 90_000)] == [
+        "0 s",
+        "59 s",
+        "1 min",
+        "2 h",
+        "1 d",
+    ]
     assert [size(n) for n in (0, 999, 1_000, 5 * 10**6, 3 * 10**12)] == [
         "0 B", "999 B", "1.0 kB", "5.0 MB", "3.0 TB",
     ]  # fmt: skip

@@ -239,7 +239,8 @@ def _status(made: World, site: str, now: datetime, *, online: bool) -> list[tupl
         disk_free_bytes=21_474_836_480, link="ws", bytes_raw=48_210_000, bytes_sent=5_120_000,
         checked_at=seen - timedelta(hours=2), mended=0 if online else 3,
         backup_at=seen - timedelta(hours=4), held=[] if online else ["normal"],
-        share=0.3 if online else 1.0, metered=not online, next_step="", last_code="" if online else "sync.silent",
+        share=0.3 if online else 1.0, metered=not online, next_step="",
+        last_code="" if online else "sync.silent",
         last_error="" if online else "The cloud could not be reached.",
         hours={"critical": [[1, 4, 0]], "important": [[1, 100, 1], [2, 110, 2]]},
     )  # fmt: skip
