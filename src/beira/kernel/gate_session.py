@@ -213,9 +213,7 @@ class GateSession:
         for partition in granted:
             cursor = 0 if partition in restart else self.hello.cursors.get(partition, 0)
             stale = ends is None or cursor < ends.get(partition, cursor + 1)
-            self.feeds[partition] = FeedState(
-                sent=cursor, got=cursor, began_at=cursor, stale=stale
-            )
+            self.feeds[partition] = FeedState(sent=cursor, got=cursor, began_at=cursor, stale=stale)
         welcome = Welcome(
             protocol=PROTOCOL,
             release=self.release,

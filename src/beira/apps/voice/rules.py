@@ -104,9 +104,7 @@ def worked(held: Sequence[Worked]) -> tuple[timedelta, bool]:
     return total, odd or since is not None
 
 
-def spent(
-    held: Sequence[Worked], now: datetime | None
-) -> tuple[timedelta, datetime | None, bool]:
+def spent(held: Sequence[Worked], now: datetime | None) -> tuple[timedelta, datetime | None, bool]:
     """Time worked by one person in these punches, when the shift that still runs began, and whether
     some other shift lacks an end. `now`: the shift may still run, and counts until then."""
     last = held[-1] if held else None
