@@ -25,8 +25,8 @@ INSTALL := $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -c co
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check lint types imports format assets test-parts wheel bench soak chaos crash \
-	screens train-voice reference constraints clean-demo clean
+.PHONY: help run test test-long check lint types imports format assets test-parts wheel bench soak \
+	chaos crash screens train-voice reference constraints clean-demo clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,6 +57,9 @@ bench: $(DEV_STAMP) assets ## Every benchmark, quickly: one JSON object a line
 	@status=0; for name in $(BENCHMARKS); do \
 		$(BIN)/python -m benchmarks.$$name --quick $(ARGS) || status=1; \
 	done; exit $$status
+
+test-long: test-parts ## The stories that are too long for every run
+	@$(BIN)/pytest -m long --timeout 300 tests $(ARGS)
 
 soak: test-parts ## A long run under load (SOAK_S=3600)
 	@BEIRA_SOAK_S=$(SOAK_S) $(BIN)/pytest -m soak --timeout 0 tests $(ARGS)

@@ -231,6 +231,7 @@ async def test_a_wrong_key_or_code_is_said_before_the_old_machine_is_shut_out(
         assert await restored.store.get("customer_requests", "kept") is not None
 
 
+@pytest.mark.long
 async def test_an_encrypted_node_stays_so(company: Company, tmp_path: Path, usb: Path) -> None:
     tenant = await company.tenant("condor")
     key_from = f"file:{tmp_path}/key/of-old"
@@ -256,6 +257,7 @@ async def test_an_encrypted_node_stays_so(company: Company, tmp_path: Path, usb:
                 assert b"segredo" not in content and b"SQLite format 3" not in content, path
 
 
+@pytest.mark.long
 async def test_a_plain_node_may_be_restored_encrypted(
     company: Company, tmp_path: Path, usb: Path
 ) -> None:
@@ -280,6 +282,7 @@ async def code_for_name(company: Company, tenant: str) -> str:
     return (await nodes.make_code(service(tenant), f"{tenant}-1", node=node.id)).code
 
 
+@pytest.mark.long
 async def test_what_a_disk_garbled_comes_from_the_cloud_or_an_older_backup(
     company: Company, tmp_path: Path, usb: Path
 ) -> None:
@@ -370,6 +373,7 @@ async def test_killed_at_any_moment_a_backup_and_a_restore_go_on(
         await drained(restored)
 
 
+@pytest.mark.long
 async def test_a_running_node_backs_itself_up(company: Company, tmp_path: Path, usb: Path) -> None:
     """The real program: to a disk and to the cloud, and what it was missing is made up at once."""
     tenant = await company.tenant("savegnago")
@@ -400,6 +404,7 @@ async def told_of_backup(cloud: Host, id: str) -> bool:
     return row is not None and bool(row.fields.get("backup_at"))
 
 
+@pytest.mark.long
 async def test_the_cloud_keeps_so_many_and_names_nothing_a_node_has_not_sent(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,7 +86,7 @@ def carried(way: str) -> float:
     return metrics.BYTES.labels(way)._value.get()
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.long)])
 def storage(request: pytest.FixtureRequest) -> Iterator[tuple[str, dict[str, str]]]:
     """The cloud's setting, and the variables that go with it."""
     if request.param == "folder":

@@ -174,10 +174,8 @@ async def test_an_unforeseen_fault_tells_nothing_of_the_inside(ask: Client) -> N
     key=st.sampled_from(["name", "price", "and", "or", "select", "order", "limit", "x", "not.or"]),
     value=st.text(max_size=30) | st.from_regex(r"[a-z().,\"{}*:]{0,20}", fullmatch=True),
 )
-def test_no_query_is_a_fault(ask: Client, key: str, value: str) -> None:
-    import asyncio
-
+async def test_no_query_is_a_fault(ask: Client, key: str, value: str) -> None:
     text = quote(value.encode("utf-8", "surrogatepass"))
     path = f"/rest/v1/products?{key}={text}"
-    answer = asyncio.get_event_loop().run_until_complete(ask("GET", path))
+    answer = await ask("GET", path)
     assert answer.status < 500, (path, answer.content)

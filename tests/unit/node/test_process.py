@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -124,15 +123,15 @@ def address() -> Iterator[str]:
         thread.join()
 
 
-def test_what_a_node_refuses_is_said_in_its_words(address: str) -> None:
+async def test_what_a_node_refuses_is_said_in_its_words(address: str) -> None:
     with pytest.raises(Invalid) as told:
-        asyncio.run(asking.status(address + "/refused"))
+        await asking.status(address + "/refused")
     assert (told.value.message, told.value.code, told.value.hint) == ("No.", "a.b", "Do.")
 
 
-def test_what_is_no_node_is_said(address: str) -> None:
+async def test_what_is_no_node_is_said(address: str) -> None:
     with pytest.raises(Corrupt):
-        asyncio.run(asking.status(address + "/page"))
+        await asking.status(address + "/page")
     for nowhere in ("http://127.0.0.1:9", "http://[::1", "http://127.0.0.1:port"):
         with pytest.raises(Unavailable):
-            asyncio.run(asking.status(nowhere))
+            await asking.status(nowhere)

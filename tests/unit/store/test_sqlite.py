@@ -453,14 +453,14 @@ class TestErrorsInTheGroup:
         await store.commit([sale("s2")])
 
 
-def test_readers_cannot_write(tmp_path: Path) -> None:
+async def test_readers_cannot_write(tmp_path: Path) -> None:
     async def check() -> None:
         store = await open_store(tmp_path)
         with pytest.raises(Misconfigured):
             await store._readers.run(lambda c: c.execute("DELETE FROM sales"))
         await store.close()
 
-    asyncio.run(check())
+    await check()
 
 
 def test_the_engine_is_new_enough() -> None:
