@@ -114,7 +114,8 @@ def test_large_messages_travel_packed_and_unpacked_bombs_do_not_go_off() -> None
 def test_a_critical_record_alone_is_a_quarter_of_its_json() -> None:
     node, _ = ends()
     fields = {
-        "_deleted": False, "at": "2026-09-21T14:14:20.123456Z", "kind": "security.theft",
+        "_deleted": False, "at": "2026-09-21T14:14:20.123456Z", "ended_at": None,
+        "kind": "security.theft",
         "level": "critical", "node": "n1", "seen_at": None, "seen_by": "",
         "text": "aurora, furto", "title": "Segurança: furto",
     }  # fmt: skip
