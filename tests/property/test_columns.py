@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Annotated, Any, Literal
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from beira.kernel.collection import NORMAL, UP, collection, collection_of
@@ -79,6 +79,7 @@ def tables(draw: st.DrawFn) -> tuple[list[str], list[list[Any]]]:
 
 
 @given(tables())
+@example((["at"], [["2000-01-01T00:00:00.000070Z"]]))
 def test_what_passes_in_columns_is_what_passes_row_by_row(
     table: tuple[list[str], list[list[Any]]],
 ) -> None:

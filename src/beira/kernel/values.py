@@ -110,8 +110,8 @@ def _canonical_values(collection: str, field: Field, values: list[Value]) -> lis
     """The same for values of the type a field is held as, none of them None."""
     try:
         if field.type is FieldType.TIMESTAMP:
-            texts = msgspec.to_builtins(msgspec.convert(values, list[datetime]))
-            return values if texts == values or all(map(_MOMENT.match, values)) else None
+            msgspec.convert(values, list[datetime])
+            return values if all(map(_MOMENT.match, values)) else None
         if field.plain is None:
             typed = msgspec.convert(values, types.GenericAlias(list, (field.python_type,)))
             values = msgspec.to_builtins(typed)
