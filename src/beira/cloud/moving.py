@@ -4,7 +4,6 @@ server's key, so that the next start finds it; replicas on other machines are to
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +11,7 @@ import msgspec
 
 from beira.host.apps import installed
 from beira.identity import schema as identity_schema
+from beira.identity.private_files import PrivateFiles
 from beira.kernel.collection import Registry
 from beira.kernel.errors import Corrupt
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
@@ -62,7 +62,7 @@ async def move_database(
         moved = await move(
             source, target, identity_schema.SCHEMA, _place_of(new.url), progress=progress
         )
-    _remember(data, new)
+    PrivateFiles().write(data / DATABASE_FILE, msgspec.json.encode(new), durable=True)
     return moved
 
 
@@ -75,18 +75,6 @@ async def _make_tables(registry: Registry, new: Database) -> None:
         await database.migrate(statements, schema_name=identity_schema.SCHEMA)
     finally:
         await database.close()
-
-
-def _remember(data: Path, new: Database) -> None:
-    path = data / DATABASE_FILE
-    fresh = path.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(msgspec.json.encode(new))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
 
 
 def _place_of(url: str) -> str:

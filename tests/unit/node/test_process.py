@@ -84,7 +84,7 @@ def test_errors_are_said_with_the_next_step(
 def test_the_console_is_richs_own_once_it_is_used() -> None:
     code = (
         "import sys\n"
-        "from beira.cli import console\n"
+        "from beira.cli.shown import console\n"
         "assert 'rich.console' not in sys.modules\n"
         "from rich.progress import Progress\n"
         "with Progress(console=console) as bar:\n"

@@ -11,25 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from beira.cli.options import Data, KeyFrom
+from beira.cli.shown import console
 from beira.kernel.errors import Conflict, Invalid, Misconfigured
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.progress import Progress
 
     from beira.node.backup_files import BackupPlan
     from beira.node.backup_restore import Restored
 
-Data = Annotated[
-    Path,
-    typer.Option("--data", envvar="BEIRA_DATA", help="The folder that holds everything it keeps."),
-]
-KeyFrom = Annotated[
-    str,
-    typer.Option(
-        "--key-from", envvar="BEIRA_KEY_FROM", help="Where the key of an encrypted node is."
-    ),
-]
 DEFAULT = Path("/var/lib/beira-node")
 _SHOWN_AS = {"proxies": "proxy"}
 _NOT_SHOWN = ("data", "key_from", "cloud", "backup_every_s", "backup_cloud")
@@ -90,7 +81,6 @@ def backup_key(
     elif not backup_files.has_key(data):
         backup_files.write_key(data, rest.files, RecoveryKey.fresh().secret)
     key = RecoveryKey(backup_files.read_key(data, rest.files))
-    console = _console()
     console.print(f"Recovery key of {name}:", markup=False)
     console.print(f"\n    {key.text}\n", style="bold", highlight=False)
     console.print("Write it down, and keep it away from this machine. A backup cannot be opened")
@@ -143,18 +133,17 @@ def restore(
         ssl=trusting(ca, client_cert, client_key),
     )
     _quietly()
-    console = _console()
-    with _bar(console) as bar:
+    with _bar() as bar:
         task = bar.add_task("Procurando", total=None)
 
         def show(what: str, pulled: Any, total: int) -> None:
             bar.update(task, description=what, completed=pulled.done_bytes, total=total)
 
         done = asyncio.run(restored(wanted, show))
-    _told(console, done, data, key_from)
+    _told(done, data, key_from)
 
 
-def _told(console: Console, done: Restored, data: Path, key_from: str) -> None:
+def _told(done: Restored, data: Path, key_from: str) -> None:
     given, taken = done.me.enrolled, datetime.fromtimestamp(done.taken_ms / 1000)
     console.print(f"This is now {given.name} of {given.tenant_name}, as of {taken:%Y-%m-%d %H:%M}.")
     console.print(
@@ -191,8 +180,7 @@ def _make(plan: BackupPlan) -> None:
     from beira.node.backup import back_up
 
     _quietly()
-    console = _console()
-    with _bar(console) as bar:
+    with _bar() as bar:
         task = bar.add_task("Lendo", total=None)
 
         def show(place: str, made: Any, total: int) -> None:
@@ -218,7 +206,6 @@ def _show(data: Path) -> bool:
             code="backup.none",
             hint=f"The running node makes one soon; or now: beira node backup --now --data {data}",
         )
-    console = _console()
     for name, place in told.places.items():
         console.print(
             f"{name}: {_when(place.taken_ms)}, {place.size_bytes / 1e6:,.1f} MB, of which "
@@ -264,13 +251,7 @@ def _text_of(text: str) -> str:
         raise Invalid(f"{text[1:]} cannot be read: {error.strerror}.") from None
 
 
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console()
-
-
-def _bar(console: Console) -> Progress:
+def _bar() -> Progress:
     from rich.progress import (
         BarColumn,
         DownloadColumn,
