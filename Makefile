@@ -1,6 +1,6 @@
 # The two that matter: `make run` (the demonstration) and `make test`. `make help` lists the rest.
 # Nothing is installed outside this folder, except that `make test`, as root on Debian, adds
-# Chromium and nginx. PYTHON=/path/to/python3.12 chooses the interpreter.
+# Chromium, nginx and mpv. PYTHON=/path/to/python3.12 chooses the interpreter.
 
 PYTHON ?=
 VENV ?= .venv
@@ -112,11 +112,11 @@ $(VENV_STAMP): FORCE
 FORCE:
 
 $(RUN_STAMP): pyproject.toml constraints.txt $(VENV_STAMP)
-	@$(INSTALL) -e ".[cloud,voice]"
+	@$(INSTALL) -e ".[cloud,voice,player]"
 	@touch $@
 
 $(DEV_STAMP): pyproject.toml constraints.txt $(VENV_STAMP)
-	@$(INSTALL) -e ".[cloud,voice,dev]"
+	@$(INSTALL) -e ".[cloud,voice,player,dev]"
 	@touch $@ $(RUN_STAMP)
 
 # Only training needs torch; pip rather than uv, since a machine's pip may know a wheel for its CPU.

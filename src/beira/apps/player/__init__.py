@@ -1,0 +1,18 @@
+"""The player (Lomuz): a shop's music that never stops.
+
+`records` says what there is, `manifest` what a shop is told of it, `rules` decides what plays next from
+what the shop holds and the hour it is; `edge` plays, `cloud` makes and hands out what is played.
+"""
+
+from __future__ import annotations
+
+from beira.apps.player.records import COLLECTIONS
+from beira.apps.player.settings import PlayerSettings
+from beira.sdk import App, collection_of
+
+app = App(
+    name="player",
+    title="Lomuz",
+    collections=tuple(collection_of(record) for record in COLLECTIONS),
+    settings=PlayerSettings,
+)
