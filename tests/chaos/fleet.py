@@ -1,21 +1,12 @@
 """A small fleet as real processes: two replicas of the cloud over one PostgreSQL, nodes behind lines of
-their own, and tills that write at the nodes. Everything in it can be killed, paused and cut.
-
-Programs are forked from a process that has loaded them already: a start costs what the program does,
-not what Python does.
-"""
+their own, and tills that write at the nodes. Everything in it can be killed, paused and cut."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -23,162 +14,14 @@ from pathlib import Path
 
 import aiohttp
 
-from beira.demo.plug import Plug
-from beira.host.serve import Listen
-from beira.kernel.access import partitions
-from beira.kernel.wire import Check
 from beira.store.postgres import EmbeddedPostgres
-from beira.sync.inspect import add_up, compare, inspected
-from tests.acceptance.support import (
-    PASSWORD,
-    Company,
-    Web,
-    company_on,
-    drained,
-    free_port,
-    roomy_folder,
-    until,
-)
-from tests.acceptance.test_sync_kill import Till, texts
+from tests.acceptance.support import PASSWORD, Web, company_on, free_port, roomy_folder, until
+from tests.acceptance.test_sync_kill import Till
+from tests.chaos.line import Line
+from tests.chaos.programs import Forked, Nursery
 
-_NURSERY = """
-import json, os, signal, sys
-import msgspec
-import beira.cli, beira.cloud.program, beira.node.__main__, beira.node.program
-from beira.kernel import limits
-from tests.acceptance.support import deaf
-node = beira.node.__main__
-node.become = lambda options: node.main(msgspec.json.encode(options))
-beira.node.program.installed = beira.cloud.program.installed = deaf
-limits.RECONNECT_MOST_S = 1
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-for line in sys.stdin:
-    asked = json.loads(line)
-    pid = os.fork()
-    if not pid:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        said = os.open(asked["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(nothing, 0), os.dup2(said, 1), os.dup2(said, 2)
-        sys.argv = ["beira", *asked["arguments"]]
-        try:
-            beira.cli.main()
-        except BaseException as error:
-            print(repr(error), file=sys.stderr, flush=True)
-        finally:
-            os._exit(1)
-    print(pid, flush=True)
-"""
-
-
-class Nursery:
-    """Forks programs. They are nobody's children here, so `kill` asks the kernel who is left."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _NURSERY],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def start(self, log: Path, arguments: tuple[str, ...]) -> int:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        print(
-            json.dumps({"log": str(log), "arguments": arguments}),
-            file=self._process.stdin,
-            flush=True,
-        )
-        return int(self._process.stdout.readline())
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-
-@dataclass
-class Forked:
-    """One program, again and again. `url` is where it answers."""
-
-    nursery: Nursery
-    log: Path
-    arguments: tuple[str, ...]
-    url: str
-    pid: int = 0
-    kills: int = 0
-
-    def start(self) -> None:
-        self.pid = self.nursery.start(self.log, self.arguments)
-
-    def alive(self) -> bool:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, 0)
-            return True
-        return False
-
-    async def kill(self) -> None:
-        """As a power cut does: nothing is said, nothing tidied."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        await until(lambda: not self.alive(), "it is gone", every_s=0.002)
-        self.kills += 1
-
-    def said(self) -> str:
-        return self.log.read_text(errors="replace")[-2_000:] if self.log.exists() else ""
-
-    async def answers(self, web: aiohttp.ClientSession) -> None:
-        async def healthy() -> bool:
-            assert self.alive(), self.said()
-            with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
-                timeout = aiohttp.ClientTimeout(total=2)
-                async with web.get(self.url + "/healthz", timeout=timeout) as answer:
-                    return answer.status == 200
-            return False
-
-        await until(healthy, f"{self.url} answers: {self.said()}")
-
-
-class Line(Plug):
-    """A node's line to the cloud, whichever replica it leads to. Held, it takes what is sent and
-    passes nothing on, as a half-open connection does; slow, it takes its time over each piece."""
-
-    def __init__(self, ports: tuple[int, ...]) -> None:
-        super().__init__(ports[0])
-        self._ports = ports
-        self._free = asyncio.Event()
-        self._free.set()
-        self.slow_s = 0.0
-
-    def lead_to(self, number: int) -> None:
-        """From now on new connections go to another replica."""
-        self._target_port = self._ports[number]
-
-    def hold(self) -> None:
-        self._free.clear()
-
-    def let_go(self) -> None:
-        self._free.set()
-
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await super()._pass_on(_Slowed(reader, self), writer)  # type: ignore[arg-type]
-
-    async def pause(self) -> None:
-        await self._free.wait()
-        if self.slow_s:
-            await asyncio.sleep(self.slow_s)
-
-
-class _Slowed:
-    """A reader that waits where its line does."""
-
-    def __init__(self, reader: asyncio.StreamReader, line: Line) -> None:
-        self._reader, self._line = reader, line
-
-    async def read(self, most: int) -> bytes:
-        data = await self._reader.read(most)
-        await self._line.pause()
-        return data
+REPLICAS = 2
+TILLS_PER_NODE = 2
 
 
 @dataclass
@@ -219,236 +62,129 @@ class Fleet:
     folder: Path
     tenant: str
     web: aiohttp.ClientSession
-    replicas: list[Forked]
-    nodes: list[Forked]
-    lines: list[Line]
-    tills: list[LongTill] = field(default_factory=list)
+    replicas: list[Forked] = field(default_factory=list)
+    nodes: list[Forked] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    tills: list[LongTill] = field(default_factory=list)
     did: Counter[str] = field(default_factory=Counter)
-    writing: list[asyncio.Task[None]] = field(default_factory=list)
+    _writing: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def programs(self) -> list[Forked]:
+        return [*self.nodes, *self.replicas]
 
     @property
     def kills(self) -> int:
-        return sum(program.kills for program in (*self.replicas, *self.nodes))
+        return sum(program.kills for program in self.programs)
 
     @property
     def confirmed(self) -> int:
         return sum(len(till.confirmed) for till in self.tills)
 
-    async def something(self, chance: random.Random) -> None:
-        """One misfortune, and some more work done in spite of it."""
-        at = chance.randrange(len(self.nodes))
-        kinds = ["node"] * 4 + ["replica"] * 4 + ["line", "held", "slow", "moved"]
-        if chance.random() < 0.03:
-            kinds = ["paused", "restarted"]
-        kind = chance.choice(kinds)
-        self.did[kind] += 1
-        match kind:
-            case "node":
-                await self._killed(self.nodes[at])
-            case "replica":
-                await self._killed(self.replicas[chance.randrange(len(self.replicas))])
-            case "line":
-                self.lines[at].pull()
-                await self.work(chance.randint(0, 10))
-                self.lines[at].put_back()
-            case "held":
-                self.lines[at].hold()
-                await self.work(chance.randint(0, 10))
-                self.lines[at].pull()
-                self.lines[at].let_go()
-                self.lines[at].put_back()
-            case "slow":
-                self.lines[at].slow_s = chance.choice([0, 0.02, 0.2])
-            case "moved":
-                self.lines[at].lead_to(chance.randrange(len(self.replicas)))
-                self.lines[at].pull()
-                self.lines[at].put_back()
-            case "paused":
-                await self._paused(chance)
-            case "restarted":
-                assert self.server.pid is not None
-                os.kill(self.server.pid, signal.SIGKILL)
-                await self.work(3)
-                await until(lambda: self.server.pid is not None, "PostgreSQL is back")
-        await self.work(chance.randint(0, 6))
+    @property
+    def wanted(self) -> Counter[str]:
+        """What must be in PostgreSQL, once each."""
+        return Counter(f"{till.place} pedido {n}" for till in self.tills for n in till.confirmed)
+
+    @contextlib.asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """The tills write meanwhile, and at the end each finishes what it has begun."""
+        self._writing = [asyncio.create_task(till.write()) for till in self.tills]
+        try:
+            yield
+            for till in self.tills:
+                till.stopping = True
+            await asyncio.gather(*self._writing)
+        finally:
+            for task in self._writing:
+                task.cancel()
 
     async def work(self, more: int) -> None:
         """Wait until the tills have had so many more confirmed."""
         enough = self.confirmed + more
 
         def done() -> bool:
-            for task in self.writing:
+            for task in self._writing:
                 if task.done():
                     task.result()
             return self.confirmed >= enough
 
         await until(done, f"work goes on: {self._state()}")
 
-    async def _killed(self, program: Forked) -> None:
-        await program.kill()
-        program.start()
-        await program.answers(self.web)
-
-    async def _paused(self, chance: random.Random) -> None:
-        pids = [self.server.pid, *children_of(self.server.pid or 0)]
-        for number in (signal.SIGSTOP, signal.SIGCONT):
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid or 0, number)
-            if number == signal.SIGSTOP:
-                await self.work(chance.randint(1, 20))
-
     def _state(self) -> str:
-        return " | ".join(program.said()[-500:] for program in (*self.nodes, *self.replicas))
-
-
-def children_of(pid: int) -> list[int]:
-    """The processes a process has started and that run."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError):
-            text = entry.read_text()
-            if int(text.rpartition(")")[2].split()[1]) == pid:
-                found.append(int(entry.parent.name))
-    return found
+        return " | ".join(program.said()[-500:] for program in self.programs)
 
 
 @contextlib.asynccontextmanager
-async def fleet(nodes: int = 2) -> AsyncIterator[Fleet]:
-    """A fleet at work. At the end its programs are gone."""
+async def fleet(nodes: int, chance: random.Random) -> AsyncIterator[Fleet]:
+    """A fleet that is up. At the end its programs are gone."""
     with roomy_folder() as folder:
         server = await EmbeddedPostgres.start(folder / "postgres")
         nursery = Nursery()
-        made: Fleet | None = None
         try:
             async with aiohttp.ClientSession() as web, contextlib.AsyncExitStack() as stack:
-                made = await _made(server, folder, nursery, web, nodes, stack)
+                ports = [free_port() for _ in range(REPLICAS)]
+                made = await _enrolled(server, folder, web, nodes, ports[0])
+                stack.push_async_callback(_end, made)
+                for at, port in enumerate(ports):
+                    made.replicas.append(_replica(made, nursery, at, port, ports[0]))
+                for at in range(nodes):
+                    line = Line(ports[at % REPLICAS], random.Random(chance.random()))
+                    made.lines.append(await stack.enter_async_context(line.serving()))
+                    made.nodes.append(_node(made, nursery, at))
+                await _up(made)
                 yield made
         finally:
-            for program in (*made.nodes, *made.replicas) if made else ():
-                await program.kill()
             nursery.close()
             await server.stop()
 
 
-async def _made(
-    server: EmbeddedPostgres,
-    folder: Path,
-    nursery: Nursery,
-    web: aiohttp.ClientSession,
-    count: int,
-    stack: contextlib.AsyncExitStack,
+async def _end(made: Fleet) -> None:
+    for program in made.programs:
+        await program.kill()
+
+
+async def _enrolled(
+    server: EmbeddedPostgres, folder: Path, web: aiohttp.ClientSession, nodes: int, port: int
 ) -> Fleet:
-    ports = (free_port(), free_port())
-    public = f"http://127.0.0.1:{ports[0]}"
-    folders = []
-    async with company_on(
-        server.dsn, server.owner_dsn, data=folder / "cloud-0", public_url=public
-    ) as company:
+    """A tenant in the database, and the folders of its nodes and of the replicas."""
+    public, folders = f"http://127.0.0.1:{port}", []
+    first = folder / "cloud-0"
+    async with company_on(server.dsn, server.owner_dsn, data=first, public_url=public) as company:
         tenant = await company.tenant("angeloni")
-        for at in range(count):
+        for at in range(nodes):
             folders.append((await company.enrol(tenant)).rename(folder / f"node-{at}"))
-    shutil.copytree(folder / "cloud-0", folder / "cloud-1")
-    database = ("--database-url", server.dsn, "--owner-url", server.owner_dsn)
-    replicas = []
-    for at, port in enumerate(ports):
-        data = ("--data", str(folder / f"cloud-{at}"), "--port", str(port), "--public-url", public)
-        replicas.append(
-            Forked(
-                nursery,
-                folder / f"cloud-{at}.log",
-                ("cloud", "run", *data, *database),
-                f"http://127.0.0.1:{port}",
-            )
-        )
-    lines, nodes = [], []
-    for at, data_folder in enumerate(folders):
-        line = await stack.enter_async_context(Line(ports).serving())
-        assert isinstance(line, Line)
-        line.lead_to(at % 2)
-        lines.append(line)
-        port, cloud = free_port(), f"http://127.0.0.1:{line.port}"
-        data = ("--data", str(data_folder), "--port", str(port), "--cloud", cloud)
-        nodes.append(
-            Forked(
-                nursery,
-                folder / f"node-{at}.log",
-                ("node", "run", *data),
-                f"http://127.0.0.1:{port}",
-            )
-        )
-    for program in (*replicas, *nodes):
+    for at in range(1, REPLICAS):
+        shutil.copytree(first, folder / f"cloud-{at}")
+    return Fleet(server, folder, tenant, web, folders=folders)
+
+
+def _replica(made: Fleet, nursery: Nursery, at: int, port: int, public_port: int) -> Forked:
+    data = ("--data", str(made.folder / f"cloud-{at}"), "--port", str(port))
+    public = ("--public-url", f"http://127.0.0.1:{public_port}")
+    database = ("--database-url", made.server.dsn, "--owner-url", made.server.owner_dsn)
+    log, url = made.folder / f"cloud-{at}.log", f"http://127.0.0.1:{port}"
+    return Forked(nursery, log, ("cloud", "run", *data, *public, *database), url)
+
+
+def _node(made: Fleet, nursery: Nursery, at: int) -> Forked:
+    port, cloud = free_port(), f"http://127.0.0.1:{made.lines[at].port}"
+    data = ("--data", str(made.folders[at]), "--port", str(port), "--cloud", cloud)
+    log = made.folder / f"node-{at}.log"
+    return Forked(nursery, log, ("node", "run", *data), f"http://127.0.0.1:{port}")
+
+
+async def _up(made: Fleet) -> None:
+    for program in made.programs:
         program.start()
-    for program in (*replicas, *nodes):
-        await program.answers(web)
-    made = Fleet(server, folder, tenant, web, replicas, nodes, lines, folders=folders)
-    for at, node in enumerate(nodes):
-        there = Web(web, node.url)
-        owner = f"owner@{tenant}.example"
-        token = await there.sign_in(owner)
+    for program in made.programs:
+        await program.answers(made.web)
+    email = f"owner@{made.tenant}.example"
+    for at, node in enumerate(made.nodes):
+        there = Web(made.web, node.url)
+        token = await there.sign_in(email)
         made.tills += [
-            LongTill(there, token, email=owner, place=f"till-{at}-{n}") for n in range(2)
+            LongTill(there, token, email=email, place=f"till-{at}-{number}")
+            for number in range(TILLS_PER_NODE)
         ]
-    return made
-
-
-async def live(kills: int, seed: int, nodes: int = 2) -> Fleet:
-    """Misfortunes until so many programs were killed; then all that was confirmed is in PostgreSQL
-    once, and nodes and cloud hold the same."""
-    chance = random.Random(seed)
-    async with fleet(nodes) as made:
-        made.writing = [asyncio.create_task(till.write()) for till in made.tills]
-        try:
-            while made.kills < kills:
-                await made.something(chance)
-            for till in made.tills:
-                till.stopping = True
-            await asyncio.gather(*made.writing)
-        finally:
-            for task in made.writing:
-                task.cancel()
-        for program in (*made.nodes, *made.replicas):
-            await program.kill()
-        await _all_is_there(made)
-    return made
-
-
-async def _all_is_there(made: Fleet) -> None:
-    async with company_on(
-        made.server.dsn,
-        made.server.owner_dsn,
-        data=made.folder / "cloud-0",
-        public_url=made.replicas[0].url,
-    ) as company:
-        cloud = await company.host(made.tenant)
-        for data in made.folders:
-            async with company.node(data) as node:
-                await drained(node)
-                await until(lambda node=node: node.agent.state.connected, "it is connected")
-                await _digests_agree(company, node, made.tenant)
-        wanted = Counter(f"{till.place} pedido {n}" for till in made.tills for n in till.confirmed)
-        assert await texts(cloud) == wanted
-
-
-async def _digests_agree(company: Company, node: object, tenant: str) -> None:
-    """The product's own sums, added up on both sides."""
-    agent = node.agent  # type: ignore[attr-defined]
-    place, store = agent.host.place, agent.store
-    cloud = (await company.host(tenant)).store
-    since = {declared.name: 0 for declared in inspected(store.registry)}
-
-    async def agree() -> bool:
-        for partition in sorted(partitions(place.principal) or ()):
-            sums = await add_up(
-                store, place.node, partition, since, buckets=False, disguise=agent.disguise
-            )
-            check = Check(partition=partition, since=since, sums=sums)
-            if await compare(cloud, place.node, check):
-                return False
-        return True
-
-    await until(agree, f"{place.node} and the cloud hold the same")
-
-
-__all__ = ["Fleet", "Listen", "fleet", "live"]

@@ -1,5 +1,6 @@
-"""`kill -9` of nodes and of replicas of the cloud, PostgreSQL paused and killed, lines cut, held and
-slowed: at the end every write that was confirmed is in PostgreSQL exactly once, and digests agree.
+"""`kill -9` of nodes and of replicas of the cloud, PostgreSQL paused and killed, lines shaped, cut, held
+and left hanging, all at once: at the end every write that was confirmed is in PostgreSQL exactly once,
+and digests agree.
 
 `make chaos` does it at length; every run of the tests a little. A run prints its seed;
 BEIRA_CHAOS_SEED=<seed> repeats its choices (not the machine's scheduling).
@@ -8,6 +9,7 @@ BEIRA_CHAOS_SEED=<seed> repeats its choices (not the machine's scheduling).
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import time
 
@@ -17,7 +19,9 @@ from tests.acceptance.test_sync_kill import (
     a_cloud_killed_over_and_over,
     a_database_killed_over_and_over,
 )
-from tests.chaos.fleet import live
+from tests.chaos.fleet import Fleet, fleet
+from tests.chaos.misfortunes import live
+from tests.chaos.reckoning import in_postgres, reckon
 
 KILLS = int(os.environ.get("BEIRA_CHAOS_KILLS", "500"))
 ROUNDS = int(os.environ.get("BEIRA_CHAOS_ROUNDS", "20"))
@@ -31,21 +35,35 @@ def seed() -> int:
     return chosen
 
 
+async def _lived_through(kills: int, seed: int, nodes: int) -> Fleet:
+    began_s = time.monotonic()
+    async with fleet(nodes, random.Random(seed)) as made:
+        async with made.working():
+            await live(made, kills, seed)
+        for program in made.programs:
+            await program.kill()
+        minutes, by_then = (
+            (time.monotonic() - began_s) / 60,
+            sum((await in_postgres(made)).values()),
+        )
+        print(
+            f"kills={made.kills} minutes={minutes:.1f} confirmed={made.confirmed}"
+            f" in_postgres_by_then={by_then} {dict(made.did)}"
+        )
+        assert made.kills >= kills and made.confirmed
+        await reckon(made)
+    return made
+
+
 @pytest.mark.timeout(300)
 async def test_a_few_kills_lose_nothing(seed: int) -> None:
-    made = await live(A_FEW, seed)
-    assert made.kills >= A_FEW and made.confirmed
+    await _lived_through(A_FEW, seed, nodes=2)
 
 
 @pytest.mark.chaos
 async def test_a_fleet_is_killed_many_times(seed: int) -> None:
-    began_s = time.monotonic()
-    made = await live(KILLS, seed, nodes=3)
-    minutes = (time.monotonic() - began_s) / 60
-    print(
-        f"kills={made.kills} confirmed={made.confirmed} minutes={minutes:.1f}"
-        f" kills_per_minute={made.kills / minutes:.0f} {dict(made.did)}"
-    )
+    made = await _lived_through(KILLS, seed, nodes=3)
+    assert made.did["database killed"] and made.did["database paused"]
 
 
 @pytest.mark.chaos
