@@ -2,6 +2,19 @@
 
 from beira.host import Host, News, Place, PrivateFiles
 from beira.host.page import MenuItem, Page, Pages, Reply, View, page
+from beira.host.reading import (
+    between_days,
+    csv_reply,
+    date_of,
+    every_row,
+    local_time,
+    one_row,
+    record_of,
+    rows_by_time,
+    typed_moment,
+    whole_of,
+    words_filter,
+)
 from beira.kernel.access import Kind, Principal, group_partition, node_partition, site_partition
 from beira.kernel.app import App
 from beira.kernel.blob import BlobRef
@@ -42,7 +55,19 @@ from beira.kernel.errors import (
     TooLarge,
     Unavailable,
 )
-from beira.kernel.query import Column, Compare, Every, Measure, Not, Op, Order, Query, Some, where
+from beira.kernel.query import (
+    Column,
+    Compare,
+    Every,
+    Measure,
+    Not,
+    Op,
+    Order,
+    Query,
+    Some,
+    both,
+    where,
+)
 from beira.kernel.record import Fact, State
 from beira.kernel.rollup import Rollup
 from beira.kernel.system import Alert, Setting, Site
@@ -107,15 +132,27 @@ __all__ = [
     "Unavailable",
     "View",
     "Withheld",
+    "between_days",
+    "both",
     "collection",
     "collection_of",
     "command",
     "command_of",
+    "csv_reply",
+    "date_of",
+    "every_row",
     "group_partition",
+    "local_time",
     "ms_of",
     "node_partition",
+    "one_row",
     "page",
+    "record_of",
+    "rows_by_time",
     "site_partition",
     "timestamp",
+    "typed_moment",
     "where",
+    "whole_of",
+    "words_filter",
 ]  # fmt: skip

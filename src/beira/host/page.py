@@ -11,7 +11,7 @@ protection, the tenant's wall, errors, and what is shown while the database is a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, tzinfo
 from pathlib import Path
@@ -29,9 +29,10 @@ EVERYONE = ("owner", "member", "guest")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a page answers."""
+    """What a page answers. What is too much to hold, such as a long list to download, is given piece by
+    piece; if that fails on the way, whoever asked sees that it broke off."""
 
-    body: str | bytes = ""
+    body: str | bytes | AsyncIterator[bytes] = ""
     status: int = 200
     media_type: str = "text/html"
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -139,14 +140,18 @@ class MenuItem:
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What an app adds to the portal. Its templates are found under `<name>/`. `words` gives settings,
-    commands and parameters their label and explanation in Portuguese, by their names."""
+    """What an app adds to the portal. Its templates are found under `<name>/`, the files of `static` by
+    `asset("<name>/<file>")`. `words` gives settings, commands and parameters their label and
+    explanation in Portuguese, by their names; `done` what a `redirect(done=…)` says, in both
+    languages."""
 
     name: str
     pages: tuple[Page, ...]
     templates: Path
     menu: tuple[MenuItem, ...] = ()
     words: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    static: Path | None = None
+    done: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def page(

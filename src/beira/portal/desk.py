@@ -20,6 +20,7 @@ import structlog
 from jinja2 import Environment, FileSystemLoader, PrefixLoader
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.response import Stream
 
 from beira.api import Door
 from beira.api.ports import SignIn
@@ -80,7 +81,9 @@ class Desk:
     def __post_init__(self) -> None:
         folders = {b.name: FileSystemLoader(b.templates) for b in self.bundles}
         self._templates = looks.environment(
-            PrefixLoader({"portal": FileSystemLoader(HERE / "templates"), **folders})
+            PrefixLoader({"portal": FileSystemLoader(HERE / "templates"), **folders}),
+            statics={b.name: b.static for b in self.bundles if b.static},
+            done={code: both for b in self.bundles for code, both in b.done.items()},
         )
         self.words = {name: both for b in self.bundles for name, both in b.words.items()}
         self._standings: dict[tuple[str, str], tuple[Standing, float]] = {}
@@ -296,7 +299,8 @@ class Desk:
         if visit.request.fragment and reply.status == 303:
             headers["HX-Redirect"] = headers.pop("Location")
             reply = Reply("", 200)
-        response: Response[Any] = Response(
+        made: Any = Response if isinstance(reply.body, str | bytes) else Stream
+        response: Response[Any] = made(
             reply.body, status_code=reply.status, media_type=reply.media_type, headers=headers
         )
         secure = is_secure(request, self.proxies)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable, Mapping
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -50,6 +51,25 @@ ICONS = {
     "send": "M4 12 20 4l-5 16-4-6zM11 14l9-10",
     "cloud": "M7 18a4 4 0 1 1 .6-7.960A5.500 5.500 0 0 1 18 11.500 3.300 3.300 0 0 1 17.500 18z",
     "merge": "M6 4v4c0 4 6 4 6 8v4M18 4v4c0 4-6 4-6 8",
+    "music": "M9 18V6l11-2v12M9 18a2.500 2.500 0 1 1-5 0 2.500 2.500 0 0 1 5 0"
+    "M20 16a2.500 2.500 0 1 1-5 0 2.500 2.500 0 0 1 5 0",
+    "play": "M7 4.500v15l12-7.500z",
+    "pause": "M7.500 5v14M16.500 5v14",
+    "skip": "M5 5v14l10-7zM18.500 5v14",
+    "volume": "M4 9.500v5h3.500l5 4v-13l-5 4zM16 9a4.200 4.200 0 0 1 0 6M18.500 6.500a8 8 0 0 1 0 11",
+    "list": "M4 6h11M4 12h11M4 18h7M18.500 9.500v7.500"
+    "M18.500 17a1.800 1.800 0 1 1-3.600 0 1.800 1.800 0 0 1 3.600 0",
+    "grid": "M4 5h16v15H4zM4 10h16M9.300 10v10M14.700 10v10",
+    "upload": "M12 20V9M7 13.500l5-5 5 5M4 4h16",
+    "horn": "M4 10v4h3l9 4.500v-13L7 10zM7.500 14.500V20h3v-4M19 9.500a4 4 0 0 1 0 5",
+    "chart": "M4 4v16h16M8.500 16v-4M13 16V8M17.500 16v-6",
+    "eye": "M2.500 12c2.300-4.300 5.500-6.500 9.500-6.500s7.200 2.200 9.500 6.500"
+    "c-2.300 4.300-5.500 6.500-9.500 6.500S4.800 16.300 2.500 12"
+    "M12 9.300a2.700 2.700 0 1 0 0 5.400 2.700 2.700 0 0 0 0-5.400",
+    "up": "M12 20V5M6 11l6-6 6 6",
+    "below": "M12 4v15M6 13l6 6 6-6",
+    "bin": "M5 7h14M9 7V4h6v3M7 7l1 13h8l1-13",
+    "again": "M19 12a7 7 0 1 1-2-5M19 3.500V8h-4.500",
     "dot": "M12 10.500a1.500 1.500 0 1 0 0 3 1.500 1.500 0 0 0 0-3",
 }
 
@@ -71,11 +91,17 @@ def drawing(svg: str) -> Markup:
     return Markup(scaled)  # noqa: S704
 
 
-@cache
-def asset(name: str) -> str:
-    """A file's address with a mark of its content, so that browsers may keep it."""
-    content = (STATIC / name).read_bytes()
-    return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:10]}"
+def assets(statics: Mapping[str, Path]) -> Callable[[str], str]:
+    """What gives a file's address, with a mark of its content so that browsers may keep it: the
+    portal's own files by name, an app's as `<app>/<name>`."""
+
+    @cache
+    def asset(name: str) -> str:
+        app, _, rest = name.partition("/")
+        path = statics[app] / rest if app in statics else STATIC / name
+        return f"/static/{name}?v={hashlib.sha256(path.read_bytes()).hexdigest()[:10]}"
+
+    return asset
 
 
 @pass_context
@@ -142,10 +168,15 @@ def _duration(context: Context, seconds: float) -> str:
     return formats.duration(seconds, context["view"].language)
 
 
-@pass_context
-def _done(context: Context, code: str) -> str:
-    both = DONE.get(code)
-    return context["view"].t(*both) if both else ""
+def _done_of(more: Mapping[str, tuple[str, str]]) -> Callable[[Context, str], str]:
+    known = {**more, **DONE}
+
+    @pass_context
+    def done(context: Context, code: str) -> str:
+        both = known.get(code)
+        return str(context["view"].t(*both)) if both else ""
+
+    return done
 
 
 def _beside(text: str | None, title: str) -> bool:
@@ -182,8 +213,14 @@ def _pretty(value: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
-def environment(loader: BaseLoader) -> Environment:
-    """Everything shown is escaped; a name that is not there is an error, not a blank."""
+def environment(
+    loader: BaseLoader,
+    *,
+    statics: Mapping[str, Path] | None = None,
+    done: Mapping[str, tuple[str, str]] | None = None,
+) -> Environment:
+    """Everything shown is escaped; a name that is not there is an error, not a blank. `statics` are the
+    folders of the apps' files, `done` their words for what was done."""
     made = Environment(
         loader=loader,
         autoescape=True,
@@ -204,7 +241,7 @@ def environment(loader: BaseLoader) -> Environment:
         "hours": _hours,
         "duration": _duration,
         "bytes": _bytes,
-        "done": _done,
+        "done": _done_of(done or {}),
         "beside": _beside,
         "audited": _audited,
         "said": _said,
@@ -212,5 +249,5 @@ def environment(loader: BaseLoader) -> Environment:
         "as_json": _json,
         "pretty": _pretty,
     }
-    made.globals |= {"icon": icon, "asset": asset}
+    made.globals |= {"icon": icon, "asset": assets(statics or {})}
     return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from litestar import Request, Response, Router, get, route
@@ -94,14 +95,9 @@ class Portal(InitPlugin):
             request_max_body_size=FORM_BYTES,
             include_in_schema=False,
         )
-        static = create_static_files_router(
-            path="/static",
-            directories=[STATIC],
-            include_in_schema=False,
-            cache_control=None,
-            after_request=_keep_static,
-        )
-        mine: list[Any] = [pages, static]
+        statics = {b.name: b.static for b in desk.bundles if b.static}
+        mine: list[Any] = [pages, _static("/static", STATIC)]
+        mine += [_static(f"/static/{name}", folder) for name, folder in statics.items()]
         if not desk.in_cloud:
             for app in self._apps:
                 mine += load(app.pages) if app.pages else []
@@ -184,6 +180,17 @@ def _live(desk: Desk) -> BaseRouteHandler:
         )
 
     return live
+
+
+def _static(path: str, folder: Path) -> Router:
+    return create_static_files_router(
+        path=path,
+        directories=[folder],
+        include_in_schema=False,
+        cache_control=None,
+        after_request=_keep_static,
+        name=f"portal {path}",
+    )
 
 
 async def _keep_static(response: Response[Any]) -> Response[Any]:

@@ -17,30 +17,27 @@ from beira.apps.voice.portal_reading import (
     QUERY_ROWS,
     ROWS_MOST,
     STAFF,
-    between_days,
     cents_of,
     checked_name,
-    date_of,
-    every_row,
-    local_time,
-    one_row,
     said_lines,
-    whole_of,
 )
 from beira.apps.voice.records import Person, Product
 from beira.sdk import (
     Column,
-    Compare,
-    Every,
     Invalid,
     Measure,
-    Op,
     Order,
     Reply,
-    Some,
     View,
+    between_days,
+    date_of,
+    every_row,
+    local_time,
+    one_row,
     page,
     where,
+    whole_of,
+    words_filter,
 )
 
 UNITS = ("un", "kg", "l", "cx")
@@ -177,9 +174,11 @@ async def _search(view: View, collection: str, columns: tuple[str, ...]) -> dict
     """Rows whose name has the words asked for; those put aside only when asked for."""
     offset, asked = whole_of(view.asked.get("from", "")), view.asked.get("q", "").strip()[:80]
     every = view.asked.get("all") == "yes"
-    terms: list[Any] = [] if every else [where(active=True)]
-    for word in asked.translate(str.maketrans("", "", "%*_")).split()[:6]:
-        terms.append(Some(tuple(Compare(c, Op.ILIKE, f"*{word}*") for c in columns)))
+    terms = [
+        term
+        for term in (words_filter(asked, columns), None if every else where(active=True))
+        if term
+    ]
     found = await view.rows(
         collection,
         Every(tuple(terms)) if terms else None,

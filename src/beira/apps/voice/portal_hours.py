@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
 
-from beira.apps.voice.portal_reading import (
-    OWNER,
-    QUERY_ROWS,
-    ROWS_MOST,
-    STAFF,
+from beira.apps.voice.portal_reading import OWNER, QUERY_ROWS, ROWS_MOST, STAFF
+from beira.apps.voice.records import Punch, PunchCorrection
+from beira.apps.voice.rules import SHIFT_LONGEST, Worked, effective, spent
+from beira.sdk import (
+    Every,
+    Invalid,
+    Reply,
+    View,
     between_days,
+    csv_reply,
     date_of,
     every_row,
     one_row,
+    page,
     record_of,
+    timestamp,
     typed_moment,
+    where,
 )
-from beira.apps.voice.records import Punch, PunchCorrection
-from beira.apps.voice.rules import SHIFT_LONGEST, Worked, effective, spent
-from beira.sdk import Every, Invalid, Reply, View, page, timestamp, where
 
 DAYS_OF_CSV = 62
 
@@ -95,20 +97,16 @@ async def punches_csv(view: View) -> Reply:
     """One line a punch, with semicolons and a comma in decimals, as Brazilian spreadsheets read it."""
     first, last = _asked_days(view)
     days = await _person_days(view, first, last, view.asked.get("person", ""))
-    out = io.StringIO()
-    sheet = csv.writer(out, delimiter=";", lineterminator="\r\n")
-    sheet.writerow(["data", "pessoa", "hora", "tipo", "corrigido", "horas do dia"])
+    lines = [["data", "pessoa", "hora", "tipo", "corrigido", "horas do dia"]]
     for found in days:
         for at, w in enumerate(found.held):
             hours = f"{found.seconds / 3600:.2f}".replace(".", ",") if at == 0 else ""
             local = w.at.astimezone(view.zone)
             kind = "entrada" if w.kind == "in" else "saída"
             fixed = "sim" if w.corrected else ""
-            row = [f"{found.day:%d/%m/%Y}", _cell(found.name), f"{local:%H:%M}", kind, fixed, hours]
-            sheet.writerow(row)
-    name = f"pontos-{first:%Y-%m-%d}-{last:%Y-%m-%d}.csv"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Reply("\ufeff" + out.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
+            row = [f"{found.day:%d/%m/%Y}", found.name, f"{local:%H:%M}", kind, fixed, hours]
+            lines.append(row)
+    return csv_reply(f"pontos-{first:%Y-%m-%d}-{last:%Y-%m-%d}.csv", _at_once(lines))
 
 
 @page("/punches/{punch:str}/correct", roles=OWNER, where="cloud")
@@ -241,6 +239,5 @@ def _month(view: View) -> tuple[date, date]:
     return first, after - timedelta(days=1)
 
 
-def _cell(text: str) -> str:
-    """A spreadsheet takes text that begins so for a formula."""
-    return f"'{text}" if text[:1] in "=+-@\t\r" else text
+async def _at_once(lines: list[list[str]]) -> AsyncIterator[list[list[str]]]:
+    yield lines

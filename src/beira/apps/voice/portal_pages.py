@@ -23,15 +23,24 @@ from beira.apps.voice.portal_reading import (
     QUERY_ROWS,
     ROWS_MOST,
     STAFF,
+    money_text,
+    p95,
+)
+from beira.apps.voice.portal_words import WORDS
+from beira.sdk import (
+    Column,
+    Measure,
+    MenuItem,
+    Pages,
+    Reply,
+    View,
     between_days,
     every_row,
     local_time,
-    money_text,
-    p95,
+    ms_of,
+    page,
     whole_of,
 )
-from beira.apps.voice.portal_words import WORDS
-from beira.sdk import Column, Measure, MenuItem, Pages, Reply, View, ms_of, page
 
 FRESH_S = 60
 OPENS = 7

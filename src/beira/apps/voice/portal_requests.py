@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from beira.apps.voice.portal_reading import (
-    LIST_ROWS,
-    ROWS_MOST,
-    STAFF,
+from beira.apps.voice.portal_reading import LIST_ROWS, ROWS_MOST, STAFF
+from beira.apps.voice.records import RequestClosing
+from beira.sdk import (
+    Reply,
+    View,
     every_row,
     one_row,
+    page,
+    timestamp,
+    where,
     whole_of,
 )
-from beira.apps.voice.records import RequestClosing
-from beira.sdk import Reply, View, page, timestamp, where
 
 LOOKED_BACK = timedelta(days=90)
 WHICH = ("open", "closed", "all")
