@@ -30,6 +30,7 @@ from beira.sdk import (
     Reply,
     View,
     between_days,
+    both,
     date_of,
     every_row,
     local_time,
@@ -174,14 +175,10 @@ async def _search(view: View, collection: str, columns: tuple[str, ...]) -> dict
     """Rows whose name has the words asked for; those put aside only when asked for."""
     offset, asked = whole_of(view.asked.get("from", "")), view.asked.get("q", "").strip()[:80]
     every = view.asked.get("all") == "yes"
-    terms = [
-        term
-        for term in (words_filter(asked, columns), None if every else where(active=True))
-        if term
-    ]
+    shown = None if every else where(active=True)
     found = await view.rows(
         collection,
-        Every(tuple(terms)) if terms else None,
+        both(shown, words_filter(asked, columns)),
         order=(Order("name"),),
         limit=LIST_ROWS,
         offset=offset,
