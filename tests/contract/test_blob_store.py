@@ -66,6 +66,22 @@ async def test_what_is_sent_in_chunks_is_there_whole(
     assert await all_of(stores[1], ref) == content
 
 
+@pytest.mark.parametrize("content", [b"x", SMALL, LARGE], ids=["one byte", "small", "large"])
+async def test_what_came_before_its_hash_was_known_gets_its_name_at_the_end(
+    stores: list[BlobStore], content: bytes
+) -> None:
+    for start in range(0, len(content), limits.BLOB_CHUNK_BYTES):
+        chunk = content[start : start + limits.BLOB_CHUNK_BYTES]
+        await stores[0].append("acme", "n1", "upload-7", start, chunk)
+    ref = await stores[1].hashed("acme", "n1", "upload-7")
+    assert ref == ref_of(content) == await stores[0].hashed("acme", "n1", "upload-7")
+    await stores[1].finish("acme", "n1", ref, staged_as="upload-7")
+    assert await all_of(stores[0], ref) == content
+    assert await stores[0].staged("acme", "n1", "upload-7") == 0
+    with pytest.raises(Conflict):
+        await stores[0].hashed("acme", "n1", "upload-7")
+
+
 async def test_a_large_blob_goes_through_two_replicas_chunk_by_chunk(
     stores: list[BlobStore],
 ) -> None:

@@ -65,13 +65,13 @@ class FolderBlobs:
         path = self._staged(tenant, owner, sha256)
         return await asyncio.to_thread(self._append, path, offset, data)
 
-    async def finish(self, tenant: str, owner: str, ref: BlobRef) -> None:
-        await asyncio.to_thread(
-            self._finish,
-            self._staged(tenant, owner, ref.sha256),
-            self.path(tenant, ref.sha256),
-            ref,
-        )
+    async def finish(self, tenant: str, owner: str, ref: BlobRef, *, staged_as: str = "") -> None:
+        staged = self._staged(tenant, owner, staged_as or ref.sha256)
+        final = self.path(tenant, ref.sha256)
+        await asyncio.to_thread(self._finish, staged, final, ref)
+
+    async def hashed(self, tenant: str, owner: str, name: str) -> BlobRef:
+        return await asyncio.to_thread(self._hashed, self._staged(tenant, owner, name))
 
     async def read(self, tenant: str, sha256: str, start: int, size_bytes: int) -> bytes:
         path = self.path(tenant, sha256)
@@ -194,8 +194,25 @@ class FolderBlobs:
                 staged.unlink(missing_ok=True)
                 return
             _make_folder(final.parent)
+            if self.sealed and staged.name != final.name:
+                self._reseal(fd, staged.name, final.name)
             staged.rename(final)
             _sync_folder(final.parent)
+
+    def _hashed(self, staged: Path) -> BlobRef:
+        with failures(), _locked(staged, create=False) as fd:
+            size = os.fstat(fd).st_size
+            digest = self._hashes.known(staged, size) or self._hash(staged.name, fd)
+            return BlobRef(sha256=digest, size_bytes=size)
+
+    def _reseal(self, fd: int, old: str, new: str) -> None:
+        """What is encrypted under one name, encrypted under another, in its place. If this is cut
+        short, the next try finds a hash that does not fit, and it is sent again."""
+        offset = 0
+        while data := os.pread(fd, READ_BYTES, offset):
+            _write(fd, self._crypt(new, offset, self._crypt(old, offset, data)), offset)
+            offset += len(data)
+        os.fsync(fd)
 
     def _tidy(self, tenant: Path, before_s: float) -> int:
         gone = 0
@@ -227,6 +244,12 @@ class _Hashes:
             self._begun[path] = begun, offset + len(data)
             while len(self._begun) > HASHES_KEPT:
                 self._begun.popitem(last=False)
+
+    def known(self, path: Path, size: int) -> str | None:
+        """As `take`, and it stays known."""
+        with self._lock:
+            begun, upto = self._begun.get(path, (None, 0))
+            return begun.hexdigest() if begun is not None and upto == size else None
 
     def take(self, path: Path, size: int) -> str | None:
         """The digest of the whole, if all of its bytes went by here."""

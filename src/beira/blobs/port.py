@@ -39,13 +39,19 @@ class BlobStore(Protocol):
         """
         ...
 
-    async def finish(self, tenant: str, owner: str, ref: BlobRef) -> None:
+    async def finish(self, tenant: str, owner: str, ref: BlobRef, *, staged_as: str = "") -> None:
         """Verify what `owner` has staged, and make it visible, durably. A blob that is there already
         stays as it is, and what was staged is verified all the same: it shows that `owner` has it.
+        What came before its hash was known was staged under another name, `staged_as`.
 
         Raises: Corrupt `blob.mismatch`, in which case what was staged is gone; Conflict `blob.offset`
         while it is not whole; Full.
         """
+        ...
+
+    async def hashed(self, tenant: str, owner: str, name: str) -> BlobRef:
+        """What all that `owner` has staged under `name` would be called. Raises Conflict `blob.offset`
+        where nothing is."""
         ...
 
     async def read(self, tenant: str, sha256: str, start: int, size_bytes: int) -> bytes:
@@ -66,7 +72,7 @@ class BlobStore(Protocol):
 
 
 class Blobs(Protocol):
-    """What an app on a node may do with blobs: `host.blobs`."""
+    """What an app may do with blobs, on a node and in the cloud: `host.blobs`."""
 
     async def add(self, content: bytes | AsyncIterable[bytes]) -> BlobRef:
         """Keep a file made here, durably, and name it in a record soon. Raises TooLarge
@@ -76,6 +82,14 @@ class Blobs(Protocol):
     def file(self, sha256: str) -> AbstractAsyncContextManager[Path]:
         """A path to read a blob under, verified, while the context lasts; never write to it. Raises
         NotFound `blob.missing` while it is not here."""
+        ...
+
+    async def size(self, sha256: str) -> int:
+        """How long a blob is that is here. Raises NotFound `blob.missing`."""
+        ...
+
+    async def read(self, sha256: str, start: int, size_bytes: int) -> bytes:
+        """At most `size_bytes` from `start`. Raises NotFound `blob.missing`."""
         ...
 
     async def fetch(self, sha256: str) -> None:

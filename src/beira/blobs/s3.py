@@ -85,8 +85,9 @@ class S3Blobs:
             await obstore.put_async(self._store, f"{folder}/{offset + len(data):012x}", data)
         return offset + len(data)
 
-    async def finish(self, tenant: str, owner: str, ref: BlobRef) -> None:
-        folder = _folder(tenant, owner, ref.sha256)
+    async def finish(self, tenant: str, owner: str, ref: BlobRef, *, staged_as: str = "") -> None:
+        name = staged_as or ref.sha256
+        folder = _folder(tenant, owner, name)
         with _failures():
             chain = await self._chain(folder)
             there = chain[-1][1] if chain else 0
@@ -97,7 +98,7 @@ class S3Blobs:
                     raise _Mismatch
                 await self._compose(tenant, chain, ref)
             except _Mismatch:
-                await self.discard(tenant, owner, ref.sha256)
+                await self.discard(tenant, owner, name)
                 raise Corrupt(
                     f"What came as {ref.sha256[:12]}… is another file.",
                     code="blob.mismatch",
@@ -105,7 +106,21 @@ class S3Blobs:
                 ) from None
             except FileNotFoundError:  # another replica has just dealt with these chunks
                 raise wrong_offset(0) from None
-        await self.discard(tenant, owner, ref.sha256)
+        await self.discard(tenant, owner, name)
+
+    async def hashed(self, tenant: str, owner: str, name: str) -> BlobRef:
+        digest, size = hashlib.sha256(), 0
+        with _failures():
+            for path, end in await self._chain(_folder(tenant, owner, name)):
+                try:
+                    piece = await (await obstore.get_async(self._store, path)).bytes_async()
+                except FileNotFoundError:  # another replica has just dealt with these chunks
+                    raise wrong_offset(0) from None
+                digest.update(piece)
+                size = end
+        if not size:
+            raise wrong_offset(0)
+        return BlobRef(sha256=digest.hexdigest(), size_bytes=size)
 
     async def read(self, tenant: str, sha256: str, start: int, size_bytes: int) -> bytes:
         with _failures():

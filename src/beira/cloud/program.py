@@ -14,18 +14,19 @@ from typing import Any
 
 import msgspec
 import structlog
-from litestar import Litestar, Request, Response
+from litestar import Litestar, Request, Response, Router
 from litestar.datastructures import State
 
 import beira
 from beira.api import Api, ApiSettings, Door
 from beira.api.accounts import CloudAccounts
+from beira.api.errors import HANDLERS
 from beira.blobs import BlobStore, open_blobs
 from beira.cloud.moving import remembered
 from beira.cloud.opening import Opening
 from beira.cloud.places import follow_places
 from beira.cloud.rights import follow_rights
-from beira.host import Host, Place, SystemWall, Wall, tracing
+from beira.host import Host, Place, Signature, SystemWall, Wall, tracing
 from beira.host.apps import installed, load
 from beira.host.serve import Listen, serving
 from beira.identity import Identity, server_key
@@ -41,10 +42,12 @@ from beira.store.port import Store
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
 from beira.store.postgres.failures import away
 from beira.sync import tombstones
+from beira.sync.answers import Answers, answer_routes
 from beira.sync.backup_gate import BackupGate, backup_routes
 from beira.sync.blob_collector import Collector
 from beira.sync.blob_gate import BlobGate
 from beira.sync.blob_routes import blob_routes
+from beira.sync.cloud_blobs import CloudBlobs
 from beira.sync.dictionaries_cloud import CloudDictionaries
 from beira.sync.gate import Gate, Still
 from beira.sync.routes import sync_routes
@@ -56,7 +59,11 @@ EPOCH_FRESH_S = 5.0
 """How long another replica may not know yet that the database was given another name."""
 TIDY_EVERY_S = 3_600
 COLLECT_LOOK_S = 600
-_NO_PAGES = ("/rest/", "/auth/", "/realtime/", "/sync/", "/static/", "/healthz", "/metrics")
+SCRATCH_FOLDER = "scratch"
+_NO_PAGES = (
+    "/rest/", "/auth/", "/realtime/", "/storage/", "/sync/", "/apps/", "/media/", "/static/",
+    "/healthz", "/metrics",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,7 @@ class Cloud:
         wall: Wall,
         storage: BlobStore,
         opening: Opening | None = None,
+        scratch: Path | None = None,
     ) -> None:
         self.blobs = BlobGate(storage, self.host_of_tenant)
         self.dictionaries = CloudDictionaries(self.host_of_tenant)
@@ -95,6 +103,7 @@ class Cloud:
         self.catalogue = catalogue
         self.opening = opening or Opening(database, identity, persevere=False)
         self._wall = wall
+        self._scratch = scratch
         self.stopping = asyncio.Event()
         self._replica = f"cloud-{secrets.token_hex(4)}"
         self._hosts: dict[str, Host] = {}
@@ -177,6 +186,8 @@ class Cloud:
             wall=self._wall,
             route=feed_route(self.catalogue.collections),
         )
+        host.blobs = CloudBlobs(self.blobs, tenant, self._scratch)
+        host.signer = host.verifier = _Signing(self.identity)
         await host.start()
         await follow_places(host, self.identity)
         await follow_rights(host, self.identity)
@@ -184,6 +195,20 @@ class Cloud:
             if app.cloud:
                 await self._stack.enter_async_context(load(app.cloud)(host))
         return host
+
+
+class _Signing:
+    """Implements `host.ports.Signer` and `Verifier` by identity's keys."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+
+    def sign(self, data: bytes) -> Signature:
+        key_id, signature = self._identity.sign_bytes(data)
+        return Signature(key_id=key_id, signature=signature)
+
+    def verify(self, data: bytes, signature: Signature) -> bool:
+        return self._identity.verifies(data, signature.key_id, signature.signature)
 
 
 @contextlib.asynccontextmanager
@@ -206,7 +231,15 @@ async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
         stack.push_async_callback(opening.close)
         await opening.begin()
         storage = await open_blobs(config.blobs, config.data / "blobs")
-        cloud = Cloud(database, identity, catalogue, SystemWall(), storage, opening)
+        cloud = Cloud(
+            database,
+            identity,
+            catalogue,
+            SystemWall(),
+            storage,
+            opening,
+            config.data / SCRATCH_FOLDER,
+        )
         stack.push_async_callback(cloud.close)
         gate = Gate(
             host_of=cloud.host_of_tenant,
@@ -306,6 +339,8 @@ def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
             sync_routes(gate, admit, cloud.dictionaries),
             blob_routes(cloud.blobs, admit),
             backup_routes(BackupGate(cloud.blobs, cloud.host_of_tenant), admit),
+            answer_routes(Answers(cloud.catalogue, cloud.host_of_tenant), admit),
+            _apps_pages(cloud.catalogue),
         ],
         plugins=[
             Api(
@@ -322,10 +357,27 @@ def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
             portal,
         ],
         before_request=before_request,
-        state=State({"stopping": cloud.stopping, "away": lambda: cloud.opening.away}),
+        state=State(
+            {
+                "stopping": cloud.stopping,
+                "away": lambda: cloud.opening.away,
+                "host_of_tenant": cloud.host_of_tenant,
+                "signed_in": portal.desk.signed_in,
+            }
+        ),
         openapi_config=None,
         logging_config=None,
         request_max_body_size=limits.MESSAGE_BYTES,
+    )
+
+
+def _apps_pages(catalogue: Catalogue) -> Router:
+    """The apps' own handlers, with the API's way to tell errors."""
+    pages = [
+        handler for app in catalogue.apps if app.cloud_pages for handler in load(app.cloud_pages)
+    ]
+    return Router(
+        path="/", route_handlers=pages, exception_handlers=HANDLERS, include_in_schema=False
     )
 
 

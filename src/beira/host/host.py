@@ -22,6 +22,7 @@ import structlog
 from beira.blobs.port import Blobs
 from beira.host import tracing
 from beira.host.context import CommandContext
+from beira.host.ports import Line, Signature, Signer, Verifier, signed_bytes
 from beira.host.wall import Wall
 from beira.identity.private_files import PrivateFiles
 from beira.kernel import limits
@@ -30,7 +31,7 @@ from beira.kernel.app import Catalogue
 from beira.kernel.clock import HybridClock, Stamp
 from beira.kernel.collection import Collection, Lane, collection_of, timestamp
 from beira.kernel.command import Command, Receipt, Runs
-from beira.kernel.errors import BeiraError, Conflict, Denied, Unavailable
+from beira.kernel.errors import BeiraError, Conflict, Corrupt, Denied, Unavailable
 from beira.kernel.query import Query, where
 from beira.kernel.record import Record, Row, Value
 from beira.kernel.system import Site
@@ -103,6 +104,9 @@ class Host:
         self.private = private or PrivateFiles()
         self.took_ms: deque[float] = deque(maxlen=TIMED_COMMANDS)
         self.blobs: Blobs | None = None
+        self.signer: Signer | None = None
+        self.verifier: Verifier | None = None
+        self.line: Line | None = None
         self._route = route
 
     async def start(self) -> None:
@@ -264,6 +268,34 @@ class Host:
         raise Unavailable(
             "Too many calls are under way.", code="command.busy", hint="Send it again."
         )
+
+    def sign(self, purpose: str, data: bytes) -> Signature:
+        """In the cloud: sign what this tenant's nodes are to believe, whoever brings it. It holds for
+        this purpose only (`<app>.<what>`). Raises Denied elsewhere."""
+        if self.signer is None:
+            raise Denied("Only the cloud signs.", code="signature.elsewhere")
+        return self.signer.sign(signed_bytes(self.place.tenant, purpose, data))
+
+    def verify(self, purpose: str, data: bytes, signature: Signature) -> None:
+        """Raise Corrupt `signature.wrong` unless the cloud signed this for this tenant and purpose,
+        by a key that is trusted here now. A node needs no network for it."""
+        said = signed_bytes(self.place.tenant, purpose, data)
+        if self.verifier is None or not self.verifier.verify(said, signature):
+            raise Corrupt(
+                f"That was not signed by the cloud, or by a key not trusted here: {purpose}.",
+                code="signature.wrong",
+                hint="A node learns the cloud's keys by itself while it is connected.",
+            )
+
+    async def ask_cloud(self, name: str, body: bytes) -> bytes:
+        """What an app answers in the cloud, on a node: `name` is `<app>/<answer>` of its manifest.
+
+        Raises: Unavailable without a link, TooLarge, and the cloud's own errors. Nothing is tried
+        again here.
+        """
+        if self.line is None:
+            raise Unavailable("There is no line to a cloud here.", code="cloud.away")
+        return await self.line.ask(name, body)
 
     async def settings(self, kind: type[S]) -> S:
         """The settings of an app in force here: the node's over the site's over its groups' over

@@ -155,6 +155,16 @@ class Identity:
         """The public keys by which nodes verify people's tokens offline."""
         return tokens.jwks(self._ring.trusted(self._core.now()))
 
+    def sign_bytes(self, data: bytes) -> tuple[str, bytes]:
+        """A plain signature by today's signing key: (the key's id, signature)."""
+        key = self._ring.signing(self._core.now())
+        return key.kid or "", tokens.sign_bytes(data, key)
+
+    def verifies(self, data: bytes, key_id: str, signature: bytes) -> bool:
+        """Whether a key that is trusted now made this plain signature."""
+        keys = self._ring.trusted(self._core.now())
+        return tokens.verifies(data, signature, keys.get(key_id))
+
     async def rotate_keys(self, *, at_once: bool = False) -> str:
         """A new signing key; `at_once` voids every token signed so far (a key was stolen)."""
         return await self._ring.rotate(self._core.now(), at_once=at_once)

@@ -124,6 +124,10 @@ class LocalIdentity:
         self._cloud_keys = tokens.keys_of(jwks)
         await self._save()
 
+    def verifies(self, data: bytes, key_id: str, signature: bytes) -> bool:
+        """Whether the cloud made this plain signature, by a key it last gave us."""
+        return tokens.verifies(data, signature, self._cloud_keys.get(key_id))
+
     # Tokens
 
     async def principal(self, token: str) -> Principal:

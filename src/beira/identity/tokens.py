@@ -13,7 +13,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
 from joserfc import jws
 from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import OKPKey
@@ -86,6 +90,25 @@ def key_from_public(public: str, kid: str) -> OKPKey:
 def sign(claims: msgspec.Struct, key: OKPKey, typ: str) -> str:
     header = {"alg": ALGORITHM, "kid": key.kid, "typ": typ}
     return jws.serialize_compact(header, msgspec.json.encode(claims), key, algorithms=[ALGORITHM])
+
+
+def sign_bytes(data: bytes, key: OKPKey) -> bytes:
+    """A plain signature. What `data` says must be unlike any token: see `host.ports.signed_bytes`."""
+    private = key.private_key
+    assert isinstance(private, Ed25519PrivateKey)
+    return private.sign(data)
+
+
+def verifies(data: bytes, signature: bytes, key: OKPKey | None) -> bool:
+    """Whether `key` made this plain signature."""
+    public = key.public_key if key is not None else None
+    if not isinstance(public, Ed25519PublicKey):
+        return False
+    try:
+        public.verify(signature, data)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def peek(token: str) -> tuple[str, dict[str, Any]]:

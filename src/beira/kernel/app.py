@@ -6,7 +6,7 @@ cloud uses. Apps are found by the entry point group `beira.apps`, ours by the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -30,7 +30,11 @@ class App:
 
     edge:  `async with edge(host): ...`, a factory of an async context manager run by a node
     cloud: the same, run by the cloud
-    pages: a list of Litestar route handlers, mounted on nodes
+    pages: a list of Litestar route handlers, mounted on nodes; `request.app.state.host` is the node's
+    cloud_pages: the same, mounted in the cloud; there `await request.app.state.host_of_tenant(tenant)`
+           gives a tenant's host, and `await request.app.state.signed_in(request)` who is asking
+    answers: what the cloud answers this app's nodes, by name: async functions of (host, the node's
+           Principal, bytes) that give bytes. A node asks by `host.ask_cloud("<app>/<name>", body)`
     portal_pages: a `Pages`, mounted by the portal of either host
     menu:  (path, name in pt-BR, name in English) of the pages people should find
     demo:  a function of (tenant's name, ids of its sites, now) that gives sample records for the
@@ -46,6 +50,8 @@ class App:
     edge: str = ""
     cloud: str = ""
     pages: str = ""
+    cloud_pages: str = ""
+    answers: Mapping[str, str] = field(default_factory=dict)
     portal_pages: str = ""
     menu: tuple[tuple[str, str, str], ...] = ()
     demo: str = ""

@@ -21,7 +21,7 @@ import beira
 from beira.api import Api, ApiSettings, Door
 from beira.api.accounts import NodeAccounts
 from beira.blobs import FolderBlobs, Shelf
-from beira.host import Host, Place, SystemWall, tracing
+from beira.host import Host, Place, Signature, SystemWall, tracing
 from beira.host.apps import installed, load
 from beira.host.calls import answering_calls
 from beira.host.rollups import Rollups
@@ -49,6 +49,7 @@ from beira.node.status import node_routes
 from beira.portal import Portal
 from beira.store.sqlite import SqliteStore
 from beira.sync.agent import Agent
+from beira.sync.answers import CloudLine
 from beira.sync.blob_agent import BlobAgent
 from beira.sync.blob_client import BlobClient
 from beira.sync.dictionaries_node import NodeDictionaries
@@ -162,6 +163,9 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
             disk_bytes=config.blob_disk_bytes,
         )
         host.blobs = blobs
+        host.line = CloudLine(cloud.url, token, lambda: agent.state.connected, ssl=config.ssl)
+        stack.push_async_callback(host.line.close)
+        host.verifier = _KnownKeys(identity)
         node = Node(host=host, store=store, agent=agent, identity=identity, blobs=blobs)
         rollups = asyncio.create_task(Rollups(host).run(), name="beira-rollups")
         stack.callback(rollups.cancel)
@@ -290,6 +294,16 @@ async def _identity(
     )
     await identity.start()
     return identity
+
+
+class _KnownKeys:
+    """Implements `host.ports.Verifier` by the cloud's keys that this node knows."""
+
+    def __init__(self, identity: LocalIdentity) -> None:
+        self._identity = identity
+
+    def verify(self, data: bytes, signature: Signature) -> bool:
+        return self._identity.verifies(data, signature.key_id, signature.signature)
 
 
 def _is_cheap(config: NodeConfig) -> bool:

@@ -10,6 +10,7 @@ import hmac
 import re
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from litestar.exceptions import HTTPException
 from litestar.response import Stream
 
 from beira.api import Door
+from beira.api.door import Caller
 from beira.api.ports import SignIn
 from beira.host import Host
 from beira.host.page import MenuItem, Page, Pages, Reply
@@ -49,6 +51,7 @@ OUTAGE_MARK = "<!--outage-->"
 CSRF = re.compile(r"[0-9a-f]{32}\Z")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "media-src 'self'; "
     "font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'"
 )
@@ -62,6 +65,15 @@ class Standing:
     tenant_name: str = ""
     tenants: tuple[tuple[str, str], ...] = ()
     admin: bool = False
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """Whoever asks for something that is no page. `dress` gives the answer the cookies it must carry:
+    their session may have been renewed on the way."""
+
+    caller: Caller
+    dress: Callable[[Response[Any]], None] = lambda response: None
 
 
 @dataclass
@@ -178,6 +190,23 @@ class Desk:
             visit.refresh = tokens.refresh_token
             await self._take(visit, tokens.access_token)
 
+    async def signed_in(self, request: AnyRequest) -> SignedIn:
+        """Who asks for something that is no page: by a bearer token, or by the cookies of a page that is
+        open. Then what changes anything must carry the page's form token in `Beira-Form`, as a form
+        does. Raises Unauthenticated, Denied."""
+        if request.headers.get("authorization"):
+            return SignedIn(await self.door.caller(request.headers))
+        visit = self.visit(request)
+        if request.method not in ("GET", "HEAD"):
+            self._check_origin(request, request.headers.get("beira-form", ""))
+        await self.admit(request, visit)
+        caller = Caller(visit.principal, visit.host)
+
+        def dress(response: Response[Any]) -> None:
+            self._give_cookies(request, visit, response)
+
+        return SignedIn(caller, dress)
+
     async def _take(self, visit: Visit, token: str) -> None:
         visit.token = token
         if self.identity is not None:
@@ -243,11 +272,13 @@ class Desk:
 
     def _check_forgery(self, request: AnyRequest, visit: Visit) -> None:
         """Raises Denied for a form that another site made, or that carries no token of ours."""
+        self._check_origin(request, visit.form.get("csrf", ""))
+
+    def _check_origin(self, request: AnyRequest, given: str) -> None:
         origin = request.headers.get("origin")
         near = request.headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
         if origin and urlsplit(origin).netloc != request.headers.get("host"):
             near = False
-        given = visit.form.get("csrf", "")
         ours = _cookie(request, "form")
         if not near or not ours or not hmac.compare_digest(given.encode(), ours.encode()):
             raise Denied("This form was not ours.", code="portal.forged")
@@ -303,6 +334,10 @@ class Desk:
         response: Response[Any] = made(
             reply.body, status_code=reply.status, media_type=reply.media_type, headers=headers
         )
+        self._give_cookies(request, visit, response)
+        return response
+
+    def _give_cookies(self, request: AnyRequest, visit: Visit, response: Response[Any]) -> None:
         secure = is_secure(request, self.proxies)
         for name, (value, age_s) in visit.cookies.items():
             response.set_cookie(
@@ -314,7 +349,6 @@ class Desk:
                 httponly=True,
                 samesite="lax",
             )
-        return response
 
 
 def local_path(asked: str) -> str:

@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from beira.blobs import FolderBlobs, Shelf
+from beira.blobs.port import missing
 from beira.host.host import Host
 from beira.kernel import limits
 from beira.kernel.blob import BlobRef, RecordKey, has_blobs, names_in
@@ -104,6 +105,15 @@ class BlobAgent:
         async with self._shelf.file(sha256) as path:
             self.ledger.used(sha256, self._now_s())
             yield path
+
+    async def size(self, sha256: str) -> int:
+        held = self._shelf.held(sha256)
+        if held is None:
+            raise missing(sha256)
+        return held.size_bytes
+
+    async def read(self, sha256: str, start: int, size_bytes: int) -> bytes:
+        return await self._shelf.read(sha256, start, size_bytes)
 
     async def fetch(self, sha256: str) -> None:
         while True:

@@ -8,41 +8,17 @@ import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-import aiohttp
 import msgspec
 
 from beira.kernel import limits
 from beira.kernel.blob import BlobRef, RecordKey, Told, check_digest, content_digest
-from beira.kernel.errors import (
-    BeiraError,
-    Conflict,
-    Corrupt,
-    Denied,
-    Full,
-    Invalid,
-    NotFound,
-    TooLarge,
-    TooMany,
-    Unauthenticated,
-    Unavailable,
-)
+from beira.kernel.errors import Corrupt
 from beira.sync.link import TokenSource
+from beira.sync.requests import CloudRequests
 
 PATH = "/sync/v1/blobs"
 MEDIA_TYPE = "application/octet-stream"
-READ_BYTES = 262_144
 T = TypeVar("T")
-_BY_STATUS: dict[int, type[BeiraError]] = {
-    400: Invalid,
-    401: Unauthenticated,
-    403: Denied,
-    404: NotFound,
-    409: Conflict,
-    413: TooLarge,
-    422: Corrupt,
-    507: Full,
-}
-RANGE_NOT_SATISFIABLE = 416
 _NOTHING_THERE = re.compile(r"bytes \*/(\d+)\Z")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)\Z")
 
@@ -51,22 +27,12 @@ class _Answered(msgspec.Struct):
     blobs: list[Told]
 
 
-class _Refusal(msgspec.Struct):
-    code: str = ""
-    message: str = ""
-    hint: str = ""
-    details: dict[str, Any] | None = None
-
-
 class BlobClient:
     """Talks to the cloud at `url`. All methods raise the cloud's own errors, and Unavailable when it
     cannot be reached; nothing is retried here."""
 
     def __init__(self, url: str, token: TokenSource, *, ssl: object = True) -> None:
-        self._url = url.rstrip("/") + PATH
-        self._token = token
-        self._ssl = ssl
-        self._session: aiohttp.ClientSession | None = None
+        self._requests = CloudRequests(url.rstrip("/") + PATH, token, ssl=ssl)
 
     async def ask(self, refs: Sequence[BlobRef]) -> list[Told]:
         """What the cloud has of these, at most `BLOBS_PER_ASK`."""
@@ -122,9 +88,7 @@ class BlobClient:
         return _possible(int(found[3])), data
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._requests.close()
 
     async def _request(
         self,
@@ -135,53 +99,15 @@ class BlobClient:
         data: bytes | io.BytesIO | None = None,
         headers: dict[str, str] | None = None,
     ) -> tuple[Any, bytes]:
-        """(headers, body) of an answer that is none of refusal."""
-        told = {"Authorization": f"Bearer {await self._token()}", **(headers or {})}
-        timeout = aiohttp.ClientTimeout(
-            total=limits.BLOB_TIMEOUT_S, sock_connect=limits.CONNECT_TIMEOUT_S
+        return await self._requests.send(
+            method,
+            path,
+            params=params,
+            data=data,
+            headers=headers,
+            timeout_s=limits.BLOB_TIMEOUT_S,
+            most_bytes=limits.BLOB_CHUNK_BYTES,
         )
-        if self._session is None:
-            self._session = aiohttp.ClientSession(auto_decompress=False)
-        try:
-            async with self._session.request(
-                method,
-                self._url + path,
-                params=params,
-                data=data,
-                headers=told,
-                timeout=timeout,
-                ssl=self._ssl,  # type: ignore[arg-type]
-                allow_redirects=False,
-            ) as answer:
-                body = await _body(answer)
-                if answer.status >= 300 and answer.status != RANGE_NOT_SATISFIABLE:
-                    raise self._refusal(answer.status, body)
-                return answer.headers, body
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Unavailable(f"The cloud cannot be reached: {error or 'timeout'}.") from None
-
-    def _refusal(self, status: int, body: bytes) -> BeiraError:
-        if status in (401, 403):
-            self._token.forget()
-        try:
-            told = msgspec.json.decode(body, type=_Refusal)
-        except msgspec.MsgspecError:
-            told = _Refusal()
-        message = told.message or f"The cloud answered {status}."
-        if status == 429:
-            return TooMany(message, retry_after_s=1.0)
-        kind = _BY_STATUS.get(status, Unavailable)
-        return kind(message, code=told.code, hint=told.hint, details=told.details)
-
-
-async def _body(answer: aiohttp.ClientResponse) -> bytes:
-    """All of an answer, if it is no longer than one may be."""
-    body = bytearray()
-    async for piece in answer.content.iter_chunked(READ_BYTES):
-        body += piece
-        if len(body) > limits.BLOB_CHUNK_BYTES:
-            raise Corrupt("The cloud sent more than was asked for.", code="blob.answer")
-    return bytes(body)
 
 
 def _possible(size_bytes: int) -> int:

@@ -40,7 +40,7 @@ from beira.kernel.blob import (
     proving,
 )
 from beira.kernel.collection import collection_of
-from beira.kernel.errors import Conflict, Corrupt, Denied, Full, TooLarge
+from beira.kernel.errors import Conflict, Corrupt, Denied, Full, TooLarge, Unavailable
 from beira.kernel.query import Column, Compare, Measure, Op, Query
 from beira.kernel.record import DELETED, Record, Row
 from beira.sync import blob_metrics as metrics
@@ -54,6 +54,8 @@ CONDEMNED = timedelta(minutes=10)
 LOOKED_AT_ONCE = 16
 PROOFS_AT_ONCE = 2
 RESERVED_KEPT = 64
+SPARED_TRIES = 5
+SPARED_WAIT_S = 1.0
 R = TypeVar("R", bound=Record)
 
 
@@ -143,9 +145,34 @@ class BlobGate:
             offset = 0
             while data := await asyncio.to_thread(file.read, limits.BLOB_CHUNK_BYTES):
                 offset = await self.storage.append(tenant, owner, digest, offset, data)
-        await self.storage.finish(tenant, owner, ref)
-        await self._write(host, digest, touched_at=host.now(), stored_at=host.now())
+        await self.keep(tenant, owner, ref)
         return ref
+
+    async def keep(self, tenant: str, owner: str, ref: BlobRef, *, staged_as: str = "") -> None:
+        """Make a blob of what the cloud's own `owner` has staged; a record should name it soon.
+
+        Raises: Unavailable `blob.busy` while the collector has it in hand, Full `blob.quota`, and as
+        `BlobStore.finish`.
+        """
+        host = await self._host_of(tenant)
+        await self._reserve(host, tenant, ref)
+        for _ in range(SPARED_TRIES):
+            await self._write(host, ref.sha256, touched_at=host.now())
+            (known,) = await _found(host, StoredBlob, [ref.sha256])
+            if not is_condemned(known, host.now()):
+                break
+            await asyncio.sleep(SPARED_WAIT_S)
+        else:
+            raise Unavailable(
+                "This very file is just being collected.", code="blob.busy", hint="Try again soon."
+            )
+        await self.storage.finish(tenant, owner, ref, staged_as=staged_as)
+        fields = {"size_bytes": ref.size_bytes, "touched_at": host.now(), "stored_at": host.now()}
+        await self._write(host, ref.sha256, **fields)
+
+    async def room(self, tenant: str, size_bytes: int) -> None:
+        """Raises Full `blob.quota` unless the tenant may keep so much more."""
+        await _check_room(await self._host_of(tenant), size_bytes)
 
     async def _told(
         self, host: Host, node: Principal, ref: BlobRef, known: StoredBlob | None, held: set[str]
@@ -198,14 +225,7 @@ class BlobGate:
         if known and more <= 0:
             self._reserved.append(key)
             return False
-        measured = Column("size_bytes", alias="sum", measure=Measure.SUM)
-        page = await host.store.query(Query(collection="blobs", columns=(measured,)))
-        if int(page.rows[0]["sum"] or 0) + more > limits.BLOB_TENANT_BYTES:
-            raise Full(
-                f"{host.place.tenant} keeps {limits.BLOB_TENANT_BYTES} bytes of blobs at most.",
-                code="blob.quota",
-                hint="Delete records that name blobs no longer needed.",
-            )
+        await _check_room(host, more)
         await self._write(host, ref.sha256, size_bytes=ref.size_bytes, touched_at=host.now())
         return True
 
@@ -246,6 +266,17 @@ class BlobGate:
 
     async def _write(self, host: Host, sha256: str, **fields: object) -> None:
         await host.store.commit([_blob_row(host, sha256, fields)])
+
+
+async def _check_room(host: Host, more_bytes: int) -> None:
+    measured = Column("size_bytes", alias="sum", measure=Measure.SUM)
+    page = await host.store.query(Query(collection="blobs", columns=(measured,)))
+    if int(page.rows[0]["sum"] or 0) + more_bytes > limits.BLOB_TENANT_BYTES:
+        raise Full(
+            f"{host.place.tenant} keeps {limits.BLOB_TENANT_BYTES} bytes of blobs at most.",
+            code="blob.quota",
+            hint="Delete records that name blobs no longer needed.",
+        )
 
 
 def is_condemned(known: StoredBlob, now: datetime) -> bool:

@@ -4,9 +4,7 @@ docs/specs/blobs.md describes it for those who write another client."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -27,10 +25,10 @@ from beira.kernel.blob import (
 from beira.kernel.errors import BeiraError, Corrupt, Invalid, TooMany
 from beira.sync import blob_metrics as metrics
 from beira.sync.blob_gate import BlobGate
+from beira.sync.doorway import Turnstile
 from beira.sync.routes import Admit, admitted_node
 
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})\Z")
-RETRY_AFTER_S = 1.0
 NUMBER_DIGITS = 15
 MEDIA_TYPE = "application/octet-stream"
 
@@ -53,34 +51,9 @@ class Proof(msgspec.Struct, frozen=True):
     proof: str
 
 
-class Turnstile:
-    """Lets through so many requests at a time, of each node and of all: chunks are held in memory."""
-
-    def __init__(self) -> None:
-        self._of: dict[tuple[str, str], int] = {}
-
-    @contextlib.contextmanager
-    def passing(self, node: Principal) -> Iterator[None]:
-        """Raises TooMany."""
-        key = (node.tenant, node.id)
-        mine = self._of.get(key, 0)
-        if (
-            mine >= limits.BLOB_REQUESTS_PER_NODE
-            or sum(self._of.values()) >= limits.BLOB_REQUESTS_IN_FLIGHT
-        ):
-            raise TooMany("Too many blobs at once.", retry_after_s=RETRY_AFTER_S)
-        self._of[key] = mine + 1
-        try:
-            yield
-        finally:
-            self._of[key] -= 1
-            if not self._of[key]:
-                del self._of[key]
-
-
 def blob_routes(gate: BlobGate, admit: Admit) -> ControllerRouterHandler:
     """Handlers for `/sync/v1/blobs`."""
-    turnstile = Turnstile()
+    turnstile = Turnstile("blobs", limits.BLOB_REQUESTS_PER_NODE, limits.BLOB_REQUESTS_IN_FLIGHT)
 
     async def admitted(request: Request[Any, Any, Any]) -> Principal:
         return (await admitted_node(admit, request.headers.get("authorization", "")))[0]

@@ -28,7 +28,7 @@ from beira.kernel.blob import BlobRef, StoredBlob, content_digest, proving
 from beira.kernel.collection import collection_of
 from beira.kernel.errors import BeiraError, Denied, NotFound, TooMany
 from beira.sync.blob_gate import BlobGate
-from beira.sync.blob_routes import Turnstile
+from beira.sync.doorway import Turnstile
 
 DATA = content(100_000)
 REF = BlobRef(sha256=sha(DATA), size_bytes=len(DATA))
@@ -306,8 +306,12 @@ async def test_a_tenant_keeps_so_much_and_no_more(
     await send(world, more, "other/n1")
 
 
+def _turnstile() -> Turnstile:
+    return Turnstile("blobs", limits.BLOB_REQUESTS_PER_NODE, limits.BLOB_REQUESTS_IN_FLIGHT)
+
+
 async def test_so_many_at_a_time_and_no_more() -> None:
-    turnstile, node, other = Turnstile(), principal("acme/n1"), principal("acme/n2")
+    turnstile, node, other = _turnstile(), principal("acme/n1"), principal("acme/n2")
     passing = [turnstile.passing(node) for _ in range(limits.BLOB_REQUESTS_PER_NODE)]
     for one in passing:
         one.__enter__()
@@ -321,7 +325,7 @@ async def test_so_many_at_a_time_and_no_more() -> None:
 
 
 async def test_all_nodes_together_are_bounded_too() -> None:
-    turnstile = Turnstile()
+    turnstile = _turnstile()
     nodes = [principal(f"acme/n{n}") for n in range(limits.BLOB_REQUESTS_IN_FLIGHT)]
     passing = [turnstile.passing(node) for node in nodes]
     for one in passing:

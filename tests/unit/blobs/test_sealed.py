@@ -89,3 +89,19 @@ async def test_what_is_not_here_has_no_file(world: World) -> None:
     with pytest.raises(NotFound):
         async with world.node().agent.file(sha(DATA)):
             pass
+
+
+async def test_what_came_before_its_hash_was_known_is_sealed_by_its_name_at_the_end(
+    world: World,
+) -> None:
+    folder = FolderBlobs(world.folder / "n", reserve_bytes=0, key=KEY)
+    for start in (0, 1_500_001):
+        piece = DATA[start : start + 1_500_001]
+        await folder.append("acme", "up", "upload-7", start, piece)
+    again = FolderBlobs(world.folder / "n", reserve_bytes=0, key=KEY)
+    ref = await again.hashed("acme", "up", "upload-7")
+    assert ref == BlobRef(sha256=sha(DATA), size_bytes=len(DATA))
+    await again.finish("acme", "up", ref, staged_as="upload-7")
+    assert await folder.digest("acme", ref.sha256) == ref.sha256
+    assert await folder.read("acme", ref.sha256, 12_345, 33) == DATA[12_345:12_378]
+    assert not plain_on_disk(world.folder / "n", DATA)
