@@ -24,7 +24,7 @@ from beira.kernel.errors import Full
 from beira.node import program as node_program
 from beira.node.program import Node, NodeConfig
 from beira.sync import blob_metrics as metrics
-from beira.sync import blob_transfer
+from beira.sync import put_off
 from tests.acceptance.blob_app import Film, Recording, alone, installed_in
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
     Company,
@@ -72,7 +72,7 @@ def impatient() -> Iterator[None]:
         patch.setattr(node_program, "installed", alone)
         patch.setattr(cloud_program, "installed", alone)
         patch.setattr(limits, "RECONNECT_MOST_S", 1)
-        patch.setattr(blob_transfer, "AGAIN_S", 0.5)
+        patch.setattr(put_off, "AGAIN_S", 0.5)
         yield
 
 

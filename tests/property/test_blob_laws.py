@@ -289,6 +289,7 @@ class Keeping(RuleBasedStateMachine):
         self.held: dict[str, Held] = {}
         self.confirmed: set[str] = set()
         self.asked: set[str] = set()
+        self.wishes: dict[str, list[str]] = {}
         self.now_s = 1_000_000.0
 
     @rule(
@@ -347,21 +348,48 @@ class Keeping(RuleBasedStateMachine):
     def time_goes_by(self, later_s: int) -> None:
         self.now_s += later_s
 
-    @rule(size=st.integers(0, 1_200), disk=st.integers(0, 2_000))
-    def room_is_wanted(self, size: int, disk: int) -> None:
-        evicted = self.ledger.room_for(size, disk, self.now_s)
-        may_go = {name for name in self.held if self.may_go(name)}
-        freed = sum(self.held[name].size_bytes for name in evicted or ())
+    @rule(app=st.sampled_from(["player", "voice"]), names=st.lists(st.sampled_from(NAMES)))
+    def an_app_wishes(self, app: str, names: list[str]) -> None:
+        self.ledger.wish(app, names)
+        self.wishes[app] = names
+
+    @rule(size=st.integers(0, 1_200), disk=st.integers(0, 2_000), name=st.sampled_from(NAMES))
+    def room_is_wanted(self, size: int, disk: int, name: str) -> None:
+        if name in self.held:
+            return
+        evicted = self.ledger.room_for(size, disk, self.now_s, name=name)
+        may_go = {each for each in self.held if self.may_go(each) or self.gives_way(each, name)}
+        freed = sum(self.held[each].size_bytes for each in evicted or ())
         used = sum(held.size_bytes for held in self.held.values())
         if evicted is None:
-            freeable = sum(self.held[name].size_bytes for name in may_go)
+            freeable = sum(self.held[each].size_bytes for each in may_go)
             assert used - freeable + size > 1_000 or disk + freeable < size
             return
         assert set(evicted) <= may_go, "what is named, or the cloud lacks, stays"
         assert used - freed + size <= 1_000 or not size
         assert disk + freed >= size
-        for name in evicted:
-            self.a_blob_is_lost(name)
+        kept = may_go - set(evicted)
+        assert all(self.goes_before(gone) <= self.goes_before(left)
+                   for gone in evicted for left in kept), "the least wanted goes first"  # fmt: skip
+        for each in evicted:
+            self.a_blob_is_lost(each)
+
+    def rank(self, name: str) -> int:
+        """Its place among wishes; 99 if nobody wishes for it."""
+        return min((w.index(name) for w in self.wished_in(name)), default=99)
+
+    def wished_in(self, name: str) -> list[list[str]]:
+        return [list(dict.fromkeys(w)) for w in self.wishes.values() if name in w]
+
+    def gives_way(self, name: str, wanted: str) -> bool:
+        """Whether what is lazily named may go, so that a wish has room."""
+        held = self.held[name]
+        lazy = all(named.fetch is Fetch.LAZY for named in self.names_of(name))
+        there = held.outbox or held.sent_up
+        return self.rank(wanted) < 99 and lazy and not there and self.rank(name) > self.rank(wanted)
+
+    def goes_before(self, name: str) -> tuple[bool, int]:
+        return (bool(self.names_of(name)), -self.rank(name) if self.names_of(name) else 0)
 
     @rule()
     def what_is_stale_goes(self) -> None:
@@ -391,6 +419,7 @@ class Keeping(RuleBasedStateMachine):
             and self.names_of(name)
             and (
                 name in self.asked
+                or self.rank(name) < 99
                 or any(named.fetch is Fetch.EAGER for named in self.names_of(name))
             )
         }
@@ -408,7 +437,7 @@ class Keeping(RuleBasedStateMachine):
     @invariant()
     def the_urgent_comes_first(self) -> None:
         lanes = [
-            (name in self.asked, max(named.lane for named in self.names_of(name)))
+            (name in self.asked, max(n.lane for n in self.names_of(name)), -self.rank(name))
             for name in self.ledger.wanted
         ]
         assert lanes == sorted(lanes, reverse=True)

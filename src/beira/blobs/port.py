@@ -8,10 +8,11 @@ of its own: any replica can take the next chunk. tests/contract holds every impl
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from beira.kernel import limits
 from beira.kernel.blob import BlobRef
@@ -95,6 +96,53 @@ class Blobs(Protocol):
     async def fetch(self, sha256: str) -> None:
         """Wait until a blob has come: before all else, and even if it is fetched lazily. A record
         must name it; bound the wait with `asyncio.timeout`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BlobNews:
+    """What became of a blob on a node: added (made here), fetched (in `took_ms` since its first
+    chunk), removed, or damaged (what lay there was not what its name says; it is gone)."""
+
+    sha256: str
+    what: Literal["added", "fetched", "removed", "damaged"]
+    size_bytes: int
+    took_ms: int = 0
+
+
+Source: TypeAlias = Callable[[str], Sequence[str]]
+"""Where a wished blob may be had by plain HTTP, the best first: addresses, or paths at the cloud.
+What comes is believed only if it has the right hash. None: the cloud is asked by the blobs' lane."""
+
+
+class Wishes(Protocol):
+    """What an app on a node may have a say in, of what lies on the disk: `host.wishes`."""
+
+    def want(self, by: str, names: Sequence[str], source: Source | None = None) -> None:
+        """The app `by` wants these blobs, in this order, instead of what it wished before. Records
+        must name them, if lazily; they are fetched in their order as budgets allow, from `source`
+        if it gives an address, and evicted last."""
+        ...
+
+    def holds(self, sha256: str) -> bool:
+        """Whether it is here. That it is sound is looked at when it is used."""
+        ...
+
+    def held_bytes(self, sha256: str) -> int:
+        """The size of what is here, or 0."""
+        ...
+
+    async def check(self, sha256: str) -> bool:
+        """Hash it anew. What is garbled is thrown away, and fetched again if anybody wants it."""
+        ...
+
+    async def drop(self, sha256: str) -> bool:
+        """Throw it away, now, unless the cloud lacks it or a record fetches it eagerly; whether it
+        is gone. It comes again only if it is wished for or asked for."""
+        ...
+
+    def subscribe(self, heard: Callable[[BlobNews], None]) -> Callable[[], None]:
+        """Hear what comes and goes; returns what ends it."""
         ...
 
 

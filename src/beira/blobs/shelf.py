@@ -17,7 +17,7 @@ import shutil
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import structlog
 
@@ -31,6 +31,7 @@ from beira.kernel.errors import TooLarge
 log = structlog.get_logger(__name__)
 READ_BYTES = 1_048_576
 SENT_UP = b"up"
+What: TypeAlias = Literal["added", "fetched", "removed", "damaged"]
 
 
 class Clock(Protocol):
@@ -40,14 +41,14 @@ class Clock(Protocol):
 
 
 class Shelf:
-    """What one node holds. `on_change(sha256)` is called when a blob came or went."""
+    """What one node holds. `on_change(sha256, what)` is called when a blob came or went."""
 
     owner = "node"
 
     def __init__(self, folder: FolderBlobs, tenant: str, wall: Clock) -> None:
         self.folder = folder
         self.tenant = tenant
-        self.on_change: Callable[[str], None] = lambda name: None
+        self.on_change: Callable[[str, What], None] = lambda name, what: None
         self._wall = wall
         self._outbox = folder.root / tenant / "outbox"
         self._scratch = folder.root / tenant / "scratch"
@@ -72,7 +73,7 @@ class Shelf:
         finally:
             scratch.unlink(missing_ok=True)
         self._trusted.add(ref.sha256)
-        self.on_change(ref.sha256)
+        self.on_change(ref.sha256, "added")
         return ref
 
     async def path(self, sha256: str) -> Path | None:
@@ -85,7 +86,7 @@ class Shelf:
                 return None
             if digest != sha256:
                 log.error("blob.garbled", blob=sha256)
-                await self.drop(sha256)
+                await self.drop(sha256, "damaged")
                 return None
             self._trusted.add(sha256)
         try:
@@ -120,19 +121,19 @@ class Shelf:
         """Verify what was fetched, and show it. Raises Corrupt `blob.mismatch` and forgets it."""
         await self.folder.finish(self.tenant, self.owner, ref)
         self._trusted.add(ref.sha256)
-        self.on_change(ref.sha256)
+        self.on_change(ref.sha256, "fetched")
 
-    async def drop(self, sha256: str) -> None:
+    async def drop(self, sha256: str, why: What = "removed") -> None:
         """Evict a blob, or throw a garbled one away."""
         self._trusted.discard(sha256)
         await self.folder.delete(self.tenant, sha256)
         (self._outbox / sha256).unlink(missing_ok=True)
-        self.on_change(sha256)
+        self.on_change(sha256, why)
 
-    async def look_again(self, sha256: str) -> None:
-        """Hash a blob anew, and throw it away if it is garbled."""
+    async def look_again(self, sha256: str) -> bool:
+        """Hash a blob anew, and throw it away if it is garbled; whether it is here and sound."""
         self._trusted.discard(sha256)
-        await self.path(sha256)
+        return await self.path(sha256) is not None
 
     async def take_over(self, plain: FolderBlobs) -> int:
         """Seal what lay in `plain` from before this node was encrypted; how many blobs that were."""

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import structlog
 
-from beira.blobs.port import Blobs
+from beira.blobs.port import Blobs, Wishes
 from beira.host import tracing
 from beira.host.context import CommandContext
 from beira.host.ports import Line, Signature, Signer, Verifier, signed_bytes
@@ -107,6 +107,7 @@ class Host:
         self.signer: Signer | None = None
         self.verifier: Verifier | None = None
         self.line: Line | None = None
+        self.wishes: Wishes | None = None
         self._route = route
 
     async def start(self) -> None:

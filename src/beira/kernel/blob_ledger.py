@@ -3,7 +3,7 @@ What to fetch, to send and to evict follows from that, and from nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from beira.kernel import limits
@@ -47,6 +47,8 @@ class Ledger:
     _unsent: set[str] = field(default_factory=set)
     _to_mark: set[str] = field(default_factory=set)
     _orders: dict[str, list[str]] = field(default_factory=dict)
+    _wishes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _rank: dict[str, int] = field(default_factory=dict)
 
     def refer(self, key: RecordKey, names: Mapping[str, Named]) -> None:
         """A record names these blobs from now on (none: it is gone)."""
@@ -86,6 +88,18 @@ class Ledger:
         if name not in self.held:
             self._asked.add(name)
             self._look_at(name)
+
+    def wish(self, by: str, names: Sequence[str]) -> None:
+        """The app `by` wants these, in this order, and no longer what it wished before. They are
+        fetched though lazily named, and go last of what may go."""
+        self._wishes[by] = tuple(dict.fromkeys(names))[: limits.BLOB_WISHES]
+        before, self._rank = self._rank, {}
+        for wished in self._wishes.values():
+            for rank, name in enumerate(wished):
+                self._rank[name] = min(rank, self._rank.get(name, rank))
+        for name in before.keys() ^ self._rank.keys():
+            self._look_at(name)
+        self._orders.clear()
 
     def confirmed(self, name: str, now_s: float) -> None:
         """The cloud has it, verified and durable."""
@@ -136,7 +150,8 @@ class Ledger:
 
     @property
     def wanted(self) -> list[str]:
-        """What to fetch, the most urgent first: what an app waits for, then by lane, then by age."""
+        """What to fetch, the most urgent first: what an app waits for, then by lane, then wishes in
+        their order, then by age."""
         return self._ordered("wanted", self._wanted)
 
     @property
@@ -145,23 +160,50 @@ class Ledger:
         return self._ordered("unsent", self._unsent)
 
     def room_for(
-        self, size_bytes: int, disk_bytes: int, now_s: float, *, staged_bytes: int = 0
+        self,
+        size_bytes: int,
+        disk_bytes: int,
+        now_s: float,
+        *,
+        staged_bytes: int = 0,
+        name: str = "",
     ) -> list[str] | None:
-        """What to evict so that `size_bytes` more fit into the budget, beside `staged_bytes` of others
-        on their way, and into `disk_bytes` of disk; None if it cannot be. What a record names is
-        never evicted, nor what the cloud lacks."""
+        """What to evict so that `size_bytes` more (of the blob `name`) fit into the budget, beside
+        `staged_bytes` of others on their way, and into `disk_bytes` of disk; None if it cannot be.
+
+        What a record names is not evicted, nor what the cloud lacks; but for a wished blob, what is
+        only lazily named and not wished goes too, and then later wishes than it, the last first.
+        """
         over = self.used_bytes + staged_bytes + size_bytes - self.budget_bytes
         short = max(over, size_bytes - disk_bytes)
         evicted: list[str] = []
         if short <= 0:
             return evicted
-        for name in sorted(self.held, key=lambda each: self.held[each].used_s):
+        for each in self._may_make_room(name, now_s):
             if short <= 0:
                 break
-            if self._may_go(name, now_s):
-                evicted.append(name)
-                short -= self.held[name].size_bytes
+            evicted.append(each)
+            short -= self.held[each].size_bytes
         return evicted if short <= 0 else None
+
+    def _may_make_room(self, name: str, now_s: float) -> Iterator[str]:
+        by_use = sorted(self.held, key=lambda each: self.held[each].used_s)
+        yield from (each for each in by_use if self._may_go(each, now_s))
+        mine = self._rank.get(name)
+        if mine is None:
+            return
+        cached = [each for each in by_use if each in self._named and self.may_drop(each)]
+        yield from (each for each in cached if each not in self._rank)
+        later = [each for each in cached if self._rank.get(each, mine) > mine]
+        yield from sorted(later, key=lambda each: self._rank[each], reverse=True)
+
+    def may_drop(self, name: str) -> bool:
+        """Whether an app may throw it away: the cloud has it, and no record fetches it by itself."""
+        there = self.held.get(name)
+        if there is None or there.outbox or there.sent_up:
+            return False
+        named = self._named.get(name, {}).values()
+        return all(each.fetch is Fetch.LAZY for each in named)
 
     def stale(self, now_s: float) -> list[str]:
         """What no record has named for days and the cloud lacks nothing of: it goes even where there
@@ -184,7 +226,8 @@ class Ledger:
         self._orders.clear()
         here, named = name in self.held, self._named.get(name, {})
         eager = any(each.fetch is Fetch.EAGER for each in named.values())
-        _put(self._wanted, name, not here and bool(named) and (eager or name in self._asked))
+        wished = eager or name in self._asked or name in self._rank
+        _put(self._wanted, name, not here and bool(named) and wished)
         up = any(each.up for each in named.values())
         unmarked = here and self.held[name].outbox and not self.held[name].sent_up
         _put(self._to_mark, name, up and unmarked)
@@ -197,11 +240,12 @@ class Ledger:
             self._orders[what] = sorted(names, key=self._urgency)
         return self._orders[what]
 
-    def _urgency(self, name: str) -> tuple[bool, int, int, str]:
+    def _urgency(self, name: str) -> tuple[bool, int, int, int, str]:
         named = self._named.get(name, {}).values()
         lane = max((each.lane for each in named), default=0)
         hlc = min((each.hlc for each in named), default=0)
-        return (name not in self._asked, -lane, hlc, name)
+        rank = self._rank.get(name, limits.BLOB_WISHES)
+        return (name not in self._asked, -lane, rank, hlc, name)
 
 
 def _put(names: set[str], name: str, wanted: bool) -> None:

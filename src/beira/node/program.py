@@ -162,7 +162,8 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
             bytes_per_s=config.blob_bytes_per_s,
             disk_bytes=config.blob_disk_bytes,
         )
-        host.blobs = blobs
+        await blobs.begin()
+        host.blobs = host.wishes = blobs
         host.line = CloudLine(cloud.url, token, lambda: agent.state.connected, ssl=config.ssl)
         stack.push_async_callback(host.line.close)
         host.verifier = _KnownKeys(identity)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -17,7 +17,8 @@ import msgspec
 import structlog
 
 from beira.blobs import FolderBlobs, Shelf
-from beira.blobs.port import missing
+from beira.blobs.port import BlobNews, Source, missing
+from beira.blobs.shelf import What
 from beira.host.host import Host
 from beira.kernel import limits
 from beira.kernel.blob import BlobRef, RecordKey, has_blobs, names_in
@@ -52,7 +53,8 @@ class BlobState(msgspec.Struct, kw_only=True):
 
 
 class BlobAgent:
-    """Runs the blobs' lane of one node until it is cancelled. Implements `blobs.port.Blobs`.
+    """Runs the blobs' lane of one node until it is cancelled. Implements `Blobs` and `Wishes` of
+    `blobs.port`; what lies here is known once `begin` was awaited.
 
     `online` says whether there is a session with the cloud. `bytes_per_s` caps what blobs may take
     of the link (0: no cap), `disk_bytes` what they may take of the disk. `plain` is where blobs lay
@@ -85,6 +87,8 @@ class BlobAgent:
         self._changed: set[RecordKey] | None = None
         self._woken = {name: asyncio.Event() for name in ("follow", "up", "down", "held")}
         self._cloud = ""
+        self._listeners: set[Callable[[BlobNews], None]] = set()
+        shelf.on_change = self._shelf_changed
 
     async def add(self, content: bytes | AsyncIterable[bytes]) -> BlobRef:
         await self._make_room(1)
@@ -126,13 +130,41 @@ class BlobAgent:
             self._woken["down"].set()
             await held.wait()
 
-    async def run(self) -> None:
-        """Look at what is here, then follow the records and carry what they name."""
-        await self._prepare()
-        self._shelf.on_change = self._shelf_changed
-        unsubscribe = self._host.store.subscribe(self._heard)
+    def want(self, by: str, names: Sequence[str], source: Source | None = None) -> None:
+        self._downloads.sources.give(by, source)
+        self.ledger.wish(by, names)
+        self._woken["down"].set()
+
+    def holds(self, sha256: str) -> bool:
+        return sha256 in self.ledger.held
+
+    def held_bytes(self, sha256: str) -> int:
+        held = self.ledger.held.get(sha256)
+        return held.size_bytes if held else 0
+
+    async def check(self, sha256: str) -> bool:
+        return await self._shelf.look_again(sha256)
+
+    async def drop(self, sha256: str) -> bool:
+        await self._shelf.folder.discard(self._shelf.tenant, self._shelf.owner, sha256)
+        if self.ledger.may_drop(sha256):
+            await self._shelf.drop(sha256)
+        return sha256 not in self.ledger.held
+
+    def subscribe(self, heard: Callable[[BlobNews], None]) -> Callable[[], None]:
+        self._listeners.add(heard)
+        return lambda: self._listeners.discard(heard)
+
+    async def begin(self) -> None:
+        """Look at what is here."""
         for name, held in (await asyncio.to_thread(self._shelf.listing)).items():
             self.ledger.holds(name, held)
+
+    async def run(self) -> None:
+        """Follow the records and carry what they name."""
+        unsubscribe = self._host.store.subscribe(self._heard)
+        await self._prepare()
+        await self.begin()
         try:
             await asyncio.gather(
                 self._follow(),
@@ -177,8 +209,10 @@ class BlobAgent:
         if self._changed is None or self._changed:
             self._woken["follow"].set()
 
-    def _shelf_changed(self, name: str) -> None:
+    def _shelf_changed(self, name: str, what: What) -> None:
         held = self._shelf.held(name)
+        size_bytes = held.size_bytes if held else self.held_bytes(name)
+        took_ms = self._downloads.took_ms(name) if what == "fetched" else 0
         if held is None:
             self.ledger.lost(name)
         else:
@@ -186,6 +220,8 @@ class BlobAgent:
             self._woken["held"].set()
             self._woken["held"] = asyncio.Event()
         self._wake()
+        for heard in list(self._listeners):
+            heard(BlobNews(name, what, size_bytes, took_ms))
 
     def _wake(self) -> None:
         for name in ("follow", "up", "down"):

@@ -14,6 +14,7 @@ from beira.kernel import limits
 from beira.kernel.blob import BlobRef, RecordKey, Told, check_digest, content_digest
 from beira.kernel.errors import Corrupt
 from beira.sync.link import TokenSource
+from beira.sync.plain_reader import PlainReader
 from beira.sync.requests import CloudRequests
 
 PATH = "/sync/v1/blobs"
@@ -33,6 +34,7 @@ class BlobClient:
 
     def __init__(self, url: str, token: TokenSource, *, ssl: object = True) -> None:
         self._requests = CloudRequests(url.rstrip("/") + PATH, token, ssl=ssl)
+        self._plain = PlainReader(url, ssl=ssl)
 
     async def ask(self, refs: Sequence[BlobRef]) -> list[Told]:
         """What the cloud has of these, at most `BLOBS_PER_ASK`."""
@@ -87,7 +89,15 @@ class BlobClient:
         await asyncio.to_thread(check_digest, data, headers.get("Content-Digest", ""))
         return _possible(int(found[3])), data
 
+    async def read_at(
+        self, address: str, sha256: str, offset: int, size_bytes: int
+    ) -> tuple[int, bytes]:
+        """As `read`, from an address by plain HTTP; see `PlainReader.read`."""
+        size, data = await self._plain.read(address, sha256, offset, size_bytes)
+        return _possible(size), data
+
     async def close(self) -> None:
+        await self._plain.close()
         await self._requests.close()
 
     async def _request(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from itertools import islice
 
 import structlog
 
@@ -27,6 +26,7 @@ from beira.kernel.blob import (
 from beira.kernel.blob_ledger import Ledger
 from beira.kernel.errors import (
     BeiraError,
+    Conflict,
     Corrupt,
     Denied,
     Full,
@@ -38,11 +38,10 @@ from beira.kernel.errors import (
 from beira.kernel.policy import Link, measured
 from beira.sync import blob_metrics as metrics
 from beira.sync.blob_client import BlobClient
+from beira.sync.blob_sources import Sources
+from beira.sync.put_off import TRIES_AT_ONCE, PutOff
 
 log = structlog.get_logger(__name__)
-AGAIN_S = 60.0
-AGAIN_MOST_S = 3_600.0
-TRIES_AT_ONCE = 3
 KEYS_TRIED = 5
 LOOKED_AT = 50
 SMALL_BYTES = limits.BLOB_CHUNK_LEAST_BYTES
@@ -82,41 +81,6 @@ class Pace:
 
     def now_s(self) -> float:
         return self._steady_s()
-
-
-class PutOff:
-    """Blobs that failed for reasons of their own, each until its time comes."""
-
-    def __init__(self, steady_s: Callable[[], float]) -> None:
-        self._steady_s = steady_s
-        self._until: dict[str, tuple[int, float]] = {}
-        self._lasting: set[str] = set()
-
-    def add(self, name: str, *, at_once: int = TRIES_AT_ONCE, lasting: bool = False) -> None:
-        """It failed: a few times it may try again at once, then after twice as long each time. A
-        `lasting` failure is of the whole: that chunks of it come through does not end it."""
-        if lasting:
-            self._lasting.add(name)
-        failures = self._until.get(name, (0, 0.0))[0]
-        doubled = AGAIN_S * 2.0 ** min(max(0, failures - at_once), 8)
-        wait_s = 0.0 if failures < at_once else min(AGAIN_MOST_S, doubled)
-        self._until[name] = failures + 1, self._steady_s() + wait_s
-
-    def progressed(self, name: str) -> None:
-        """A chunk came through."""
-        if name not in self._lasting:
-            self._until.pop(name, None)
-
-    def drop(self, name: str) -> None:
-        """All is well, or it is to be tried at once whatever happened."""
-        self._until.pop(name, None)
-        self._lasting.discard(name)
-
-    def free(self, names: list[str], most: int) -> list[str]:
-        """The first of `names` whose time has come."""
-        now_s = self._steady_s()
-        ready = (name for name in names if self._until.get(name, (0, 0.0))[1] <= now_s)
-        return list(islice(ready, most))
 
 
 class Uploads:
@@ -262,9 +226,11 @@ class Downloads:
         self._client = client
         self._pace = pace
         self._now_s = now_s
+        self.sources = Sources(pace.now_s)
         self._off = PutOff(pace.now_s)
         self._open: dict[str, Download] = {}
-        self._keys: dict[str, RecordKey] = {}
+        self._from: dict[str, RecordKey | str] = {}
+        self._began_s: dict[str, float] = {}
         self._roomless: set[str] = set()
         self._busy: set[str] = set()
 
@@ -272,6 +238,11 @@ class Downloads:
     def no_room(self) -> int:
         """How many blobs wait for room on the disk."""
         return len(self._roomless)
+
+    def took_ms(self, name: str) -> int:
+        """How long it has been since its first chunk was asked for."""
+        now_s = self._pace.now_s()
+        return round((now_s - self._began_s.get(name, now_s)) * 1000)
 
     def at_once(self, name: str) -> None:
         """An app waits for it: what went wrong before is no reason to wait now."""
@@ -291,9 +262,12 @@ class Downloads:
         self._busy.add(name)
         try:
             await self._one(name)
-        except _OF_THE_LINK:
-            raise
         except BeiraError as error:
+            address = self._from.get(name)
+            if isinstance(address, str):
+                self.sources.failed(address, error)
+            elif isinstance(error, _OF_THE_LINK):
+                raise
             await self._failed(name, error)
         finally:
             self._busy.discard(name)
@@ -304,7 +278,8 @@ class Downloads:
         return not self._pace.busy and await self.step(helper=True)
 
     def _next(self, helper: bool) -> str | None:
-        ready = self._off.free(self._ledger.wanted, LOOKED_AT)
+        wanted = (name for name in self._ledger.wanted if not self.sources.waits(name))
+        ready = self._off.free(wanted, LOOKED_AT)
         return next((n for n in ready if self._may_take(n, helper) and self._fits(n)), None)
 
     def _may_take(self, name: str, helper: bool) -> bool:
@@ -327,7 +302,7 @@ class Downloads:
                 return
             await self._evict(evicted)
             if not data:
-                _, data = await self._get(name, self._keys[name], step.offset, step.size_bytes)
+                _, data = await self._get(name, self._from[name], step.offset, step.size_bytes)
             download.kept(await self._keep(download, data))
             self._off.progressed(name)
         ref = download.ref
@@ -342,13 +317,16 @@ class Downloads:
             download.verified(False)
             raise
         download.verified(True)
-        self._off.drop(download.ref.sha256)
-        self._ledger.confirmed(download.ref.sha256, self._now_s())
+        name = download.ref.sha256
+        self._off.drop(name)
+        self._forget(name)
+        self._ledger.confirmed(name, self._now_s())
         metrics.DONE.labels("down").inc()
 
     def _forget(self, name: str) -> None:
         self._open.pop(name, None)
-        self._keys.pop(name, None)
+        self._from.pop(name, None)
+        self._began_s.pop(name, None)
         self._roomless.discard(name)
 
     async def _begin(self, name: str, most: int) -> tuple[Download, bytes]:
@@ -362,14 +340,17 @@ class Downloads:
         return self._open[name], data
 
     async def _first(self, name: str, offset: int, most: int) -> tuple[int, bytes]:
-        """By the first record that opens it."""
+        """By the best address that may be tried; else by the first record that opens it."""
+        self._began_s.setdefault(name, self._pace.now_s())
+        for address in self.sources.ready(name):
+            self._from[name] = address
+            return await self._get(name, address, offset, most)
         for key in self._ledger.keys_of(name)[:KEYS_TRIED]:
+            self._from[name] = key
             try:
-                found = await self._get(name, key, offset, most)
+                return await self._get(name, key, offset, most)
             except NotFound:
                 continue
-            self._keys[name] = key
-            return found
         raise NotFound(
             f"The cloud has no blob {name[:12]}… for this node.",
             code="blob.missing",
@@ -377,12 +358,20 @@ class Downloads:
         )
 
     async def _get(
-        self, name: str, key: RecordKey, offset: int, size_bytes: int
+        self, name: str, where: RecordKey | str, offset: int, size_bytes: int
     ) -> tuple[int, bytes]:
         """The blob's size and a chunk of it, within the budget."""
         await self._pace.take(size_bytes)
         began_s = self._pace.now_s()
-        size, data = await self._client.read(name, key, offset, size_bytes)
+        try:
+            if isinstance(where, str):
+                size, data = await self._client.read_at(where, name, offset, size_bytes)
+                self.sources.worked(where)
+            else:
+                size, data = await self._client.read(name, where, offset, size_bytes)
+        except BeiraError:
+            self._pace.give_back(size_bytes)
+            raise
         self._pace.carried("down", len(data), self._pace.now_s() - began_s)
         self._pace.give_back(size_bytes - len(data))
         metrics.BYTES.labels("down").inc(len(data))
@@ -407,7 +396,8 @@ class Downloads:
         staged = sum(each.offset for each in self._open.values() if each is not download)
         free = self._shelf.folder.free_bytes() + download.offset
         size = download.ref.size_bytes
-        return self._ledger.room_for(size, free, self._now_s(), staged_bytes=staged)
+        name = download.ref.sha256
+        return self._ledger.room_for(size, free, self._now_s(), staged_bytes=staged, name=name)
 
     async def _evict(self, names: list[str]) -> None:
         for name in names:
@@ -415,8 +405,12 @@ class Downloads:
             await self._shelf.drop(name)
 
     async def _failed(self, name: str, error: BeiraError) -> None:
+        """It is tried again: at once by another address, else when its time comes."""
         self._open.pop(name, None)
         if isinstance(error, Corrupt):
             metrics.REFUSED.labels("digest" if error.code == "blob.digest" else "mismatch").inc()
         log.warning("blob.not_fetched", blob=name, code=error.code, why=error.message)
-        self._off.add(name, lasting=error.code == "blob.mismatch")
+        if isinstance(self._from.pop(name, None), str) and not isinstance(error, Full | Conflict):
+            return
+        at_once = 0 if isinstance(error, Full) else TRIES_AT_ONCE
+        self._off.add(name, at_once=at_once, lasting=error.code == "blob.mismatch")
