@@ -70,7 +70,8 @@ from beira.kernel.query import (
 )
 from beira.kernel.record import Fact, State
 from beira.kernel.rollup import Rollup
-from beira.kernel.system import Alert, Setting, Site
+from beira.kernel.system import Alert, NodeInfo, Setting, Site
+from beira.kernel.upload import Upload
 
 __all__ = [
     "BOTH",
@@ -108,6 +109,7 @@ __all__ = [
     "MergeOrder",
     "Misconfigured",
     "News",
+    "NodeInfo",
     "Not",
     "NotFound",
     "Op",
@@ -131,6 +133,7 @@ __all__ = [
     "State",
     "TooLarge",
     "Unavailable",
+    "Upload",
     "View",
     "Withheld",
     "between_days",

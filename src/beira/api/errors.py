@@ -59,6 +59,27 @@ class OutOfRange(Invalid):
     default_code: ClassVar[str] = "range.invalid"
 
 
+class Gone(NotFound):
+    """It was there, and is not kept any longer."""
+
+    status: ClassVar[int] = 410
+    default_code: ClassVar[str] = "gone"
+
+
+class PreconditionFailed(Invalid):
+    """The client speaks another version."""
+
+    status: ClassVar[int] = 412
+    default_code: ClassVar[str] = "version.unsupported"
+
+
+class ChecksumMismatch(Invalid):
+    """A piece came other than it was sent (tus gives this its own status)."""
+
+    status: ClassVar[int] = 460
+    default_code: ClassVar[str] = "upload.checksum"
+
+
 class NotCovered(Invalid):
     """A part of the dialect that is not spoken here."""
 

@@ -25,7 +25,7 @@ from beira.api.telemetry import Traced, before_send, healthz, metrics_route
 from beira.kernel import limits
 from beira.kernel.errors import Misconfigured
 
-_PREFIXES = ("/rest/", "/auth/", "/realtime/")
+_PREFIXES = ("/rest/", "/auth/", "/realtime/", "/storage/")
 _EXPOSED = ["Content-Range", "Location", "Preference-Applied", "Retry-After", "X-Request-Id"]
 _EXPOSED += ["Beira-Receipt", "Beira-Took-Ms"]
 _ALLOWED = [
@@ -36,6 +36,10 @@ _ALLOWED = [
     "Content-Profile",
     "Content-Type",
 ]
+_EXPOSED += ["Beira-Code", "Tus-Extension", "Tus-Max-Size", "Tus-Resumable", "Tus-Version"]
+_EXPOSED += ["Upload-Expires", "Upload-Length", "Upload-Offset"]
+_ALLOWED += ["Tus-Resumable", "Upload-Checksum", "Upload-Length", "Upload-Metadata"]
+_ALLOWED += ["Upload-Offset", "X-Http-Method-Override"]
 _ALLOWED += ["Prefer", "Range", "Range-Unit", "X-Client-Info", "X-Supabase-Api-Version"]
 _ALLOWED += ["Beira-Node", "Idempotency-Key", "Traceparent", "X-Request-Id"]
 AnyRequest = Request[Any, Any, Any]

@@ -21,6 +21,8 @@ import beira
 from beira.api import Api, ApiSettings, Door
 from beira.api.accounts import CloudAccounts
 from beira.api.errors import HANDLERS
+from beira.api.upload_routes import upload_routes
+from beira.api.uploads import Uploads
 from beira.blobs import BlobStore, open_blobs
 from beira.cloud.moving import remembered
 from beira.cloud.opening import Opening
@@ -97,6 +99,7 @@ class Cloud:
         scratch: Path | None = None,
     ) -> None:
         self.blobs = BlobGate(storage, self.host_of_tenant)
+        self.uploads = Uploads(storage, self.blobs)
         self.dictionaries = CloudDictionaries(self.host_of_tenant)
         self.database = database
         self.identity = identity
@@ -164,6 +167,14 @@ class Cloud:
                 await tombstones.collect(host)
             except BeiraError as error:
                 log.info("tombstones.put_off", tenant=tenant, why=error.message)
+
+    async def forget_uploads(self) -> None:
+        """End the uploads, of the tenants served here, that nobody went on with in time."""
+        for tenant, host in list(self._hosts.items()):
+            try:
+                await self.uploads.tidy(host)
+            except BeiraError as error:
+                log.info("uploads.not_tidied", tenant=tenant, why=error.message)
 
     async def follow_places(self, tenant: str) -> None:
         await follow_places(await self.host_of_tenant(tenant), self.identity)
@@ -340,6 +351,7 @@ def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
             blob_routes(cloud.blobs, admit),
             backup_routes(BackupGate(cloud.blobs, cloud.host_of_tenant), admit),
             answer_routes(Answers(cloud.catalogue, cloud.host_of_tenant), admit),
+            upload_routes(cloud.uploads, portal.desk.signed_in),
             _apps_pages(cloud.catalogue),
         ],
         plugins=[
@@ -443,6 +455,7 @@ async def _tidy(cloud: Cloud) -> None:
         except BeiraError as error:
             log.info("identity.not_tidied", why=error.message)
         await cloud.forget_deletions()
+        await cloud.forget_uploads()
 
 
 async def _collect(cloud: Cloud) -> None:

@@ -18,6 +18,7 @@ from beira.kernel.command import Command
 from beira.kernel.derived import with_rollups
 from beira.kernel.errors import Invalid, NotFound
 from beira.kernel.system import SYSTEM_COLLECTIONS
+from beira.kernel.upload import UPLOAD_COLLECTIONS
 
 
 class NoSettings(msgspec.Struct):
@@ -68,7 +69,7 @@ class Catalogue:
 
     def __post_init__(self) -> None:
         declared = [c for app in self.apps for c in app.collections]
-        own = [*SYSTEM_COLLECTIONS, *BLOB_COLLECTIONS, *BACKUP_COLLECTIONS]
+        own = [*SYSTEM_COLLECTIONS, *BLOB_COLLECTIONS, *UPLOAD_COLLECTIONS, *BACKUP_COLLECTIONS]
         self.collections = Registry([*own, *with_rollups(declared)])
         for command in (c for app in self.apps for c in app.commands):
             if command.name in self.commands:

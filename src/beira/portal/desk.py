@@ -196,6 +196,8 @@ class Desk:
         does. Raises Unauthenticated, Denied."""
         if request.headers.get("authorization"):
             return SignedIn(await self.door.caller(request.headers))
+        if not (_cookie(request, "access") or _cookie(request, "refresh")):
+            raise Unauthenticated("Nobody is signed in.", hint="Sign in, or send a bearer token.")
         visit = self.visit(request)
         if request.method not in ("GET", "HEAD"):
             self._check_origin(request, request.headers.get("beira-form", ""))

@@ -166,7 +166,11 @@ class BlobGate:
             raise Unavailable(
                 "This very file is just being collected.", code="blob.busy", hint="Try again soon."
             )
-        await self.storage.finish(tenant, owner, ref, staged_as=staged_as)
+        try:
+            await self.storage.finish(tenant, owner, ref, staged_as=staged_as)
+        except Conflict:  # another replica, or we before a crash, came this far
+            if await self.storage.size(tenant, ref.sha256) != ref.size_bytes:
+                raise
         fields = {"size_bytes": ref.size_bytes, "touched_at": host.now(), "stored_at": host.now()}
         await self._write(host, ref.sha256, **fields)
 
