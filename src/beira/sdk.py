@@ -1,6 +1,6 @@
 """What the kernel offers an app. Apps import this module, and nothing else of Beira."""
 
-from beira.host import Host, News, Place, PrivateFiles, Signature
+from beira.host import BlobNews, Host, News, Place, PrivateFiles, Signature
 from beira.host.page import MenuItem, Page, Pages, Reply, View, page
 from beira.host.reading import (
     between_days,
@@ -88,6 +88,7 @@ __all__ = [
     "App",
     "BeiraError",
     "Blob",
+    "BlobNews",
     "BlobRef",
     "Collection",
     "Column",

@@ -19,16 +19,26 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Record)
 S = TypeVar("S", bound=msgspec.Struct)
+T = TypeVar("T")
 
 
 class CommandContext:
     """Implements `kernel.command.Context` over a host."""
 
-    def __init__(self, host: Host, principal: Principal, call_id: str, trace_id: str) -> None:
+    def __init__(
+        self,
+        host: Host,
+        principal: Principal,
+        call_id: str,
+        trace_id: str,
+        *,
+        most_writes: int = limits.COMMAND_WRITES,
+    ) -> None:
         self._host = host
         self._principal = principal
         self._call_id = call_id
         self._trace_id = trace_id
+        self._most_writes = most_writes
         self.writes: list[_Write] = []
 
     @property
@@ -109,6 +119,9 @@ class CommandContext:
     async def settings(self, kind: type[S], /) -> S:
         return await self._host.settings(kind)
 
+    def edge(self, kind: type[T]) -> T:
+        return self._host.edge(kind)
+
     async def rows(self) -> list[Row]:
         """What was written, stamped in the order it was written."""
         return [await self._stamped(write) for write in self.writes]
@@ -138,8 +151,8 @@ class CommandContext:
     ) -> None:
         if len(id) > limits.ID_CHARS:
             raise TooLarge(f"An id has {limits.ID_CHARS} characters at most.")
-        if len(self.writes) >= limits.COMMAND_WRITES:
-            raise TooLarge(f"A command writes {limits.COMMAND_WRITES} records at most.")
+        if len(self.writes) >= self._most_writes:
+            raise TooLarge(f"A command writes {self._most_writes} records at most.")
         self.writes.append(_Write(collection, id, partition, fields, lane))
 
 

@@ -22,7 +22,7 @@ import structlog
 from beira.blobs.port import Blobs, Wishes
 from beira.host import tracing
 from beira.host.context import CommandContext
-from beira.host.ports import Line, Signature, Signer, Verifier, signed_bytes
+from beira.host.ports import Line, Signature, Signer, Speech, Verifier, signed_bytes
 from beira.host.wall import Wall
 from beira.identity.private_files import PrivateFiles
 from beira.kernel import limits
@@ -39,6 +39,7 @@ from beira.store.port import Commit, Route, Store
 
 log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=msgspec.Struct)
+T = TypeVar("T")
 CLOCK_MARK = "clock.last"
 OFFSET_MARK = "clock.offset"
 TURN_MARK = "turn."
@@ -107,6 +108,8 @@ class Host:
         self.signer: Signer | None = None
         self.verifier: Verifier | None = None
         self.line: Line | None = None
+        self.speech: Speech | None = None
+        self.edges: list[object] = []
         self.wishes: Wishes | None = None
         self._route = route
 
@@ -158,11 +161,19 @@ class Host:
         )
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[CommandContext]:
-        """Records an app writes on the host's own account, committed together at the end."""
-        ctx = CommandContext(self, self.place.principal, self.wall.new_id(), "")
+    async def writing(
+        self,
+        *,
+        marks: Mapping[str, Value] | None = None,
+        most_writes: int = limits.COMMAND_WRITES,
+    ) -> AsyncIterator[CommandContext]:
+        """Records an app writes on the host's own account, committed together at the end, with
+        `marks` (small values by names that begin with the app's; `store.marks` reads them)."""
+        ctx = CommandContext(
+            self, self.place.principal, self.wall.new_id(), "", most_writes=most_writes
+        )
         yield ctx
-        await self.write(await ctx.rows())
+        await self.write(await ctx.rows(), marks=marks)
 
     async def run(
         self,
@@ -297,6 +308,18 @@ class Host:
         if self.line is None:
             raise Unavailable("There is no line to a cloud here.", code="cloud.away")
         return await self.line.ask(name, body)
+
+    def edge(self, kind: type[T]) -> T:
+        """What runs of an app on this node: what its `edge` gave. Raises Unavailable where, or while,
+        it does not run."""
+        for running in self.edges:
+            if isinstance(running, kind):
+                return running
+        raise Unavailable(
+            f"{kind.__name__} does not run here.",
+            code="edge.away",
+            hint="It runs on nodes that have its app, once they have started.",
+        )
 
     async def settings(self, kind: type[S]) -> S:
         """The settings of an app in force here: the node's over the site's over its groups' over

@@ -1,5 +1,5 @@
 """What a host asks of the program it runs in, where node and cloud differ: to sign what nodes must
-believe offline, to verify that, and to ask the cloud.
+believe offline, to verify that, and to ask the cloud; and what one app may offer another unseen.
 """
 
 from __future__ import annotations
@@ -33,6 +33,14 @@ class Line(Protocol):
 
     async def ask(self, name: str, body: bytes) -> bytes:
         """`name` is `<app>/<answer>`. Raises the cloud's own error, and Unavailable."""
+        ...
+
+
+class Speech(Protocol):
+    """A voice, offered by whichever app has one."""
+
+    async def __call__(self, text: str, language: str) -> bytes:
+        """A WAV file of the text, spoken. Raises Invalid, TooLarge, Unavailable."""
         ...
 
 

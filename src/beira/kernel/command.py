@@ -28,6 +28,7 @@ from beira.kernel.record import Fact, Record
 
 R = TypeVar("R", bound=Record)
 S = TypeVar("S", bound=msgspec.Struct)
+T = TypeVar("T")
 
 
 class Runs(Enum):
@@ -89,6 +90,10 @@ class Context(Protocol):
 
     async def settings(self, kind: type[S], /) -> S:
         """The app's settings in force here: the node's over the site's over the tenant's."""
+        ...
+
+    def edge(self, kind: type[T], /) -> T:
+        """What runs of the app on this node (what its `edge` gave). Raises Unavailable `edge.away`."""
         ...
 
 

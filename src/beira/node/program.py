@@ -172,7 +172,7 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
         stack.callback(rollups.cancel)
         for app in catalogue.apps:
             if app.edge:
-                await stack.enter_async_context(load(app.edge)(host))
+                host.edges.append(await stack.enter_async_context(load(app.edge)(host)))
         await stack.enter_async_context(answering_calls(host))
         accounts = NodeAccounts(identity, host.place, RemoteAccounts(cloud))
         with without():

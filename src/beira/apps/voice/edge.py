@@ -35,7 +35,7 @@ from beira.apps.voice.engines.memory import give_back
 from beira.apps.voice.engines.mind import AssistantMind
 from beira.apps.voice.engines.phrases import fixed_prompts
 from beira.apps.voice.engines.ports import AudioOut, Pcm, Wake
-from beira.apps.voice.engines.sound import WavIn
+from beira.apps.voice.engines.sound import WavIn, write_wav
 from beira.apps.voice.engines.vocabulary import Words, known, recogniser_for
 from beira.apps.voice.engines.wyoming_client import SatelliteWake, WyomingSatellite
 from beira.apps.voice.engines.wyoming_server import WyomingService, serving
@@ -136,6 +136,14 @@ class VoiceEdge:
             return report
         await talk.listen(source.frames())
         return report
+
+    async def spoken(self, text: str, language: str) -> bytes:
+        """A WAV file of a text, for whoever has something to say: `host.speech`."""
+        await self._started()
+        said = [sound async for sound in self._there().speaking.speak(text, language)]
+        if not said:
+            raise Unavailable("The voice said nothing.", code="voice.silent")
+        return write_wav(b"".join(sound.pcm for sound in said), said[0].rate_hz)
 
     def heard_language(self, wanted: str) -> str:
         """The language speech is heard in: the built-in ear knows only the one of the settings."""
@@ -369,11 +377,13 @@ async def edge(host: Host) -> AsyncIterator[VoiceEdge]:
     """Run the voice on a node while the context lasts; pages find it by `edge_of`."""
     voice = VoiceEdge(host)
     _EDGES[host] = voice
+    host.speech = voice.spoken
     task = asyncio.create_task(voice.run())
     try:
         yield voice
     finally:
         _EDGES.pop(host, None)
+        host.speech = None
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task

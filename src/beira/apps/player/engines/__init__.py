@@ -1,0 +1,1 @@
+"""What makes the sound: mpv in a process of its own."""
