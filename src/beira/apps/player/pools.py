@@ -8,7 +8,7 @@ a quicker way to the same answer: one that is made anew gives the same.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from hashlib import blake2b
 
@@ -21,8 +21,7 @@ from beira.apps.player.program import Program
 Playable = Callable[[AssetEntry], bool]
 MANY = 1_000
 """Changes after which it is quicker to lay out all anew."""
-HEARD = 1 << 62
-"""Keys from here on are of assets that were played, by how long ago; below, of others, by chance."""
+CHANCES = 1 << 62
 OUT = -1
 TICK = timedelta(microseconds=1)
 
@@ -167,111 +166,166 @@ class Rotation(Pool):
     within `artist_gap`, as far as there are enough: if there are not, first the artist may come again
     (the one longest ago), then the asset.
 
-    What was never heard comes first, in an order by chance that is each shop's own and begins elsewhere
-    each day. Each artist's assets are in order, and so are the first of all artists: an artist that is
-    too near is passed over in one step.
+    What was never heard comes first, in an order by chance that is each shop's own and begins
+    elsewhere each day.
     """
 
     def __init__(self, program: Program, assets: Sequence[str], no_repeat: int, gap: int) -> None:
         super().__init__(program, list(dict.fromkeys(assets)))
         self._no_repeat, self._gap = no_repeat, gap
         self._chances = [_chance(program.shop, asset.id) for asset in self.assets]
-        self._keys: list[int] = []
-        self._groups: dict[str, list[tuple[int, int]]] = {}
-        self._heads: list[tuple[int, int]] = []
+        self._new, self._heard = _ByArtist(self.assets), _ByArtist(self.assets)
         self._memory: Memory | None = None
         self._tracks = self._forgotten = 0
         self._day: date | None = None
         self._start = 0
 
+    def in_order(self, memory: Memory, now: datetime) -> list[AssetEntry]:
+        self._begin_day(now)
+        return [self.assets[place] for place in sorted(self._all, key=self._order(memory))]
+
+    @property
+    def _all(self) -> range:
+        return range(len(self.assets))
+
+    def _order(self, memory: Memory) -> Callable[[int], tuple[int, int]]:
+        def order(place: int) -> tuple[int, int]:
+            heard = memory.played.get(self.assets[place].id, 0)
+            return heard, (self._chances[place] - self._start) % CHANCES
+
+        return order
+
+    def _begin_day(self, now: datetime) -> None:
+        day = day_of(now, self.program.zone)
+        if day != self._day:
+            self._day = day
+            self._start = _chance(self.program.shop, day.isoformat())
+
     def _in_step(self, memory: Memory, now: datetime) -> bool:
+        self._begin_day(now)
         same = memory is self._memory and memory.forgotten == self._forgotten
         since = memory.tracks - self._tracks
         if not same or not 0 <= since <= min(MANY, len(memory.recent)):
             return False
-        if day_of(now, self.program.zone) != self._day:
-            return False
         self._tracks = memory.tracks
         for ago in range(since, 0, -1):
             for place in self._places.get(memory.recent[-ago][0], ()):
-                if self._keys[place] != OUT:
+                if place in self._new or place in self._heard:
                     self._take(place)
                     self._put(place)
         return True
 
     def _lay_out(self, fitting: list[int], memory: Memory, now: datetime) -> None:
+        self._begin_day(now)
         self._memory, self._tracks, self._forgotten = memory, memory.tracks, memory.forgotten
-        self._begin_day(now)
-        self._keys = [OUT] * len(self.assets)
-        self._groups = {}
+        new: list[tuple[int, int]] = []
+        heard: list[tuple[int, int]] = []
         for place in fitting:
-            key = self._keys[place] = self._key(place, memory)
-            self._groups.setdefault(self.assets[place].artist, []).append((key, place))
-        for group in self._groups.values():
-            group.sort()
-        self._heads = sorted(group[0] for group in self._groups.values())
-
-    def in_order(self, memory: Memory, now: datetime) -> list[AssetEntry]:
-        self._begin_day(now)
-        order = sorted(range(len(self.assets)), key=lambda place: self._key(place, memory))
-        return [self.assets[place] for place in order]
-
-    def _begin_day(self, now: datetime) -> None:
-        day = day_of(now, self.program.zone)
-        if day != self._day:
-            self._day, self._laid_out = day, False
-            self._start = _chance(self.program.shop, day.isoformat())
-
-    def _key(self, place: int, memory: Memory) -> int:
-        heard = memory.played.get(self.assets[place].id)
-        return HEARD + heard if heard else (self._chances[place] - self._start) % HEARD
+            number = memory.played.get(self.assets[place].id)
+            if number is None:
+                new.append((self._chances[place], place))
+            else:
+                heard.append((number, place))
+        self._new.lay_out(new)
+        self._heard.lay_out(heard)
 
     def _pick(self, memory: Memory) -> int | None:
-        if not self._heads:
-            return None
-        latest = HEARD + max(memory.tracks - self._no_repeat, 0)
         near = memory.artists_within(self._gap)
         passed: list[tuple[int, int]] = []
-        for key, place in self._heads:
+        last = memory.tracks - self._no_repeat
+        for place in self._new.following(self._start):
             ago = near.get(self.assets[place].artist)
-            if key > latest:
+            if ago is None:
+                return place
+            passed.append((ago, place))
+        for number, place in self._heard.heads:
+            ago = near.get(self.assets[place].artist)
+            if number > last:
                 break
             if ago is None:
                 return place
             passed.append((ago, place))
-        return max(passed)[1] if passed else self._heads[0][1]
+        if passed:
+            return max(passed, key=_first)[1]
+        return self._heard.heads[0][1] if self._heard.heads else None
 
     def _put(self, place: int) -> None:
-        if self._keys[place] != OUT:
-            return
         assert self._memory is not None
-        key = self._keys[place] = self._key(place, self._memory)
-        group = self._groups.setdefault(self.assets[place].artist, [])
+        number = self._memory.played.get(self.assets[place].id)
+        if number is None:
+            self._new.put(self._chances[place], place)
+        else:
+            self._heard.put(number, place)
+
+    def _take(self, place: int) -> None:
+        self._new.take(place)
+        self._heard.take(place)
+
+
+class _ByArtist:
+    """Places under keys, those of each artist in order, and the first of all artists (`heads`) in
+    order: so an artist that is too near is passed over in one step. An asset of no known artist is an
+    artist of its own."""
+
+    def __init__(self, assets: Sequence[AssetEntry]) -> None:
+        self._artists = [asset.artist or f"\n{asset.id}" for asset in assets]
+        self._keys: dict[int, int] = {}
+        self._groups: dict[str, list[tuple[int, int]]] = {}
+        self.heads: list[tuple[int, int]] = []
+
+    def __contains__(self, place: int) -> bool:
+        return place in self._keys
+
+    def lay_out(self, entries: list[tuple[int, int]]) -> None:
+        self._keys = {place: key for key, place in entries}
+        self._groups = {}
+        self.heads = []
+        for entry in sorted(entries):
+            group = self._groups.setdefault(self._artists[entry[1]], [])
+            if not group:
+                self.heads.append(entry)
+            group.append(entry)
+
+    def following(self, start: int) -> Iterator[int]:
+        """The heads' places from this key on, round to before it."""
+        first = bisect_left(self.heads, (start, OUT))
+        for at in range(first, first + len(self.heads)):
+            yield self.heads[at % len(self.heads)][1]
+
+    def put(self, key: int, place: int) -> None:
+        if place in self._keys:
+            return
+        self._keys[place] = key
+        group = self._groups.setdefault(self._artists[place], [])
         before = group[0] if group else None
         insort(group, (key, place))
         self._new_head(before, group)
 
-    def _take(self, place: int) -> None:
-        if self._keys[place] == OUT:
+    def take(self, place: int) -> None:
+        key = self._keys.pop(place, None)
+        if key is None:
             return
-        group = self._groups[self.assets[place].artist]
+        group = self._groups[self._artists[place]]
         before = group[0]
-        del group[bisect_left(group, (self._keys[place], place))]
-        self._keys[place] = OUT
+        del group[bisect_left(group, (key, place))]
         self._new_head(before, group)
         if not group:
-            del self._groups[self.assets[place].artist]
+            del self._groups[self._artists[place]]
 
     def _new_head(self, before: tuple[int, int] | None, group: list[tuple[int, int]]) -> None:
         after = group[0] if group else None
         if before == after:
             return
         if before is not None:
-            del self._heads[bisect_left(self._heads, before)]
+            del self.heads[bisect_left(self.heads, before)]
         if after is not None:
-            insort(self._heads, after)
+            insort(self.heads, after)
+
+
+def _first(pair: tuple[int, int]) -> int:
+    return pair[0]
 
 
 def _chance(shop: str, text: str) -> int:
     digest = blake2b(f"{shop}\n{text}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest) % HEARD
+    return int.from_bytes(digest) % CHANCES
