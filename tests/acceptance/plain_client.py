@@ -48,6 +48,7 @@ class PlainClient:
         self.cursors: dict[str, int] = {}
         self.ticket = 0
         self.database = ""
+        self.run = secrets.randbelow(1 << 53)
         self.refused: list[dict[str, Any]] = []
         self.partitions: list[str] = []
         self.ended: dict[str, Any] | None = None
@@ -82,9 +83,12 @@ class PlainClient:
             "protocol": 1,
             "release": "plain",
             "ticket": self.ticket,
+            "sure": bool(self.ended and self.ended["code"] == "node.ticket_old"),
             "clock_ms": self._now_ms(),
             "cursors": self.cursors,
             "cloud": self.database,
+            "logs": [self.run],
+            "acked": self.acked,
         }
         answers: list[dict[str, Any]] = await self._post(
             "/sync/v1/exchange", [hello, *messages], token=await self._token()
@@ -225,7 +229,7 @@ class PlainClient:
     def _come_down(self, clock_ms: int) -> None:
         """Correct the clock, and bring unsent stamps that lie in the cloud's future down, in order."""
         self._offset_ms += clock_ms - self._now_ms()
-        ceiling = clock_ms << 11
+        ceiling, taken = clock_ms << 11, (clock_ms + 60_000) << 11
         unsent = [
             field[1]
             for lane in LANES
@@ -233,13 +237,20 @@ class PlainClient:
             if n > self.acked[lane]
             for key in keys
             for field in self.rows[key]["fields"].values()
-            if field[1][2] == self.node and field[1][0] > ceiling
+            if field[1][2] == self.node and field[1][0] > taken
         ]
         order = sorted({stamp[0] for stamp in unsent})
-        laid = {hlc: ceiling - len(order) + at for at, hlc in enumerate(order)}
+        stay = [
+            stamp[0]
+            for row in self.rows.values()
+            for _, stamp in row["fields"].values()
+            if stamp[2] == self.node and stamp[0] <= taken
+        ]
+        first = max([ceiling - len(order), *(hlc + 1 for hlc in stay)])
+        laid = {hlc: first + at for at, hlc in enumerate(order)}
         for stamp in unsent:
             stamp[0] = laid.get(stamp[0], stamp[0])
-        self._last_hlc = ceiling
+        self._last_hlc = max([ceiling, *laid.values(), *stay])
 
     def _merge(self, row: Row) -> None:
         key = row["collection"], row["id"]

@@ -128,7 +128,8 @@ async def test_a_copy_of_it_is_found_out(company: Company) -> None:
     await client.exchange()
     client.ticket = stale
     answers = await client.exchange()
-    assert [answer["type"] for answer in answers] == ["bye"]
+    assert [answer["code"] for answer in answers] == ["node.ticket_old"]
+    await client.exchange()
     assert client.ended is not None and client.ended["code"] == "node.duplicated"
     assert not client.ended.get("retry", True) and client.ended["hint"]
 

@@ -91,7 +91,7 @@ class Witness:
                     self._lines[node] = Line(dict(message.acked))
                 case Ack() if not self.doubtful:
                     mark = f"up:{node}:{message.lane}"
-                    has = self.world.store._marks.get(mark, 0)
+                    _, has = self.world.store._marks.get(mark, (0, 0))
                     assert has >= message.upto, f"law 1: {mark} {message.upto} beyond {has}"
 
     def committed(
@@ -100,9 +100,9 @@ class Witness:
         """A replica committed."""
         self.committed_rows.extend(rows)
         for mark, upto in marks.items():
-            if mark.startswith("up:") and upto is not None:
+            if mark.startswith("up:"):
                 _, node, lane = mark.split(":")
-                self.law_6_no_gaps(node, lane, int(expect.get(mark) or 0), upto)
+                self.law_6_no_gaps(node, lane, expect.get(mark), upto)
 
     def cloud_restored(self) -> None:
         self.doubtful = True
@@ -212,20 +212,22 @@ class Witness:
                 still.append(written)
         self._due = still
 
-    def law_6_no_gaps(self, name: str, lane: str, has: int, upto: int) -> None:
-        """Where a lane moves, all that the node's log names up to there has arrived."""
-        assert upto >= has, f"law 6: {name} lane {lane} went from {has} back to {upto}"
+    def law_6_no_gaps(self, name: str, lane: str, before: Value, now: Value) -> None:
+        """Where a lane moves, all that the log of the run it moves for names up to there has arrived;
+        what the run's release does not know of stays in the log."""
+        (run, upto), (run_before, has) = now, before or (None, 0)
+        assert run != run_before or upto >= has, f"law 6: {name} lane {lane}: {before} to {now}"
         aside = _aside(self.world)
-        nodes = [node for node in self.world.nodes if node.place.node == name]
-        if len(nodes) != 1 or not nodes[0].honest:
-            return
-        stream = nodes[0].store._streams.get(lane_stream(int(lane)))
-        for key, (number, _) in stream.entries.items() if stream else ():
-            if has < number <= upto:
-                there = key[1] in self.world.store._tables.get(key[0], {}) or key in aside
-                assert there, (
-                    f"law 6: {name} lane {lane} is at {upto}, but {key} ({number}) is missing"
-                )
+        for node in self.world.nodes:
+            if node.place.node != name or node.agent._runs[-1:] != [run]:
+                continue
+            stream = node.store._streams.get(lane_stream(int(lane)))
+            for key, (number, _) in stream.entries.items() if stream else ():
+                if number <= upto and key[0] in node.catalogue.collections:
+                    there = key[1] in self.world.store._tables.get(key[0], {}) or key in aside
+                    assert there, (
+                        f"law 6: {name} lane {lane} is at {upto}, but {key} ({number}) is missing"
+                    )
 
     def law_7_nothing_strays(self) -> None:
         """A node holds rows of its partitions only, the cloud none under a name that is not theirs."""
@@ -249,7 +251,7 @@ class Witness:
             table = self.world.store._tables.get(key[0][0], {})
             row = table.get(key[0][1])
             told = any(saw.confirmed for saw in values)
-            if key[1] == "colour" and row is not None and told:
+            if key[1] == "colour" and row is not None and not row.deleted and told:
                 assert "colour" in row.fields, f"law 8: {key} lost a field"
 
     def law_9_everything_is_bounded(self) -> None:
@@ -288,6 +290,11 @@ class Witness:
             ]
             stamps = [hlc for _, hlc in sorted(mine)]
             assert stamps == sorted(stamps), f"law 10: {node.place.node} reordered its own writes"
+
+    def no_honest_node_is_called_a_clone(self) -> None:
+        """However late, twice or not at all its requests came."""
+        honest = {node.place.node for node in self.world.nodes if node.honest}
+        assert not honest & self.world.tickets.duplicated, "an honest node was taken for a clone"
 
     def what_was_dropped_unseen_is_kept(self) -> None:
         """A value nobody had seen when it was written over is among the conflicts."""
@@ -362,6 +369,8 @@ def check_all(world: World) -> None:
     witness.law_8_versions_mix()
     witness.law_9_everything_is_bounded()
     witness.law_10_no_stamp_lies_in_the_future()
+    witness.law_10_order_is_kept()
+    witness.no_honest_node_is_called_a_clone()
 
 
 __all__ = ["Flow", "Saw", "Witness", "Written", "check_all"]

@@ -25,9 +25,8 @@ from beira.sync.link import WAIT_PATH, HttpLink, Link
 if TYPE_CHECKING:
     from tests.simulation.world import Replica, World
 
-LATE_S = 0.2
-"""How late a second copy of an exchange may come: before the node tries again by itself. (One that came
-between two later exchanges would take the place of a ticket already given.)"""
+LATE_S = (0.0, 0.1, 1.0, 10.0, 100.0)
+"""How late a second copy of an exchange may come: also long after the node has gone on."""
 CODEC = PackedCodec()
 
 
@@ -65,7 +64,7 @@ class SimSocket:
         theirs: Codec = BriefCodec(is_node=False) if network.brief else CODEC
         self._codec, self._cloud_codec = ours, theirs
         self._down: asyncio.Queue[list[Wire] | None] = asyncio.Queue()
-        self._wire_down: asyncio.Queue[bytes] = asyncio.Queue()
+        self._wire_down: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._up: asyncio.Queue[bytes] = asyncio.Queue()
         self._tasks: list[asyncio.Task[Any]] = []
         self._open = True
@@ -123,10 +122,8 @@ class SimSocket:
         finally:
             await self._replica.gate.close(self._conversation)
             self._replica.conversations.remove(self._conversation)
-            if not self._dead:
-                self.cut()
-            for task in self._tasks[1:]:
-                task.cancel()
+            self._tasks[1].cancel()
+            self._wire_down.put_nowait(None)
 
     async def _carry_up(self) -> None:
         while True:
@@ -143,6 +140,10 @@ class SimSocket:
         while True:
             data = await self._wire_down.get()
             await self._travel()
+            if data is None:  # the cloud has hung up
+                if not self._dead:
+                    self.cut()
+                return
             if self._passes():
                 self._down.put_nowait(self._codec.decode(data))
 
@@ -262,8 +263,10 @@ class _Request:
             raise aiohttp.ServerDisconnectedError
         served = asyncio.ensure_future(self._serve(0))
         if not self._url.endswith(WAIT_PATH) and chance.random() < network.doubled:
-            twin = asyncio.ensure_future(self._serve(chance.choice([0.0, 0.1, LATE_S])))
-            served = chance.choice([served, twin])
+            late_s = chance.choice(LATE_S)
+            twin = self._session.world.spawn(self._serve(late_s))
+            if late_s < limits.SILENCE_TIMEOUT_S / 10:
+                served = chance.choice([served, twin])
         status, body = await asyncio.shield(served)
         if chance.random() < network.lossy:
             raise aiohttp.ServerDisconnectedError

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from beira.kernel import limits
-from beira.kernel import ticket as tickets
 from beira.kernel.wire import Bye, Check, Feed, Fetch, Hello, Welcome, Wire
 from beira.sync.codec import JsonCodec
 from beira.sync.link import Link
@@ -143,10 +142,3 @@ def test_an_exchange_that_comes_twice_makes_nobody_a_duplicate() -> None:
         assert len(await world.rows(world.store, "goods")) == 20
 
     run_virtual(story())
-
-
-def test_the_same_call_draws_the_same_ticket_and_another_does_not() -> None:
-    first = tickets.following(5, 5, None, tickets.chance_of("n", 5, "call"))
-    assert tickets.following(5, 5, first, tickets.chance_of("n", 5, "call")) == first
-    later = tickets.following(5, 5, first, tickets.chance_of("n", 5, "another call"))
-    assert tickets.turn_of(later) == tickets.turn_of(first) + 1

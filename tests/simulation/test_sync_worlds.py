@@ -11,9 +11,10 @@ import os
 import pytest
 from structlog.testing import capture_logs
 
+from beira.store.memory import MemoryStore
 from tests.simulation.life import SHORT_STEPS, live
 from tests.simulation.virtual import run_virtual
-from tests.simulation.world import Alarm, Good, Log, Note, World
+from tests.simulation.world import Alarm, Good, Log, Note, SimNode, World
 
 WORLDS = int(os.environ.get("BEIRA_WORLDS", "200"))
 FIRST = int(os.environ.get("BEIRA_SEED", "1"))
@@ -110,21 +111,13 @@ def test_a_restored_copy_sends_all_it_has_once_its_owner_cleared_it() -> None:
     async def story() -> None:
         world = World(5, nodes=1)
         node = world.nodes[0]
-        await world.boot()
-        for i in range(3):
-            await node.write(Note(id=f"before-{i}", text="kept in the copy"))
-        await world.quiet()
-        copy = node.store.copy()
-        for i in range(30):
-            await node.write(Note(id=f"lost-{i}", text="after the copy"))
-        await world.quiet()
-        await node.crash()
+        copy = await _lives_on_after_a_copy(world, node, again=True)
         node.store = copy
         await node.boot()
-        for i in range(5):
+        for i in range(40):
             await node.write(Note(id=f"restored-{i}", text="written by the copy"))
         await asyncio.sleep(120)
-        assert node.agent.state.stopped and await node.waiting() == 5
+        assert node.agent.state.stopped and await node.waiting() == 40
         await node.crash()
         world.tickets.clear("n0")
         with capture_logs() as told:
@@ -134,6 +127,50 @@ def test_a_restored_copy_sends_all_it_has_once_its_owner_cleared_it() -> None:
         assert set(await world.rows(world.store, "notes")) == {id for _, id in node.confirmed}
 
     run_virtual(story())
+
+
+def test_a_copy_put_back_that_no_ticket_tells_apart_loses_nothing() -> None:
+    """The copy was made in the session that was the last: it has the right ticket, and a log in which
+    the numbers the cloud has stand for other changes."""
+
+    async def story() -> None:
+        world = World(5, nodes=1)
+        node = world.nodes[0]
+        copy = await _lives_on_after_a_copy(world, node, again=False)
+        node.store = copy
+        for i in range(40):
+            await _offline(node, Note(id=f"restored-{i}", text="written by the copy"))
+        await node.boot()
+        await world.quiet()
+        assert set(await world.rows(world.store, "notes")) == {id for _, id in node.confirmed}
+
+    run_virtual(story())
+
+
+async def _lives_on_after_a_copy(world: World, node: SimNode, *, again: bool) -> MemoryStore:
+    """A copy of a node's disk; it sends thirty notes more after that, and then its machine dies. In
+    between it is started `again`."""
+    await world.boot()
+    for i in range(3):
+        await node.write(Note(id=f"before-{i}", text="kept in the copy"))
+    await world.quiet()
+    copy = node.store.copy()
+    if again:
+        await node.crash()
+        await node.boot()
+    for i in range(30):
+        await node.write(Note(id=f"lost-{i}", text="after the copy"))
+    await world.quiet()
+    await node.crash()
+    return copy
+
+
+async def _offline(node: SimNode, note: Note) -> None:
+    node.network.up = False
+    await node.boot()
+    await node.write(note)
+    await node.crash()
+    node.network.up = True
 
 
 def test_a_machine_replaced_under_its_name_sends_all_it_has() -> None:
@@ -152,5 +189,29 @@ def test_a_machine_replaced_under_its_name_sends_all_it_has() -> None:
             await node.write(Note(id=f"new-{i}", text="of the new machine"))
         await world.quiet()
         assert set(await world.rows(world.store, "notes")) == {id for _, id in node.confirmed}
+
+    run_virtual(story())
+
+
+def test_what_the_cloud_has_taken_already_keeps_its_place() -> None:
+    """A batch with stamps a little ahead is taken, and its answer lost; then the clock jumps, and what
+    is not acknowledged yet is laid anew. What was written later must still be later."""
+
+    async def story() -> None:
+        world = World(7, nodes=1)
+        node = world.nodes[0]
+        node.network.delay_s = 1.0
+        await world.boot()
+        await world.quiet()
+        node.wall.error_ms = 50_000
+        await node.write(Note(id="early", text="x"))
+        await asyncio.sleep(1.5)
+        assert len(await world.rows(world.store, "notes")) == 1 and await node.waiting() == 1
+        node.network.cut()
+        node.wall.error_ms = 365 * 86_400_000
+        await node.write(Note(id="late", text="y"))
+        await world.quiet()
+        notes = await world.rows(world.store, "notes")
+        assert notes["early"]["_hlc"] < notes["late"]["_hlc"]
 
     run_virtual(story())

@@ -17,7 +17,7 @@ from beira.kernel import ticket as tickets
 from beira.kernel.access import Kind, Principal
 from beira.kernel.app import Catalogue
 from beira.kernel.collection import Lane, collection_of
-from beira.kernel.errors import BeiraError, Denied
+from beira.kernel.errors import BeiraError, Conflict, Denied
 from beira.kernel.policy import Conditions
 from beira.kernel.query import Query
 from beira.kernel.wire import Wire
@@ -64,11 +64,12 @@ class SimWall:
 
 
 class SimTickets:
-    """The contract of identity's tickets: confirmed or pending, or another machine has it."""
+    """The contract of identity's tickets. `duplicated` are those whose owner would be told."""
 
     def __init__(self, chance: random.Random) -> None:
-        self._held: dict[str, tuple[int | None, int | None]] = {}
+        self._held: dict[str, int | None] = {}
         self._chance = chance
+        self.duplicated: set[str] = set()
 
     def copy(self) -> SimTickets:
         """As a backup of the cloud has them."""
@@ -79,28 +80,21 @@ class SimTickets:
     def clear(self, node: str) -> None:
         """The owner says: whichever comes next is the node."""
         self._held.pop(node, None)
+        self.duplicated.discard(node)
 
-    async def starts_anew(self, tenant: str, node: str, ticket: int) -> bool:
-        confirmed, pending = self._held.get(node, (None, None))
-        return confirmed is None and ticket != pending
-
-    async def present_ticket(self, tenant: str, node: str, ticket: int, call: str = "") -> int:
-        known = self._held.get(node, (None, None))
-        if not tickets.is_good(ticket, *known):
+    async def present_ticket(
+        self, tenant: str, node: str, ticket: int, *, sure: bool = False
+    ) -> int:
+        if sure and not tickets.is_good(ticket, self._held.get(node)):
+            self.duplicated.add(node)
             raise Denied("Two machines use this identity.", code="node.duplicated")
-        chance = self._chance.randrange(tickets.CHANCES)
-        if call:
-            chance = tickets.chance_of(node, ticket, call)
-        following = tickets.following(ticket, *known, chance=chance)
-        self._held[node] = (ticket, following)
-        return following
+        await self.confirm_ticket(tenant, node, ticket)
+        return tickets.following(ticket, self._chance.randrange(tickets.CHANCES))
 
     async def confirm_ticket(self, tenant: str, node: str, ticket: int) -> None:
-        confirmed, pending = self._held.get(node, (None, None))
-        if ticket == pending:
-            self._held[node] = (ticket, None)
-        elif confirmed is not None and ticket != confirmed:
-            raise Denied("Two machines use this identity.", code="node.duplicated")
+        if not tickets.is_good(ticket, self._held.get(node)):
+            raise Conflict("The ticket was used before.", code="node.ticket_old")
+        self._held[node] = ticket
 
 
 class Replica:

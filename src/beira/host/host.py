@@ -112,6 +112,8 @@ class Host:
         self.edges: list[object] = []
         self.wishes: Wishes | None = None
         self._route = route
+        self._clock_stands = asyncio.Event()
+        self._clock_stands.set()
 
     async def start(self) -> None:
         """Take up the clock where it was left, its measured skew, and what is known of the place."""
@@ -155,10 +157,35 @@ class Host:
         expect: Mapping[str, Value] | None = None,
     ) -> Commit:
         """Commit local writes and name them in their streams; `marks` and `expect` as in the port."""
+        await self._clock_stands.wait()
+        rows = self._current(rows)
         clock = {} if self.place.in_cloud else {CLOCK_MARK: self.clock.last}
         return await self.store.commit(
             rows, route=self._route, marks={**clock, **(marks or {})}, expect=expect
         )
+
+    @asynccontextmanager
+    async def clock_coming_down(self) -> AsyncIterator[None]:
+        """Bring the clock's last stamp down within this: no write is committed meanwhile, and those
+        that were stamped before are stamped anew. A later one would else have the lower stamp."""
+        self._clock_stands.clear()
+        try:
+            yield
+        finally:
+            self._clock_stands.set()
+
+    def _current(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Rows about to be written, none stamped beyond what the clock has given."""
+        ahead = sorted({row.stamp.hlc for row in rows if row.stamp.hlc > self.clock.last})
+        if not ahead:
+            return rows
+        laid = {hlc: self.clock.tick(self.wall.now_ms()) for hlc in ahead}
+        return [
+            msgspec.structs.replace(
+                row, stamp=row.stamp._replace(hlc=laid.get(row.stamp.hlc, row.stamp.hlc))
+            )
+            for row in rows
+        ]
 
     @asynccontextmanager
     async def writing(

@@ -107,7 +107,7 @@ class Nodes:
 
     async def clear_duplicated(self, by: Principal, node: str) -> None:
         """The owner has put the second machine away: whichever shows itself next is the node."""
-        change = "duplicated_at = NULL, ticket = NULL, ticket_pending = NULL"
+        change = "duplicated_at = NULL, ticket = NULL"
         await self._change(by, node, "node_duplicate_cleared", change)
 
     async def _change(
@@ -232,7 +232,7 @@ class Nodes:
         )
         await connection.execute(
             "UPDATE nodes SET public_key = $2, epoch = epoch + 1, enrolled_at = $3, ticket = NULL,"
-            " ticket_pending = NULL, revoked_at = NULL, duplicated_at = NULL WHERE id = $1",
+            " revoked_at = NULL, duplicated_at = NULL WHERE id = $1",
             node,
             public_key,
             now,
@@ -369,65 +369,41 @@ class Nodes:
 
     # Tickets
 
-    async def starts_anew(self, tenant: str, node: str, ticket: int) -> bool:
-        """Whether whoever shows `ticket` is taken for the node whatever it shows: it was enrolled, or
-        its owner cleared a duplicate. Its log may then be another than the one known so far."""
-        async with self._core.database.open(tenant) as connection:
-            found = await connection.fetchval(
-                "SELECT ticket IS NULL AND ticket_pending IS DISTINCT FROM $2 FROM nodes WHERE id = $1",
-                node,
-                ticket,
-            )
-        return bool(found)
+    async def present_ticket(
+        self, tenant: str, node: str, ticket: int, *, sure: bool = False
+    ) -> int:
+        """The next ticket for a node that shows the one it has; to be confirmed once it is kept.
 
-    async def present_ticket(self, tenant: str, node: str, ticket: int, call: str = "") -> int:
-        """The next ticket for a node that shows the one it has; to be confirmed once it is kept. The
-        same `call` come again gets the same ticket.
-
-        Good are the confirmed ticket and the pending one (its confirmation was lost), any at all
-        after enrolling, and one of a later turn than any given here: then this database is an older
-        copy, and the node is right. Another says that two machines use this identity: raises Denied
-        `node.duplicated`, and the owner sees it. The machine that has the right ticket goes on.
+        Good are the ticket shown last, any at all after enrolling, and any of a later turn: one that
+        was offered here, or given before this database became an older copy. Another raises Conflict
+        `node.ticket_old`: it may be no more than an old request that comes late. Who has heard that
+        and is `sure` is a second machine: raises Denied `node.duplicated`, and the owner sees it. The
+        machine that has the right ticket goes on.
         """
         async with self._core.database.open(tenant) as connection:
-            row = await connection.fetchrow(
-                "SELECT ticket, ticket_pending FROM nodes WHERE id = $1 FOR UPDATE", node
-            )
-            known: tuple[int | None, int | None] = (0, 0)
-            if row is not None:
-                known = (row["ticket"], row["ticket_pending"])
-            good = row is not None and tickets.is_good(ticket, *known)
-            chance = secrets.randbelow(tickets.CHANCES)
-            if call:
-                chance = tickets.chance_of(node, ticket, call)
-            fresh = tickets.following(ticket, *known, chance)
-            if good:
-                await connection.execute(
-                    "UPDATE nodes SET ticket = $2, ticket_pending = $3 WHERE id = $1",
-                    node,
-                    ticket,
-                    fresh,
-                )
-            else:
+            good = await self._shown(connection, node, ticket)
+            if not good and sure:
                 await self._mark_duplicated(connection, tenant, node)
         if not good:
-            raise _duplicated()
-        return fresh
+            raise _duplicated() if sure or good is None else _ticket_old()
+        return tickets.following(ticket, secrets.randbelow(tickets.CHANCES))
 
     async def confirm_ticket(self, tenant: str, node: str, ticket: int) -> None:
-        """The node has `ticket` on disk. Harmless when repeated. Raises Denied `node.duplicated`."""
+        """The node has `ticket` on disk. Harmless when repeated. Raises Conflict `node.ticket_old`."""
         async with self._core.database.open(tenant) as connection:
-            held = await connection.fetchval(
-                "UPDATE nodes SET ticket = $2, ticket_pending = nullif(ticket_pending, $2)"
-                " WHERE id = $1 AND (ticket IS NULL OR ticket = $2 OR ticket_pending = $2)"
-                " RETURNING id",
-                node,
-                ticket,
-            )
-            if held is None:
-                await self._mark_duplicated(connection, tenant, node)
-        if held is None:
-            raise _duplicated()
+            good = await self._shown(connection, node, ticket)
+        if not good:
+            raise _ticket_old()
+
+    async def _shown(self, connection: Transaction, node: str, ticket: int) -> bool | None:
+        """Whether a ticket is good, and if so it is the last; None if there is no such node."""
+        row = await connection.fetchrow("SELECT ticket FROM nodes WHERE id = $1 FOR UPDATE", node)
+        if row is None:
+            return None
+        good = tickets.is_good(ticket, row["ticket"])
+        if good and ticket != row["ticket"]:
+            await connection.execute("UPDATE nodes SET ticket = $2 WHERE id = $1", node, ticket)
+        return good
 
     async def _mark_duplicated(self, connection: Transaction, tenant: str, node: str) -> None:
         marked = await connection.fetchval(
@@ -490,6 +466,14 @@ def _duplicated() -> Denied:
         code="node.duplicated",
         hint="Turn the copy off and clear the mark in the portal; or beira node enrol --again URL CODE "
         "on this one, with a code made for it.",
+    )
+
+
+def _ticket_old() -> Conflict:
+    return Conflict(
+        "The ticket shown was used before.",
+        code="node.ticket_old",
+        hint="If it says so again, a second machine uses this node's identity.",
     )
 
 

@@ -51,7 +51,7 @@ CREATE INDEX IF NOT EXISTS memberships_account ON memberships (account);
 CREATE TABLE IF NOT EXISTS nodes (
   tenant text NOT NULL, id text NOT NULL UNIQUE, site text NOT NULL, name text NOT NULL,
   public_key text NOT NULL UNIQUE, epoch int NOT NULL DEFAULT 1, enrolled_at float8 NOT NULL,
-  revoked_at float8, duplicated_at float8, ticket bigint, ticket_pending bigint,
+  revoked_at float8, duplicated_at float8, ticket bigint,
   PRIMARY KEY (tenant, id), FOREIGN KEY (tenant, site) REFERENCES sites);
 
 CREATE TABLE IF NOT EXISTS old_keys (

@@ -70,14 +70,21 @@ class HybridClock:
         self.last = max(self.last, hlc)
 
 
-def relaid(hlcs: Sequence[int], ceiling: int, floor: int = 0) -> list[int]:
-    """New numbers for `hlcs` (rising, none sent yet) so that none is above `ceiling`.
+def tolerated(ceiling: int) -> int:
+    """The greatest stamp number that the cloud takes when its time is `ceiling`'s."""
+    return ceiling + hlc_at(limits.DRIFT_MS)
 
-    A node whose clock ran ahead must bring its unsent stamps down before others see them. Those
-    within the ceiling stay; the rest are laid one after the other, ending at the ceiling or as soon
-    after it as their number demands, always rising and above `floor`. Order is never changed.
+
+def relaid(hlcs: Sequence[int], ceiling: int, floor: int = 0) -> list[int]:
+    """New numbers for `hlcs` (rising, none acknowledged yet) where they lie in the future; `ceiling`
+    is the cloud's time.
+
+    A node whose clock ran ahead must bring its unsent stamps down before others see them. Those no
+    further ahead than clocks may drift stay: the cloud takes them so, and may have them already. The
+    rest are laid one after the other, ending at the ceiling or as soon after it as their number
+    demands, always rising and above `floor`. Order is never changed.
     """
-    kept = [h for h in hlcs if h <= ceiling]
+    kept = [h for h in hlcs if h <= tolerated(ceiling)]
     above = len(hlcs) - len(kept)
     base = max([floor, *kept[-1:], ceiling - above])
     return kept + [base + i + 1 for i in range(above)]

@@ -55,7 +55,7 @@ class PresentTicket:
     """Ask who holds this node's ticket, then call `ticket_given` (or `refuse`)."""
 
     ticket: int
-    call: str = ""
+    sure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +311,7 @@ class GateSession:
                 "Update whichever is older; neighbouring releases understand each other.",
             )
         self.hello = message
-        return [PresentTicket(message.ticket, message.call)]
+        return [PresentTicket(message.ticket, message.sure)]
 
     def _restarting(self, granted: Iterable[str], hello: Hello) -> dict[str, int]:
         """Partitions whose cursor means nothing any more: it counts another database's feed, or

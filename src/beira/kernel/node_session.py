@@ -119,12 +119,6 @@ Action: TypeAlias = (
 )
 
 
-_OTHER_LOG = Close(
-    "sync.other_log",
-    "The cloud has more of this node's log than there is here: this is an older copy of it.",
-    "Clear the node in the portal, or enrol this machine with a new code; nothing here is lost.",
-    False,
-)
 _CLOCK_MOVED = Close("clock.jumped", "The clock jumped: its skew is measured anew.", "", True)
 
 
@@ -132,7 +126,8 @@ class NodeSession:
     """One connection of a node.
 
     `cursors` are how far each partition's feed is on disk, `acked` how far each lane was trimmed,
-    `written` the last number of each lane's log.
+    `written` the last number of each lane's log, `runs` as in `kernel.runs`. `sure`: the cloud has
+    called this ticket an old one.
     """
 
     def __init__(
@@ -144,12 +139,16 @@ class NodeSession:
         cursors: Mapping[str, int],
         acked: Mapping[Lane, int],
         written: Mapping[Lane, int],
+        runs: Sequence[int] = (),
+        sure: bool = False,
         link: Link | None = None,
     ) -> None:
         self.release = release
         self.ticket = ticket
         self.cloud = cloud
         self.cursors = dict(cursors)
+        self.runs = list(runs)
+        self.sure = sure
         self.lanes = {
             lane: LaneState(
                 written=written.get(lane, 0), sent=acked.get(lane, 0), acked=acked.get(lane, 0)
@@ -192,9 +191,8 @@ class NodeSession:
         self._steady_ms = self._heard_ms = self._pinged_ms = now.steady_ms
         return [Send(self.hello(now.wall_ms))]
 
-    def hello(self, wall_ms: int, call: str = "") -> Hello:
-        """What presents this node. A link without memory (HTTP) sends it with each request, each
-        under another `call`."""
+    def hello(self, wall_ms: int) -> Hello:
+        """What presents this node. A link without memory (HTTP) sends it with each request."""
         return Hello(
             protocol=PROTOCOL,
             release=self.release,
@@ -203,7 +201,9 @@ class NodeSession:
             cursors=self.cursors,
             cloud=self.cloud,
             can=CAN,
-            call=call,
+            sure=self.sure,
+            logs=self.runs,
+            acked={int(lane): state.acked for lane, state in self.lanes.items() if state.acked},
         )
 
     def received(self, message: Wire, now: Now) -> list[Action]:
@@ -280,7 +280,7 @@ class NodeSession:
 
     def ticket_saved(self, ticket: int) -> list[Action]:
         """The new ticket is on disk."""
-        self.ticket = ticket
+        self.ticket, self.sure = ticket, False
         return [Send(Confirm(ticket=ticket))]
 
     def restamped(self) -> list[Action]:
@@ -339,8 +339,6 @@ class NodeSession:
         return _actions(self._inspector.checked(message, now.steady_ms))
 
     def _welcomed(self, message: Welcome, now: Now) -> list[Action]:
-        if not self.live and self._has_of_another(message):
-            return [_OTHER_LOG]
         restart = message.restart if not self.live else {}
         self.cursors.update(dict.fromkeys(restart, 0))
         actions: list[Action] = [SaveTicket(message.ticket, message.cloud, restart)]
@@ -368,13 +366,6 @@ class NodeSession:
         ):
             return actions + self._hold_back(message.clock_ms, now.wall_ms)
         return actions + self._next()
-
-    def _has_of_another(self, message: Welcome) -> bool:
-        """Whether the cloud claims more of a lane than this log ever held. Believing it would throw
-        away what was never sent (law 2)."""
-        return any(
-            message.acked.get(int(lane), 0) > state.written for lane, state in self.lanes.items()
-        )
 
     def _acknowledged(self, message: Ack, now: Now) -> list[Action]:
         lane = Lane(message.lane)

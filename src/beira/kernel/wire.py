@@ -26,9 +26,11 @@ class Message(msgspec.Struct, kw_only=True, tag_field="type", omit_defaults=True
 class Hello(Message, tag="hello"):
     """A node presents itself. `ticket` proves it is the only one of its name, `cursors` say how far
     it got in each partition's feed, `cloud` which database it last spoke with, `can` what it
-    understands beyond the first release. `call` is another for each hello over a link without memory,
-    so that one that comes twice is known. `dicts` are the dictionaries it has of its site's, as
-    numbers with fingerprints (`kernel.dictionary`)."""
+    understands beyond the first release. `sure`: the cloud has called this very ticket an old one
+    (`node.ticket_old`), and the node has no other. `logs` are the runs of its program since its log
+    was last acknowledged, the present one last, and `acked` how far each lane was (`kernel.runs`).
+    `dicts` are the dictionaries it has of its site's, as numbers with fingerprints
+    (`kernel.dictionary`)."""
 
     protocol: int
     release: str
@@ -37,7 +39,9 @@ class Hello(Message, tag="hello"):
     cursors: dict[str, int] = {}
     cloud: str = ""
     can: list[str] = []
-    call: str = ""
+    sure: bool = False
+    logs: list[int] = []
+    acked: dict[int, int] = {}
     dicts: dict[int, str] = {}
 
 

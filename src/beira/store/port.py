@@ -161,7 +161,7 @@ class NodeStore(Store, Protocol):
     """What only a node's store can do."""
 
     async def restamp(self, streams: Sequence[str], node: str, ceiling: int) -> int:
-        """Bring the unsent stamps of `node` that are above `ceiling` down to it, order kept
+        """Bring the unsent stamps of `node` that lie too far above `ceiling` down to it, order kept
         (`kernel.clock.relaid`). Returns the greatest stamp number the store now holds of `node`."""
         ...
 

@@ -39,7 +39,7 @@ class Restamping:
     def decide(self) -> bool:
         """Lay the stamps seen; whether any of them moves."""
         old = sorted(self._unsent)
-        pairs = zip(old, relaid(old, self.ceiling, self._floor()), strict=True)
+        pairs = zip(old, relaid(old, self.ceiling, self._sent), strict=True)
         self._moved = {before: after for before, after in pairs if before != after}
         return bool(self._moved)
 
@@ -62,6 +62,3 @@ class Restamping:
         if stamp.node != self.node:
             return stamp
         return stamp._replace(hlc=self._moved.get(stamp.hlc, stamp.hlc))
-
-    def _floor(self) -> int:
-        return self._sent if any(hlc > self.ceiling for hlc in self._unsent) else 0

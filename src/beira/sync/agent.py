@@ -40,6 +40,7 @@ from beira.kernel.node_session import (
 from beira.kernel.policy import Conditions, retry_after_s
 from beira.kernel.policy import Link as LinkState
 from beira.kernel.record import Row, Value
+from beira.kernel.runs import with_run
 from beira.kernel.system import Quarantined
 from beira.kernel.wire import Feed, Push, Refused, Wire
 from beira.store.port import News, NodeStore, Pending
@@ -54,6 +55,7 @@ from beira.sync.telling import SyncState, told
 log = structlog.get_logger(__name__)
 TICKET_MARK = "sync.ticket"
 CLOUD_MARK = "sync.cloud"
+RUNS_MARK = "sync.runs"
 SCHEMA_MARK = "sync.collections"
 TICK_S = 1.0
 STATUS_EVERY_S = 15.0
@@ -89,6 +91,8 @@ class Agent:
         self._pseudonym_key = pseudonym_key
         self._link_state = LinkState()
         self._changed: Callable[[], None] = lambda: None
+        self._runs: list[int] = []
+        self._called_old: int | None = None
 
     async def run(self) -> None:
         """Connect, talk, and connect again; returns only when the cloud says not to come back."""
@@ -122,8 +126,11 @@ class Agent:
         return {name.removeprefix("cursor:"): int(value) for name, value in marks.items()}
 
     async def _prepare(self) -> None:
-        """Read feeds anew if other collections are declared than before."""
+        """Name this run of the program, and read feeds anew if other collections are declared than
+        before."""
         marks = await self.store.marks()
+        self._runs = with_run(marks.get(RUNS_MARK, []), int(self._chance() * 2**53))
+        await self.store.commit([], marks={RUNS_MARK: self._runs})
         checked = [value[0] for name, value in marks.items() if name.startswith(CHECKED_MARK)]
         self.state.checked_ms = max(checked, default=None)
         declared = sorted(c.name for c in self.host.store.registry)
@@ -150,7 +157,7 @@ class Agent:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[_Conversation]:
         session = await self._session()
-        link = await self._connector.connect(lambda: session.hello(self._now_ms(), self._call()))
+        link = await self._connector.connect(lambda: session.hello(self._now_ms()))
         conversation = _Conversation(self, session, link)
         unsubscribe = self.store.subscribe(conversation.heard_news)
         self.state.link, self.state.since_ms = link.name, self._now_ms()
@@ -165,9 +172,12 @@ class Agent:
 
     async def _session(self) -> NodeSession:
         marks = await self.store.marks()
+        ticket = int(marks.get(TICKET_MARK, 0))
         return NodeSession(
             release=self.release,
-            ticket=int(marks.get(TICKET_MARK, 0)),
+            ticket=ticket,
+            sure=ticket == self._called_old,
+            runs=self._runs,
             cloud=str(marks.get(CLOUD_MARK, "")),
             cursors=await self.cursors(),
             acked={lane: int(marks.get(f"acked:{int(lane)}", 0)) for lane in Lane},
@@ -183,8 +193,20 @@ class Agent:
         self.state.last_error, self.state.next_step = error.message, error.hint
         self.state.last_code = error.code
 
-    def _call(self) -> str:
-        return f"{int(self._chance() * 2**53):x}"
+    def ended(self, close: Close, ticket: int) -> None:
+        """A session is over, in which the node showed `ticket`."""
+        self._note(BeiraError(close.message, code=close.code, hint=close.hint))
+        self._called_old = ticket if close.code == "node.ticket_old" else None
+        if not close.retry:
+            self.state.stopped = True
+            log.error("sync.stopped", code=close.code, why=close.message, hint=close.hint)
+
+    def acknowledged(self) -> dict[str, Value]:
+        """The marks of a log trimmed in this run: no earlier one is of interest any more."""
+        if len(self._runs) == 1:
+            return {}
+        self._runs = self._runs[-1:]
+        return {RUNS_MARK: self._runs}
 
     def _now_ms(self) -> int:
         return self.host.clock.now_ms(self.host.wall.now_ms())
@@ -203,7 +225,7 @@ class _Conversation:
         self._closed: Close | None = None
         self._warned = False
         self._told_s = 0.0
-        self._trims = _Trims(agent.store)
+        self._trims = _Trims(agent)
         self._pushes = tracing.pushes()
         self._full_since_s: float | None = None
         self._surroundings = Surroundings(agent.host, agent._machine)
@@ -244,14 +266,8 @@ class _Conversation:
             self._pushes.cut()
             with suppress(BeiraError):  # the next welcome trims again; an end must stay an end
                 await self._trims.done()
-        self._end(self._closed)
+        self._agent.ended(self._closed, self._session.ticket)
         return self._session.live
-
-    def _end(self, close: Close) -> None:
-        self._agent._note(BeiraError(close.message, code=close.code, hint=close.hint))
-        if not close.retry:
-            self._agent.state.stopped = True
-            log.error("sync.stopped", code=close.code, why=close.message, hint=close.hint)
 
     async def _perform(self, actions: Sequence[Action]) -> None:
         queue = list(actions)
@@ -439,9 +455,11 @@ class _Conversation:
         if not restamp:
             return ()
         ceiling = hlc_at(self._now_ms())
-        last = await self._store.restamp([lane_stream(x) for x in Lane], host.place.node, ceiling)
-        if ms_of(host.clock.last) > self._now_ms() + limits.DRIFT_MS:
-            host.clock.last = max(last, ceiling)
+        async with host.clock_coming_down():
+            lanes = [lane_stream(x) for x in Lane]
+            last = await self._store.restamp(lanes, host.place.node, ceiling)
+            if ms_of(host.clock.last) > self._now_ms() + limits.DRIFT_MS:
+                host.clock.last = max(last, ceiling)
         return self._session.restamped()
 
     async def _look_at_log(self) -> None:
@@ -478,8 +496,8 @@ class _Trims:
     """Trims the log beside the conversation, which need not wait for the disk: of several confirmed
     meanwhile only the last counts. What is left undone, the next welcome asks for again."""
 
-    def __init__(self, store: NodeStore) -> None:
-        self._store = store
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
         self._wanted: dict[Lane, int] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -499,7 +517,8 @@ class _Trims:
     async def _trim(self) -> None:
         while self._wanted:
             lane, upto = self._wanted.popitem()
-            await self._store.trim(lane_stream(lane), upto, marks={f"acked:{int(lane)}": upto})
+            marks = {f"acked:{int(lane)}": upto, **self._agent.acknowledged()}
+            await self._agent.store.trim(lane_stream(lane), upto, marks=marks)
 
 
 def _sum(total: dict[Lane, Delivery], fresh: dict[Lane, Delivery]) -> dict[Lane, Delivery]:

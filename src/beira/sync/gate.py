@@ -33,7 +33,8 @@ from beira.kernel.gate_session import (
     SaveStatus,
     Send,
 )
-from beira.kernel.record import Row
+from beira.kernel.record import Row, Value
+from beira.kernel.runs import LaneMarks
 from beira.kernel.wire import Push, Refused, Wire
 from beira.sync import metrics
 from beira.sync.beside import Beside
@@ -57,15 +58,16 @@ Still = Callable[[], Awaitable[object]]
 class Tickets(Protocol):
     """Who holds a node's ticket: the guard against two machines with one identity."""
 
-    async def starts_anew(self, tenant: str, node: str, ticket: int) -> bool:
-        """Whether the node was enrolled, or cleared of a duplicate, since it last was here."""
+    async def present_ticket(
+        self, tenant: str, node: str, ticket: int, *, sure: bool = False
+    ) -> int:
+        """The next ticket. Raises Conflict `node.ticket_old` for one that was used before, and
+        Denied `node.duplicated` if the node is `sure` that it has no other."""
         ...
 
-    async def present_ticket(self, tenant: str, node: str, ticket: int, call: str = "") -> int:
-        """The next ticket, the same for the same `call`. Raises Denied `node.duplicated`."""
+    async def confirm_ticket(self, tenant: str, node: str, ticket: int) -> None:
+        """Raises Conflict `node.ticket_old`."""
         ...
-
-    async def confirm_ticket(self, tenant: str, node: str, ticket: int) -> None: ...
 
 
 class Gate:
@@ -247,6 +249,8 @@ class Conversation:
         self._status: dict[str, object] | None = None
         self._standing = Standing(host, session.node, notes)
         self._lane: Lane | None = None
+        self._up = f"up:{session.node.id}:"
+        self._lanes = LaneMarks(self._up, {})
 
     def hear(self, messages: Iterable[Wire]) -> None:
         """Messages came; `run` deals with them. The link must await `room` before it reads on."""
@@ -345,7 +349,8 @@ class Conversation:
                 log.warning(
                     "sync.gate_error", node=self.session.node.id, code=error.code, why=error.message
                 )
-                queue = list(self.session.refuse_with(error, retry=error.status >= 500))
+                again = error.status >= 500 or error.code == "node.ticket_old"
+                queue = list(self.session.refuse_with(error, retry=again))
 
     async def went_offline(self) -> None:
         """Show the node as gone."""
@@ -357,9 +362,9 @@ class Conversation:
         match action:
             case Send(message):
                 await self._send([message])
-            case PresentTicket(ticket, call):
+            case PresentTicket(ticket, sure):
                 async with self._doorway.turn():
-                    return await self._present(ticket, call)
+                    return await self._present(ticket, sure=sure)
             case ConfirmTicket(ticket):
                 await self._tickets.confirm_ticket(node.tenant, node.id, ticket)
             case Commit():
@@ -376,15 +381,9 @@ class Conversation:
                 self.ended.set()
         return ()
 
-    async def _present(self, ticket: int, call: str) -> Sequence[Action]:
-        """Admit the node. One that starts anew (another machine, a restored copy) has a log of its
-        own: what is known of the numbers of the old one says nothing of it, and must not make the
-        node forget what it never sent. Sent twice is harmless, forgotten is not."""
+    async def _present(self, ticket: int, *, sure: bool) -> Sequence[Action]:
         node = self.session.node
-        if await self._tickets.starts_anew(node.tenant, node.id, ticket):
-            forgotten = {f"up:{node.id}:{int(lane)}": None for lane in Lane}
-            await self._host.store.commit([], marks=forgotten)
-        given = await self._tickets.present_ticket(node.tenant, node.id, ticket, call)
+        given = await self._tickets.present_ticket(node.tenant, node.id, ticket, sure=sure)
         ends = await self._look()
         await self._look_for_older_copy(ends)
         return self.session.ticket_given(given, self._now_ms(), ends)
@@ -392,12 +391,10 @@ class Conversation:
     async def _look(self) -> dict[str, int]:
         """Where the node's lanes and feeds are, read at once: much of what its coming costs. From
         before this on, news is heard."""
-        up, granted = f"up:{self.session.node.id}:", partitions(self.session.node) or ()
+        up, granted = self._up, partitions(self.session.node) or ()
         names = {feed_stream(partition): partition for partition in granted}
         marks, ends = await self._host.store.look([up, FLOOR_MARK], list(names))
-        for name, value in marks.items():
-            if name.startswith(up):
-                self.session.acked[Lane(int(name.removeprefix(up)))] = int(value)
+        self._set_lanes(marks)
         self.session.floors = {
             name.removeprefix(FLOOR_MARK): Floor(*value)
             for name, value in marks.items()
@@ -442,7 +439,7 @@ class Conversation:
                 await self._write(action, rows, refused)
         except Conflict as error:
             if error.code == "marks.moved":
-                return self.session.lane_moved(action.lane, await self._has(action.lane))
+                return await self._lane_moved(action.lane)
             rows, conflicting = await self._isolated(action.admitted.rows)
             refused += conflicting
             await self._write(action, rows, refused)
@@ -453,15 +450,15 @@ class Conversation:
     async def _write(
         self, action: Commit, rows: Sequence[Row], refused: list[tuple[Row, Refused]]
     ) -> None:
-        mark = f"up:{self.session.node.id}:{int(action.lane)}"
         node = self.session.node.id
+        marks, expect = self._lanes.moved(action.lane, action.has, action.upto)
         if refused:
             rows = [*rows, *(quarantined(self._host, node, row, why) for row, why in refused)]
         done = await self._host.store.commit(
             rows,
             route=self._route,
-            marks={mark: action.upto},
-            expect={mark: action.has or None},
+            marks=marks,
+            expect=expect,
         )
         if lost := self.session.conflicts(done.contests):
             await self._host.store.commit([lost_value(self._host, c) for c in lost])
@@ -481,9 +478,21 @@ class Conversation:
                 refused.append((row, why))
         return taken, refused
 
-    async def _has(self, lane: Lane) -> int:
-        mark = f"up:{self.session.node.id}:{int(lane)}"
-        return int((await self._host.store.marks(mark)).get(mark, 0))
+    async def _lane_moved(self, lane: Lane) -> Sequence[Action]:
+        """Another conversation was first. If it was with another run of the node's program, what this
+        one knows of the lanes is void."""
+        self._set_lanes(await self._host.store.marks(self._up))
+        if self._lanes.ours:
+            return self.session.lane_moved(lane, self._lanes.has[lane])
+        return self.session.refuse(
+            "sync.log_moved", "Another run of this node has pushed.", retry=True
+        )
+
+    def _set_lanes(self, marks: Mapping[str, Value]) -> None:
+        hello = self.session.hello
+        assert hello is not None
+        self._lanes = LaneMarks(self._up, marks, hello.logs, hello.acked)
+        self.session.acked = dict(self._lanes.has)
 
     async def _read_feed(self, partition: str, after: int) -> Sequence[Action]:
         read = await self._host.store.since(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -89,7 +89,6 @@ class World:
 
     node: Side
     cloud: Side
-    _seen: set[str] = field(default_factory=set)
 
     async def sync_once(self) -> None:
         """Let both sides exchange all they have; the clock moves on meanwhile.
@@ -100,7 +99,7 @@ class World:
             host_of=self._cloud,
             epoch_of=same,
             renew_epoch=same,
-            tickets=Tickets(self._seen),
+            tickets=Tickets(),
             release="test",
         )
         host = self.node.host
