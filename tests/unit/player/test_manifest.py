@@ -8,8 +8,8 @@ from hashlib import sha256
 
 import msgspec
 import pytest
-import zstandard
 
+from beira.apps.player.held import check, taken
 from beira.apps.player.manifest import (
     BUCKETS,
     AssetEntry,
@@ -17,20 +17,18 @@ from beira.apps.player.manifest import (
     Head,
     Manifest,
     PlaylistEntry,
+    Question,
     SignedHead,
     SlotEntry,
-    Step,
     answered,
-    asked,
-    believed,
     body_of,
     bucket_of,
     entry_of,
-    head_of,
     key_of,
-    taken,
 )
-from beira.kernel.errors import Conflict, Corrupt, Denied
+from beira.apps.player.syncing import questions
+from beira.apps.player.wire import packed
+from beira.sdk import Corrupt
 
 HEAD = Head(tenant="t", node="n", version=7, root="r", issued_at=datetime(2026, 6, 1, tzinfo=UTC))
 
@@ -46,9 +44,12 @@ def library(count: int) -> Iterator[Entry]:
     yield SlotEntry(id="s", playlist="p")
 
 
-def signed(manifest: Manifest, version: int) -> SignedHead:
-    head = Head(tenant="t", node="n", version=version, root=manifest.root, issued_at=HEAD.issued_at)
-    return SignedHead(head=msgspec.json.encode(head), signature=b"s" * 64, key_id="k")
+def _head(manifest: Manifest) -> Head:
+    return msgspec.structs.replace(HEAD, root=manifest.root)
+
+
+def signed(manifest: Manifest) -> SignedHead:
+    return SignedHead(head=msgspec.json.encode(_head(manifest)), signature=b"s" * 64, key_id="k")
 
 
 def test_an_entry_is_the_same_bytes_everywhere_and_comes_back() -> None:
@@ -63,36 +64,28 @@ def test_the_order_of_entries_makes_no_difference() -> None:
 
 
 def test_another_nodes_or_tenants_head_is_refused() -> None:
-    believed(HEAD, tenant="t", node="n", held_version=7)
+    check(HEAD, HEAD, "t", "n")
     for tenant, node in (("t", "m"), ("u", "n")):
-        with pytest.raises(Denied) as refused:
-            believed(HEAD, tenant=tenant, node=node, held_version=0)
-        assert refused.value.code == "player.head_foreign"
+        with pytest.raises(Corrupt) as refused:
+            check(HEAD, None, tenant, node)
+        assert refused.value.code == "player.other_node"
 
 
 def test_an_older_head_is_refused() -> None:
-    with pytest.raises(Conflict) as refused:
-        believed(HEAD, tenant="t", node="n", held_version=8)
-    assert refused.value.code == "player.head_old"
+    newer = msgspec.structs.replace(HEAD, version=8)
+    check(newer, HEAD, "t", "n")
+    with pytest.raises(Corrupt) as refused:
+        check(HEAD, newer, "t", "n")
+    assert refused.value.code == "player.older"
 
 
-def test_a_head_that_is_none_is_told() -> None:
-    for body in (b"", b"{}", b'{"tenant": 1}', b"\xff" * 40):
-        with pytest.raises(Corrupt) as refused:
-            head_of(SignedHead(head=body, signature=b"", key_id=""))
-        assert refused.value.code == "player.head"
-
-
-def test_entries_that_do_not_come_to_the_root_are_refused() -> None:
+def test_entries_that_do_not_come_to_the_root_are_not_taken() -> None:
     manifest = Manifest.of(library(40))
-    answer = answered(manifest, signed(manifest, 1), asked(Manifest(), 0, Step.WHOLE))
-    assert answer.signed
+    answer = answered(manifest, signed(manifest), questions(Manifest(), 0)[-1])
+    assert taken(Manifest(), _head(manifest), answer.buckets)
     index, bodies = next(iter(answer.buckets.items()))
     forged = {**answer.buckets, index: bodies[1:]}
-    changed = msgspec.structs.replace(answer, buckets=forged)
-    with pytest.raises(Corrupt) as refused:
-        taken(Manifest(), head_of(answer.signed), changed, Step.WHOLE)
-    assert refused.value.code == "player.root"
+    assert taken(Manifest(), _head(manifest), forged) is None
 
 
 def test_an_entry_in_anothers_bucket_or_none_is_refused() -> None:
@@ -108,14 +101,14 @@ def test_marks_alike_by_chance_are_found_out_by_the_root() -> None:
     """A node whose marks say that it has all, though it has not, asks for the whole."""
     manifest = Manifest.of(library(40))
     held = Manifest(Manifest.of(library(39)).buckets, (*manifest.hashes[:-1], b"x" * 32))
-    lying = msgspec.structs.replace(asked(held, 1, Step.MARKS), marks=manifest.marks)
-    answer = answered(manifest, signed(manifest, 2), lying)
+    _, marks, whole = questions(held, 1)
+    lying = msgspec.structs.replace(marks, marks=manifest.marks)
+    answer = answered(manifest, signed(manifest), lying)
     assert answer.signed and not answer.buckets
-    assert taken(held, head_of(answer.signed), answer, Step.MARKS) is None
-    answer = answered(manifest, signed(manifest, 2), asked(held, 1, Step.WHOLE))
-    assert answer.signed
-    whole = taken(held, head_of(answer.signed), answer, Step.WHOLE)
-    assert whole and whole.bodies == manifest.bodies
+    assert taken(held, _head(manifest), answer.buckets) is None
+    answer = answered(manifest, signed(manifest), whole)
+    found = taken(Manifest(), _head(manifest), answer.buckets)
+    assert found and found.bodies == manifest.bodies
 
 
 def test_no_change_costs_less_than_a_kilobyte_and_one_change_a_few() -> None:
@@ -123,15 +116,13 @@ def test_no_change_costs_less_than_a_kilobyte_and_one_change_a_few() -> None:
     entries = {key_of(entry): entry for entry in library(2_000)}
     entries["asset:a00007"] = msgspec.structs.replace(entries["asset:a00007"], title="Outra")
     after = Manifest.of(entries.values())
+    root, marks, whole = questions(before, 1)
 
-    def cost(held: Manifest, manifest: Manifest, step: Step) -> int:
-        question = asked(held, 1, step)
-        answer = answered(manifest, signed(manifest, 2), question)
-        return sum(
-            len(zstandard.compress(msgspec.msgpack.encode(one))) for one in (question, answer)
-        )
+    def cost(manifest: Manifest, question: Question) -> int:
+        answer = answered(manifest, signed(manifest), question)
+        return len(packed(question)) + len(packed(answer))
 
-    assert cost(before, before, Step.ROOT) < 200
-    assert cost(before, after, Step.ROOT) < 1_000
-    assert cost(before, after, Step.MARKS) < 4_000
-    assert cost(before, after, Step.WHOLE) > 60_000
+    assert cost(before, root) < 200
+    assert cost(after, root) < 1_000
+    assert cost(after, marks) < 4_000
+    assert cost(after, whole) > 60_000

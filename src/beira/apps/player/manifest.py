@@ -9,8 +9,8 @@ can answer, and a node that holds anything at all gets only what it lacks. Pure.
    entries come to the head's root.
 2. A manifest's version never goes back at a node.
 3. A manifest that has got old goes on being played: age blocks nothing but older ones.
-4. Whatever a node holds, it comes to the cloud's manifest in three steps at most (`Step`), and gets
-   only the buckets that differ unless two marks are alike by chance.
+4. Whatever a node holds, it comes to the cloud's manifest by three questions at most, and gets only
+   the buckets that differ unless two marks are alike by chance.
 """
 
 from __future__ import annotations
@@ -19,19 +19,16 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from enum import IntEnum
 from typing import ClassVar
 
 import msgspec
 
 from beira.apps.player.records import AssetKind, LocalTime, OfDay, Order, Use, Weekday
-from beira.sdk import Conflict, Corrupt, Denied
+from beira.sdk import Corrupt
 
 BUCKETS = 256
 MARK_BYTES = 4
 """Of a bucket's hash, in a question. Two that are alike by chance are found out by the root."""
-NO_MARKS = b"*"
-"""Instead of marks: all buckets are wanted."""
 
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -137,9 +134,6 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     issued_at: datetime
 
 
-_HEAD_DECODER = msgspec.json.Decoder(Head)
-
-
 class SignedHead(msgspec.Struct, frozen=True, kw_only=True):
     """A head's bytes as JSON, and the Ed25519 signature over them by the key named `key_id`."""
 
@@ -235,58 +229,8 @@ def _hash(bucket: Mapping[str, bytes]) -> bytes:
     return made.digest()
 
 
-class Step(IntEnum):
-    """How much a node says of what it holds: its root; once that is another, a mark a bucket (a node
-    that knows it is another may begin there); and nothing, where marks were alike by chance."""
-
-    ROOT = 0
-    MARKS = 1
-    WHOLE = 2
-
-
-def asked(held: Manifest, version: int, step: Step) -> Question:
-    """What a node that holds this asks."""
-    if step is Step.WHOLE:
-        return Question(version=version, marks=NO_MARKS)
-    return Question(root=held.root, version=version, marks=held.marks if step else b"")
-
-
 def answered(manifest: Manifest, signed: SignedHead, question: Question) -> Answer:
     """What the cloud says to it, holding this for the node."""
     if question.root == manifest.root:
         return Answer()
     return Answer(signed=signed, buckets=manifest.lacking(question.marks) if question.marks else {})
-
-
-def head_of(signed: SignedHead) -> Head:
-    """What was signed; the signature is looked at before. Raises Corrupt `player.head`."""
-    try:
-        return _HEAD_DECODER.decode(signed.head)
-    except msgspec.MsgspecError as error:
-        raise Corrupt(
-            f"A manifest's head is not understood: {error}.", code="player.head"
-        ) from None
-
-
-def believed(head: Head, *, tenant: str, node: str, held_version: int) -> None:
-    """Raise unless a head that the cloud signed is for this node, and not older than what it holds:
-    Denied `player.head_foreign`, Conflict `player.head_old`."""
-    if (head.tenant, head.node) != (tenant, node):
-        raise Denied("That manifest is another node's.", code="player.head_foreign")
-    if head.version < held_version:
-        raise Conflict(
-            f"That manifest has version {head.version}, and {held_version} is here already.",
-            code="player.head_old",
-            hint="Nothing is lost: the next one will be newer.",
-        )
-
-
-def taken(held: Manifest, head: Head, answer: Answer, step: Step) -> Manifest | None:
-    """What a node holds after this answer to this step; None: it must ask the next step. Raises
-    Corrupt `player.entry`, and `player.root` if there is no next."""
-    made = (Manifest() if step is Step.WHOLE else held).replaced(answer.buckets)
-    if made.root == head.root:
-        return made
-    if step is Step.WHOLE:
-        raise Corrupt("A manifest's entries do not come to its root.", code="player.root")
-    return None
