@@ -6,13 +6,21 @@ what the shop holds and the hour it is; `edge` plays, `cloud` makes and hands ou
 
 from __future__ import annotations
 
+from beira.apps.player import commands
 from beira.apps.player.records import COLLECTIONS
 from beira.apps.player.settings import PlayerSettings
-from beira.sdk import App, collection_of
+from beira.sdk import App, collection_of, command_of
+
+_HANDLERS = (
+    commands.player_play, commands.player_pause, commands.player_skip, commands.player_volume,
+    commands.player_announce,
+)  # fmt: skip
 
 app = App(
     name="player",
     title="Lomuz",
     collections=tuple(collection_of(record) for record in COLLECTIONS),
+    commands=tuple(command_of(handler) for handler in _HANDLERS),
     settings=PlayerSettings,
+    edge="beira.apps.player.edge:edge",
 )

@@ -90,6 +90,10 @@ class Fetching:
         here = [file for file in self._named if self._wishes.holds(file)]
         return len(here), sum(self._wishes.held_bytes(file) for file in here)
 
+    def here(self, sha256: str) -> bool:
+        """Whether this file is on the node, whatever it is for."""
+        return self._wishes.holds(sha256)
+
     @property
     def missing(self) -> int:
         """How many of the wanted files are not here."""

@@ -34,13 +34,13 @@ def questions(held: Manifest, version: int) -> list[Question]:
 
 
 class Syncing:
-    """Asks the cloud. `synced_at` is when it last answered; `changed` is called when there is another
-    manifest."""
+    """Asks the cloud. `synced_at` is when it last answered; `heard` is called each time it did, and
+    before what it said is written."""
 
     def __init__(
         self,
         held: Held,
-        changed: Callable[[], None],
+        heard: Callable[[], None],
         *,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -48,7 +48,7 @@ class Syncing:
         self.problem: BeiraError | None = None
         self._held = held
         self._host: Host = held.host
-        self._changed = changed
+        self._heard = heard
         self._chance = chance
         self._asked = asyncio.Event()
         self._known_other = False
@@ -98,7 +98,6 @@ class Syncing:
             made = taken(base, head, answer.buckets)
             if made is not None:
                 held.take(head, answer.signed, made)
-                self._changed()
                 await self._settled()
                 return True
         else:
@@ -113,6 +112,7 @@ class Syncing:
     async def _settled(self) -> None:
         self._known_other = False
         self.synced_at = self._host.now()
+        self._heard()
         if self._held.unwritten:
             await self._held.write()
 

@@ -83,6 +83,10 @@ class Deck:
         self._next = _Held(cue) if cue else None
         self._change("next")
 
+    def holds(self, cue: Cue) -> bool:
+        """Whether it is heard, or follows."""
+        return any(held is not None and held.cue.id == cue.id for held in (self._now, self._next))
+
     def stop(self) -> None:
         """Hear nothing."""
         self._now = self._next = None
