@@ -1,4 +1,4 @@
-"""Urgent announcements: fetched before all else, and cut in at once, once each; not after they expired."""
+"""Urgent announcements: fetched before all else, cut in at once, once each, and not once expired."""
 
 from __future__ import annotations
 
@@ -90,5 +90,3 @@ class Announcing:
                 duration_ms=urgent.duration_ms,
             )
         )
-
-

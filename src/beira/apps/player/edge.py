@@ -44,6 +44,7 @@ class PlayerEdge:
         self.host = host
         self.engine = engine or Fading()
         self._stale = asyncio.Event()
+        self._used: tuple[str, PlayerSettings] | None = None
         self.notes = PlayLog(host)
         self.held = Held(host)
         self.fetching = Fetching(host, self.notes.fact)
@@ -56,6 +57,9 @@ class PlayerEdge:
         await self.held.load()
         left = await self.notes.unfinished()
         await self.playing.begin([*await self._plays(), *left])
+        settings = await self._settings()
+        self.playing.take(await self._program(), settings)
+        self._used = (self.held.manifest.root, settings)
 
     async def _plays(self) -> list[Play]:
         asked = Query(
@@ -95,15 +99,15 @@ class PlayerEdge:
 
     async def _tend(self) -> None:
         """Go by the newest programme and settings, and wish for the files they want."""
-        used, trusted = None, None
+        trusted = None
         while True:
             self._stale.clear()
             try:
                 head = self.held.head
                 settings = await self._settings()
-                if used is None or used != (self.held.manifest.root, settings):
-                    used = (self.held.manifest.root, settings)
-                    await self._use(settings)
+                if self._used != (self.held.manifest.root, settings):
+                    self._used = (self.held.manifest.root, settings)
+                    await self.playing.use(await self._program(), settings)
                 if self.syncing.synced_at != trusted:
                     trusted = self.syncing.synced_at
                     await self.playing.do(self._trust)
@@ -126,7 +130,8 @@ class PlayerEdge:
             settings.output = os.environ.get(OUTPUT, "")
         return settings
 
-    async def _use(self, settings: PlayerSettings) -> None:
+    async def _program(self) -> Program:
+        """What is held, laid out; its files are looked for."""
         entries, head = self.held.manifest.entries, self.held.head
         shop = next((entry for entry in entries if isinstance(entry, ShopEntry)), None)
         program = Program.of(
@@ -136,7 +141,7 @@ class PlayerEdge:
             zone=self.host.place.zone,
         )
         await self.fetching.use(program, shop)
-        await self.playing.use(program, settings)
+        return program
 
     def _tell(self, version: int) -> None:
         cached, cached_bytes = self.fetching.cached

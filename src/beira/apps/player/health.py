@@ -50,9 +50,7 @@ class Health:
     def heard(self, event: Silenced | Restarted) -> None:
         """The engine noticed something."""
         now = self._host.now()
-        if isinstance(event, Restarted):
-            self._over(now, event.ms, event.why)
-        elif event.over:
+        if isinstance(event, Restarted) or event.over:
             self._over(now, event.ms, event.why)
         elif self._since is None:
             self._since = now - timedelta(milliseconds=event.ms)
@@ -103,5 +101,3 @@ class Health:
         async with self._host.writing() as ctx:
             ctx.patch(Alert, self._alert, ended_at=now)
         self._alert = ""
-
-

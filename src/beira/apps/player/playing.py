@@ -116,17 +116,21 @@ class Playing:
         self._inbox.put_nowait(carried_out)
         await done
 
+    def take(self, program: Program, settings: PlayerSettings) -> None:
+        """Go by this, before the loop begins."""
+        self.program, self.settings = program, settings
+        self._set_clock()
+        self._engine.expect(
+            silence_s=float(settings.silence_s),
+            crossfade_ms=settings.crossfade_ms,
+            output=settings.output,
+        )
+
     async def use(self, program: Program, settings: PlayerSettings) -> None:
-        """Go by another programme, or other settings."""
+        """Go by another programme, or other settings, from now on."""
 
         async def work() -> None:
-            self.program, self.settings = program, settings
-            self._set_clock()
-            self._engine.expect(
-                silence_s=float(settings.silence_s),
-                crossfade_ms=settings.crossfade_ms,
-                output=settings.output,
-            )
+            self.take(program, settings)
 
         await self.do(work)
 
