@@ -103,6 +103,12 @@ class View(Protocol):
         """Run a command here, as the principal."""
         ...
 
+    async def call(self, node: str, command: str, params: Mapping[str, object]) -> str:
+        """In the cloud: send a command to a node, as the principal; gives the call's id, which is its
+        receipt's too. Nodes that are offline do not carry it out later. Raises Denied, Invalid,
+        NotFound."""
+        ...
+
     def render(self, template: str, /, *, status: int = 200, **values: object) -> Reply: ...
 
     def redirect(self, path: str, *, done: str = "") -> Reply:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -15,8 +15,16 @@ from zoneinfo import ZoneInfo
 from beira.host import Host
 from beira.host.host import DEFAULT_ZONE
 from beira.host.page import Reply
-from beira.kernel.access import Principal, hidden_fields, may_read, partitions, require
-from beira.kernel.command import Receipt
+from beira.kernel import limits
+from beira.kernel.access import (
+    Principal,
+    hidden_fields,
+    may_read,
+    node_partition,
+    partitions,
+    require,
+)
+from beira.kernel.command import Call, Receipt, Runs
 from beira.kernel.errors import BeiraError, Denied, NotFound
 from beira.kernel.query import Filter, Order, Query, both, checked, where
 from beira.kernel.query import Page as Rows
@@ -194,6 +202,24 @@ class Visit:
 
     async def run(self, command: str, params: Mapping[str, object]) -> Receipt:
         return await self.host.run(command, params, principal=self.principal, door="portal")
+
+    async def call(self, node: str, command: str, params: Mapping[str, object]) -> str:
+        known = self.host.catalogue.command(command[:64])
+        allowed = self.principal.role in known.roles and known.runs is not Runs.CLOUD
+        require(allowed and self.in_cloud, self.principal, "send", known.name)
+        info = await self.row("node_info", node)
+        if self.principal.sites is not None and info["site"] not in self.site_names:
+            raise NotFound("There is no such node.")
+        known.check(params)
+        call = Call(
+            command=known.name,
+            params=dict(params),
+            by=self.principal.name or self.principal.id,
+            role=self.principal.role,
+            expires_at=self.now + timedelta(seconds=limits.CALL_EXPIRES_S),
+        )
+        async with self.host.writing() as ctx:
+            return ctx.put(call, partition=node_partition(node)).id
 
     def render(self, template: str, /, *, status: int = 200, **values: object) -> Reply:
         return Reply(self.desk.template(template, self, values), status)

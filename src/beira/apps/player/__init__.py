@@ -23,4 +23,5 @@ app = App(
     commands=tuple(command_of(handler) for handler in _HANDLERS),
     settings=PlayerSettings,
     edge="beira.apps.player.edge:edge",
+    portal_pages="beira.apps.player.portal_pages:PAGES",
 )

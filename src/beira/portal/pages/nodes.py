@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from beira.host.page import Reply
-from beira.kernel import limits
 from beira.kernel.access import node_partition, require
 from beira.kernel.collection import Lane
-from beira.kernel.command import Call, Command, Runs
+from beira.kernel.command import Command, Runs
 from beira.kernel.errors import BeiraError, Invalid, NotFound, Unavailable
 from beira.kernel.lateness import SHARE_LEAST, day_of
 from beira.kernel.query import Order, where
@@ -102,15 +101,7 @@ async def call(visit: Visit) -> Reply:
             errors[str(error.details.get("parameter", ""))] = error.message
     if errors:
         return await _node_page(visit, chosen=command, errors=errors)
-    record = Call(
-        command=command.name,
-        params=values,
-        by=visit.principal.name or visit.principal.id,
-        role=visit.principal.role,
-        expires_at=visit.now + timedelta(seconds=limits.CALL_EXPIRES_S),
-    )
-    async with visit.host.writing() as ctx:
-        ctx.put(record, partition=node_partition(found["id"]))
+    await visit.call(found["id"], command.name, values)
     return visit.redirect(f"/nodes/{found['id']}", done="sent")
 
 

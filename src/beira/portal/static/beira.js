@@ -107,6 +107,11 @@
     if (document.body.hasAttribute("data-stale") && !(source && source.readyState === EventSource.OPEN && down)) refreshMain();
   }, 4000);
 
+  /* What a form sent by itself is answered: it may be sent again. */
+  document.body.addEventListener("htmx:afterRequest", function (event) {
+    var form = event.target.closest && event.target.closest("form");
+    if (form) { delete form.dataset.sent; form.removeAttribute("aria-busy"); }
+  });
   /* A part that answers 503 keeps what it shows. */
   document.body.addEventListener("htmx:responseError", function (event) {
     if (event.detail.xhr.status === 503 && meta) outage(true);
