@@ -1,6 +1,6 @@
 """What the kernel offers an app. Apps import this module, and nothing else of Beira."""
 
-from beira.host import BlobNews, Host, News, Place, PrivateFiles, Signature
+from beira.host import BlobNews, Host, News, Place, PrivateFiles, Signature, settings_at
 from beira.host.page import MenuItem, Page, Pages, Reply, View, page
 from beira.host.reading import (
     between_days,
@@ -68,7 +68,7 @@ from beira.kernel.query import (
     both,
     where,
 )
-from beira.kernel.record import Fact, State
+from beira.kernel.record import Fact, Record, State
 from beira.kernel.rollup import Rollup
 from beira.kernel.system import Alert, NodeInfo, Setting, Site
 from beira.kernel.upload import Upload
@@ -124,6 +124,7 @@ __all__ = [
     "Pseudonym",
     "Query",
     "Receipt",
+    "Record",
     "Reply",
     "Rollup",
     "Runs",
@@ -154,6 +155,7 @@ __all__ = [
     "page",
     "record_of",
     "rows_by_time",
+    "settings_at",
     "site_partition",
     "timestamp",
     "typed_moment",

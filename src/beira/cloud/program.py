@@ -37,7 +37,7 @@ from beira.identity.tenants import service
 from beira.kernel import limits
 from beira.kernel.access import Principal
 from beira.kernel.app import Catalogue
-from beira.kernel.errors import BeiraError, Conflict, Denied, Misconfigured
+from beira.kernel.errors import BeiraError, Conflict, Denied, Misconfigured, NotFound
 from beira.kernel.record import Value
 from beira.portal import Portal
 from beira.store.port import Store
@@ -133,6 +133,13 @@ class Cloud:
                 if tenant not in self._hosts:
                     self._hosts[tenant] = await self._make_host(tenant)
         return self._hosts[tenant]
+
+    async def known_host(self, tenant: str) -> Host:
+        """The host of a tenant that a stranger's address names. Raises NotFound unless there is one
+        with a site: nothing is made for a name that was made up."""
+        if tenant not in self._hosts and not await self.identity.tenants.sites(service(tenant)):
+            raise NotFound("There is no such tenant.", code="tenant.unknown")
+        return await self.host_of_tenant(tenant)
 
     async def epoch_of(self, tenant: str) -> str:
         """What names this database: a restored or another one has another name."""
@@ -373,7 +380,7 @@ def _app(cloud: Cloud, gate: Gate, config: CloudConfig) -> Litestar:
             {
                 "stopping": cloud.stopping,
                 "away": lambda: cloud.opening.away,
-                "host_of_tenant": cloud.host_of_tenant,
+                "host_of_tenant": cloud.known_host,
                 "signed_in": portal.desk.signed_in,
             }
         ),

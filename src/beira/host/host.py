@@ -192,15 +192,18 @@ class Host:
         self,
         *,
         marks: Mapping[str, Value] | None = None,
+        expect: Mapping[str, Value] | None = None,
         most_writes: int = limits.COMMAND_WRITES,
     ) -> AsyncIterator[CommandContext]:
         """Records an app writes on the host's own account, committed together at the end, with
-        `marks` (small values by names that begin with the app's; `store.marks` reads them)."""
+        `marks` (small values by names that begin with the app's; `store.marks` reads them). `expect`
+        is as in the store's port: of replicas that race one commits, the others get Conflict
+        `marks.moved`."""
         ctx = CommandContext(
             self, self.place.principal, self.wall.new_id(), "", most_writes=most_writes
         )
         yield ctx
-        await self.write(await ctx.rows(), marks=marks)
+        await self.write(await ctx.rows(), marks=marks, expect=expect)
 
     async def run(
         self,
@@ -351,22 +354,15 @@ class Host:
     async def settings(self, kind: type[S]) -> S:
         """The settings of an app in force here: the node's over the site's over its groups' over
         the tenant's. What does not fit the app's type is left out, and said in the log."""
+        return settings_at(kind, await self.settings_rows(kind), self.place)
+
+    async def settings_rows(self, kind: type[S]) -> Sequence[Mapping[str, Value]]:
+        """All that was set of an app, wherever it holds: for `settings_at`."""
         app = self.catalogue.app_of_settings(kind)
         page = await self.store.query(
             Query(collection="settings", where=where(app=app.name), limit=limits.QUERY_ROWS)
         )
-        values: dict[str, Any] = {}
-        for row in sorted(page.rows, key=self._specificity):
-            if self._specificity(row) >= 0:
-                values |= row["values"]
-        return _fitting(kind, values)
-
-    def _specificity(self, row: Mapping[str, Value]) -> int:
-        partition = row["_partition"]
-        ranked = ["tenant", *(f"group:{g}" for g in self.place.groups)]
-        if self.place.site is not None:
-            ranked += [site_partition(self.place.site), node_partition(self.place.node)]
-        return ranked.index(partition) if partition in ranked else -1
+        return page.rows
 
     async def _attempt(
         self, command: Command, ctx: CommandContext, params: Mapping[str, object]
@@ -411,6 +407,19 @@ class Host:
             else home_partition(declared, site=self.place.site, node=self.place.node)
         )
         return self.stamped(declared, receipt.id, home, declared.encode(receipt), command.lane)
+
+
+def settings_at(kind: type[S], rows: Sequence[Mapping[str, Value]], place: Place) -> S:
+    """The settings in force at a place, out of all of an app's: the cloud asks so for its nodes."""
+    ranked = ["tenant", *(f"group:{g}" for g in place.groups)]
+    if place.site is not None:
+        ranked += [site_partition(place.site), node_partition(place.node)]
+    rank = {partition: n for n, partition in enumerate(ranked)}
+    values: dict[str, Any] = {}
+    holding = [row for row in rows if row["_partition"] in rank]
+    for row in sorted(holding, key=lambda row: rank[row["_partition"]]):
+        values |= row["values"]
+    return _fitting(kind, values)
 
 
 def _receipt(row: Row) -> Receipt:

@@ -7,6 +7,7 @@ what the shop holds and the hour it is; `edge` plays, `cloud` makes and hands ou
 from __future__ import annotations
 
 from beira.apps.player import commands
+from beira.apps.player.library import intake
 from beira.apps.player.records import COLLECTIONS
 from beira.apps.player.settings import PlayerSettings
 from beira.sdk import App, collection_of, command_of
@@ -14,6 +15,7 @@ from beira.sdk import App, collection_of, command_of
 _HANDLERS = (
     commands.player_play, commands.player_pause, commands.player_skip, commands.player_volume,
     commands.player_announce,
+    intake.player_asset_added, intake.player_asset_retry, intake.player_asset_remove,
 )  # fmt: skip
 
 app = App(
@@ -24,4 +26,7 @@ app = App(
     settings=PlayerSettings,
     edge="beira.apps.player.edge:edge",
     portal_pages="beira.apps.player.portal_pages:PAGES",
+    cloud="beira.apps.player.cloud:cloud",
+    cloud_pages="beira.apps.player.media_routes:handlers",
+    answers={"manifest": "beira.apps.player.cloud:answer_manifest"},
 )

@@ -179,6 +179,27 @@ class Manifest:
             buckets[bucket_of(key)][key] = body_of(entry)
         return cls(tuple(buckets))
 
+    @classmethod
+    def of_bodies(cls, bodies: Iterable[tuple[int, str, bytes]]) -> Manifest:
+        """Of entries that are encoded already: (bucket, key, body) of each."""
+        buckets: list[dict[str, bytes]] = [{} for _ in range(BUCKETS)]
+        for bucket, key, body in bodies:
+            buckets[bucket][key] = body
+        return cls(tuple(buckets))
+
+    def with_entries(self, entries: Iterable[Entry]) -> Manifest:
+        """With these besides (or in place of those of the same key); the rest is shared."""
+        made, hashes = list(self.buckets), list(self.hashes)
+        touched: dict[int, dict[str, bytes]] = {}
+        for entry in entries:
+            key = key_of(entry)
+            index = bucket_of(key)
+            bucket = touched.setdefault(index, dict(made[index]))
+            bucket[key] = body_of(entry)
+        for index, bucket in touched.items():
+            made[index], hashes[index] = bucket, _hash(bucket)
+        return Manifest(tuple(made), tuple(hashes))
+
     @property
     def root(self) -> str:
         return hashlib.sha256(b"".join(self.hashes)).hexdigest()

@@ -55,8 +55,8 @@ class Asset(State):
 
     It plays from `valid_from` until before `valid_until`, and never once `licence_until` is reached:
     a licence has an end of its own. `recalled` takes it from every shop at once. `waveform` has 200
-    peaks of 0 to 100 in equal steps of its length. While `state` is failed, `problem` says why and
-    the master is kept, so that it can be tried again.
+    peaks of 0 to 100 in equal steps of its length; `progress` is in percent while it is made ready.
+    While `state` is failed, `problem` says why and the master is kept, so that it can be tried again.
     """
 
     title: str
@@ -69,6 +69,7 @@ class Asset(State):
     master_bytes: int = 0
     cover: Annotated[str, Blob(Fetch.LAZY)] = ""
     state: AssetState = "waiting"
+    progress: int = 0
     problem: str = ""
     duration_ms: int = 0
     loudness_lufs: float | None = None

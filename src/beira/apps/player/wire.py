@@ -27,11 +27,11 @@ def packed(message: msgspec.Struct) -> bytes:
     return zstandard.compress(msgspec.msgpack.encode(message), LEVEL)
 
 
-def unpacked(data: bytes, kind: type[T]) -> T:
+def unpacked(data: bytes, kind: type[T], most_bytes: int = UNPACKED_BYTES) -> T:
     """The message of these bytes. Raises Corrupt `player.wire`."""
     try:
         told = zstandard.get_frame_parameters(data).content_size
-        if not 0 < told <= UNPACKED_BYTES:
+        if not 0 < told <= most_bytes:
             raise Corrupt("A message of the player is too large.", code="player.wire")
         return msgspec.msgpack.decode(zstandard.decompress(data), type=kind)
     except (zstandard.ZstdError, msgspec.MsgspecError) as error:
