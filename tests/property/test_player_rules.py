@@ -144,7 +144,7 @@ def live(
     return shop
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(story=stories)
 def test_laws_1_2_and_7_something_plays_and_nothing_out_of_its_window(
     story: tuple[list[Entry], date, list[tuple[str, int]]],
@@ -168,7 +168,7 @@ def test_laws_1_2_and_7_something_plays_and_nothing_out_of_its_window(
     live(*story, seen)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(story=stories)
 def test_law_8_what_is_kept_between_decisions_changes_none(
     story: tuple[list[Entry], date, list[tuple[str, int]]],
@@ -183,7 +183,7 @@ def test_law_8_what_is_kept_between_decisions_changes_none(
     live(*story, seen)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(story=stories)
 def test_law_3_a_fixed_time_is_played_once_and_never_late(
     story: tuple[list[Entry], date, list[tuple[str, int]]],
@@ -230,7 +230,7 @@ def _moment(day: date, of_day: str, zone: object) -> datetime:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(story=stories)
 def test_law_4_the_slot_in_force_is_the_nearest_the_dated_the_latest_begun(
     story: tuple[list[Entry], date, list[tuple[str, int]]],
@@ -275,7 +275,7 @@ def _fitting(shop: Shop, ids: tuple[str, ...], at: datetime) -> list[AssetEntry]
     return [a for a in found if a and a.file in shop.disk and shop.program.may_begin(a.id, at)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(story=stories)
 def test_law_5_an_ordered_playlist_goes_on_in_its_order(
     story: tuple[list[Entry], date, list[tuple[str, int]]],
@@ -296,7 +296,7 @@ def test_law_5_an_ordered_playlist_goes_on_in_its_order(
     live(*story, seen)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(story=stories)
 def test_law_6_a_shuffled_playlist_repeats_neither_asset_nor_artist_as_far_as_it_can(
     story: tuple[list[Entry], date, list[tuple[str, int]]],

@@ -19,6 +19,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import cached_property
 from typing import ClassVar
 
 import msgspec
@@ -200,11 +201,11 @@ class Manifest:
             made[index], hashes[index] = bucket, _hash(bucket)
         return Manifest(tuple(made), tuple(hashes))
 
-    @property
+    @cached_property
     def root(self) -> str:
         return hashlib.sha256(b"".join(self.hashes)).hexdigest()
 
-    @property
+    @cached_property
     def marks(self) -> bytes:
         return b"".join(one[:MARK_BYTES] for one in self.hashes)
 
