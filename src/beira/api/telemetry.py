@@ -31,7 +31,7 @@ LATENCY = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
     registry=REGISTRY,
 )
-_SAFE = (
+_SAFE: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"same-origin"),
@@ -42,7 +42,10 @@ _SAFE_API = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
-_API = ("/rest/", "/auth/", "/realtime/")
+_SAFE_NODES = _SAFE[:1]
+"""No browser is meant, and nodes pay for each byte."""
+_API = ("/rest/", "/auth/", "/realtime/", "/storage/")
+_NODES = ("/apps/", "/sync/")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-|\Z)")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
@@ -70,6 +73,7 @@ async def before_send(message: Message, scope: Scope) -> None:
     headers = message["headers"] = list(message.get("headers", ()))
     given = {name.lower() for name, _ in headers}
     safe = _SAFE_API if scope["path"].startswith(_API) else _SAFE
+    safe = _SAFE_NODES if scope["path"].startswith(_NODES) else safe
     headers += [header for header in safe if header[0] not in given]
     trace_id = scope["state"].get(_TRACE)
     if trace_id:

@@ -100,7 +100,6 @@ class CloudLine:
                 "POST",
                 f"/{name}",
                 data=body,
-                headers={"Content-Type": MEDIA_TYPE},
                 timeout_s=limits.ANSWER_TIMEOUT_S + limits.CONNECT_TIMEOUT_S,
                 most_bytes=limits.ANSWER_BYTES,
             )

@@ -36,7 +36,7 @@ _BY_STATUS: dict[int, type[BeiraError]] = {
     422: Corrupt,
     507: Full,
 }
-_UNNEEDED = ("Accept", "User-Agent")
+_UNNEEDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 """Headers that say nothing here, and cost as many bytes as a whole question does."""
 
 

@@ -284,3 +284,16 @@ async def test_another_tenants_programme_is_not_there(
             for r in (one, two)
         ]
         assert keys[0] != keys[1]
+
+
+async def test_a_company_without_a_programme_is_told_nothing(pair: list[Replica]) -> None:
+    one, _ = pair
+    await one.shop("n1", "s1")
+    await asset(one, "a")
+    assert await Heads(one.host).settle() == 0
+    await one.put(Playlist(id="p", name="P", assets=["a"]), Slot(id="s", playlist="p"))
+    await until(lambda: Heads(one.host).settle())
+    async with one.host.writing() as ctx:
+        ctx.delete(Slot, "s")
+    await until(lambda: Heads(one.host).settle())
+    assert (await heads(one))["n1"][0] == 2

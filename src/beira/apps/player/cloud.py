@@ -13,7 +13,7 @@ import structlog
 from beira.apps.player.compile import compiler_of
 from beira.apps.player.library.jobs import Jobs
 from beira.apps.player.manifest import Answer, Head, Manifest, Question, answered
-from beira.apps.player.records import ManifestHead
+from beira.apps.player.records import Campaign, ManifestHead, Slot
 from beira.apps.player.wire import packed, sealed, unpacked
 from beira.sdk import (
     BeiraError,
@@ -109,9 +109,13 @@ class Heads:
             await self._quiet()
 
     async def settle(self) -> int:
-        """Tell the shops whose manifest is another now; how many."""
+        """Tell the shops whose manifest is another now; how many. A company that has never had a
+        programme plays nothing, and its nodes are told nothing."""
         roots = await self._compiler.roots()
+        programme = self._compiler.snapshot
         told = 0
+        if not (programme.of(Slot) or programme.of(Campaign) or (await self._read(None))[1]):
+            return told
         while batch := await self._write(roots):
             told += batch
         return told
