@@ -14,3 +14,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("beira")
+
+os.environ.setdefault("BEIRA_PLAYER_OUTPUT", "off")
+"""Nodes of other stories need no sound; the player's own tests choose theirs."""

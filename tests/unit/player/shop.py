@@ -6,11 +6,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import io
+import wave
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from beira.apps.player import app
 from beira.apps.player.edge import PlayerEdge
@@ -117,6 +121,15 @@ class Shop:
         self.files[name] = data
         return (await self.blobs.add(data)).sha256
 
+    async def sound(self, name: str, wav: bytes, **more: Any) -> AssetEntry:
+        """A track of real sound."""
+        file = (await self.blobs.add(wav)).sha256
+        with wave.open(io.BytesIO(wav)) as opened:
+            ms = round(opened.getnframes() * 1000 / opened.getframerate())
+        return AssetEntry(
+            id=name, title=name, file=file, size_bytes=len(wav), duration_ms=ms, **more
+        )
+
     async def asset(self, name: str, *, here: bool = True, **more: Any) -> AssetEntry:
         data = name.encode() * 100
         file = await self.file(name) if here else hashlib.sha256(data).hexdigest()
@@ -169,8 +182,6 @@ class Shop:
 
 
 def _json(head: Head) -> bytes:
-    import msgspec
-
     return msgspec.json.encode(head)
 
 
@@ -184,9 +195,14 @@ def music(*assets: AssetEntry, order: str = "ordered") -> list[Entry]:
 
 @contextlib.asynccontextmanager
 async def shop(
-    folder: Path, *, store: MemoryStore | None = None, clock: Clock | None = None
+    folder: Path,
+    *,
+    store: MemoryStore | None = None,
+    clock: Any = None,
+    engine: Any = None,
 ) -> AsyncIterator[Shop]:
-    """A shop that has started; with the `store` of another it is that one, started anew."""
+    """A shop that has started; with the `store` of another it is that one, started anew. A real
+    `engine` wants a real clock."""
     clock = clock or Clock(NOON)
     declared = catalogue([app])
     host = Host(
@@ -201,7 +217,7 @@ async def shop(
     blobs = BlobAgent(host=host, shelf=shelf, client=None, online=lambda: False)  # type: ignore[arg-type]
     await blobs.begin()
     host.blobs = host.wishes = blobs
-    engine = FakeEngine(clock)
+    engine = engine or FakeEngine(clock)
     player = PlayerEdge(host, engine)
     host.edges.append(player)
     await player.begin()

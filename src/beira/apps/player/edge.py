@@ -20,7 +20,7 @@ from beira.apps.player.fetching import Fetching
 from beira.apps.player.held import Held
 from beira.apps.player.local_time import EARLIEST
 from beira.apps.player.log import PlayLog
-from beira.apps.player.manifest import ShopEntry
+from beira.apps.player.manifest import AssetEntry, ShopEntry
 from beira.apps.player.playing import Playing
 from beira.apps.player.program import Program
 from beira.apps.player.records import Play
@@ -56,19 +56,26 @@ class PlayerEdge:
         """From what is on the disk: enough to play, and nothing that could wait."""
         await self.held.load()
         left = await self.notes.unfinished()
-        await self.playing.begin([*await self._plays(), *left])
+        await self.playing.begin([*reversed(await self.last_plays(REMEMBERED)), *left])
         settings = await self._settings()
         self.playing.take(await self._program(), settings)
         self._used = (self.held.manifest.root, settings)
 
-    async def _plays(self) -> list[Play]:
+    async def last_plays(self, most: int) -> list[Play]:
+        """What was played last, the newest first."""
         asked = Query(
-            collection="player_plays", order=(Order("_hlc", descending=True),), limit=REMEMBERED
+            collection="player_plays", order=(Order("_hlc", descending=True),), limit=most
         )
         declared = collection_of(Play)
         rows = (await self.host.store.query(asked)).rows
-        plays = [declared.decode(str(row["id"]), row) for row in reversed(rows)]
+        plays = [declared.decode(str(row["id"]), row) for row in rows]
         return [play for play in plays if isinstance(play, Play)]
+
+    def announcements(self) -> list[AssetEntry]:
+        """Those of the programme whose files are here."""
+        found = self.playing.program.assets.values()
+        here = (a for a in found if a.kind == "announcement" and self.fetching.here(a.file))
+        return sorted(here, key=lambda asset: asset.title.casefold())
 
     async def run(self) -> None:
         """Play, sync and fetch until cancelled."""

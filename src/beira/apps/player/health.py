@@ -68,6 +68,8 @@ class Health:
     async def look(self, trouble: Trouble | None) -> None:
         """Tell people, or that it is over. Called some times a minute."""
         now = self._host.now()
+        if trouble is not None and trouble.code == "player.off":
+            trouble = None
         if trouble is not None and self._since is None:
             self._since = now
         elif trouble is None and self._trouble is not None and self._since is not None:

@@ -50,5 +50,7 @@ class PlayerSettings(msgspec.Struct, kw_only=True):
         int, Meta(ge=2, le=60), _about("Without sound for so long, the player is started anew")
     ] = 8
     output: Annotated[
-        str, Meta(max_length=100), _about("mpv's audio device; empty: its own choice")
+        str,
+        Meta(max_length=100),
+        _about("mpv's audio device; empty: its own choice; null: unheard; off: nothing plays"),
     ] = ""

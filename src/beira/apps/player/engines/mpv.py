@@ -27,6 +27,8 @@ STEADY_S = 10.0
 """An mpv that ran for so long was no failure: the next is started at once."""
 DEATHS_MOST = 2
 """An mpv that dies so often over one file dies of it."""
+OFF = "off"
+"""As an output: no mpv is started."""
 NEAR_MS = 2_000
 """mpv tells of an end a little early, and positions are looked at some times a second."""
 NO_OUTPUT = "audio output initialization failed"
@@ -135,6 +137,9 @@ class Deck:
     async def _one_life(self) -> str:
         """Start an mpv, go on where the last one was, and look after it; why it ended."""
         self._again.clear()
+        if self._output == OFF:
+            self.trouble = Trouble("player.off", "Sound is switched off here.", "Choose an output.")
+            return await self._anew()
         process = self._process = MpvProcess(self._heard)
         await process.start([*output_options(self._output), *self._options])
         self.pid = process.pid
@@ -150,19 +155,20 @@ class Deck:
         ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0)
+            died = tasks[0].done()
         finally:
             for task in tasks:
                 task.cancel()
             ends = await asyncio.gather(*tasks, return_exceptions=True)
+        if died:
+            self._of_this_file()
         for end in ends:
             if isinstance(end, BeiraError):
                 raise end
             if isinstance(end, Exception) and not isinstance(end, asyncio.CancelledError):
                 log.error("player.mpv_trouble", why=repr(end))
-        why = next((end for end in ends if isinstance(end, str)), "")
-        if not why:
-            self._of_this_file()
-        return why or "it ended"
+        return next((end for end in ends if isinstance(end, str)), "it ended")
 
     async def _anew(self) -> str:
         await self._again.wait()

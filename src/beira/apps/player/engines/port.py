@@ -59,7 +59,7 @@ Event: TypeAlias = Started | Ended | Silenced | Restarted
 class Trouble:
     """Why there is no sound, and what to do."""
 
-    code: Literal["player.mpv_missing", "player.no_output", "player.mpv_failed"]
+    code: Literal["player.mpv_missing", "player.no_output", "player.mpv_failed", "player.off"]
     message: str
     hint: str
 
