@@ -1,4 +1,4 @@
-"""The director's pages of the player: the library, the programme, the shops, and what was played."""
+"""The pages of the player: the library, the programme, the shops, what was played; on a node its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from beira.apps.player import (
     portal_campaigns,
     portal_grid,
+    portal_here,
     portal_library,
     portal_playlists,
     portal_plays,
@@ -23,10 +24,14 @@ PAGES = Pages(
     pages=(
         *portal_shops.PAGES, *portal_library.PAGES, *portal_playlists.PAGES, *portal_grid.PAGES,
         *portal_campaigns.PAGES, *portal_urgent.PAGES, *portal_plays.PAGES,
+        *portal_here.PAGES,
     ),
     templates=HERE / "templates" / "portal",
     static=HERE / "static",
-    menu=(MenuItem("/music", "Música", "Music", "music", EVERYBODY, "cloud"),),
+    menu=(
+        MenuItem("/music", "Música", "Music", "music", EVERYBODY, "cloud"),
+        MenuItem("/player", "Música", "Music", "music", EVERYBODY, "node"),
+    ),
     words=WORDS,
     done=DONE,
 )  # fmt: skip
