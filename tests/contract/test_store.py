@@ -482,6 +482,34 @@ class TestContests:
         assert not done.rows
         assert [(met.lost[0], met.came_in_won) for met in done.contests] == [("late", False)]
 
+    async def test_what_is_dropped_is_written_down_in_the_same_transaction(
+        self, store: Any
+    ) -> None:
+        await store.commit([thing("a", name="old", ms=0, node="n1")], route=one_stream)
+
+        def dropped(met: Any) -> list[Row]:
+            return [row("notes", "lost", {"text": met[0].lost[0]}, ms=6)]
+
+        new = [part("a", ms=5, name="new", node="n2")]
+        with pytest.raises(Conflict):
+            await store.commit(new, route=one_stream, expect={"m": 1}, dropped=dropped)
+        assert await store.get("notes", "lost") is None
+        done = await store.commit(new, route=one_stream, dropped=dropped)
+        assert sorted(ids(done)) == ["a", "lost"]
+        assert (await store.get("notes", "lost")).fields["text"] == "old"
+        assert "lost" in ids(await read(store))
+
+    async def test_a_node_is_told_what_met_values_it_has_not_sent(self, node_store: Any) -> None:
+        await node_store.commit([thing("a", name="mine", ms=3)], route=by_lane)
+        feed = [part("a", ms=5, name="theirs", number=9, node="n2")]
+        unsent = (await node_store.commit(feed, route=lambda row: None)).contests
+        assert unsent and all(met.unsent for met in unsent)
+        await node_store.commit([part("a", ms=6, name="again")], route=by_lane)
+        await node_store.trim("up:0", 1_000)
+        later = [part("a", ms=7, name="and again", node="n2")]
+        (met,) = (await node_store.commit(later, route=lambda row: None)).contests
+        assert not met.unsent
+
     async def test_ones_own_changes_equal_values_and_facts_are_none(self, store: Any) -> None:
         await store.commit([thing("a", name="x", ms=0), sale("s")], route=one_stream)
         own = await store.commit([part("a", ms=5, name="y"), sale("s")], route=one_stream)

@@ -11,7 +11,7 @@ from beira.kernel.collection import Lane
 from beira.kernel.errors import Full, Unavailable
 from beira.kernel.record import Row, Value
 from beira.store.memory import MemoryStore
-from beira.store.port import Commit, News, Route
+from beira.store.port import Commit, Dropped, News, Route
 
 T = TypeVar("T")
 Committed = Callable[[Sequence[Row], Mapping[str, Value], Mapping[str, Value]], None]
@@ -31,6 +31,7 @@ class SimDisk:
         self.deaf = False
         self.stalled = asyncio.Event()
         self.stalled.set()
+        self.committing: Callable[[Sequence[Row]], None] | None = None
         self.committed: Committed | None = None
         self._chance = chance
         self._on = True
@@ -60,13 +61,18 @@ class SimDisk:
         route: Route | None = None,
         marks: Mapping[str, Value] | None = None,
         expect: Mapping[str, Value] | None = None,
+        dropped: Dropped | None = None,
     ) -> Commit:
         rows = list(rows)
         if self.full and any(row.stamp.lane < Lane.CRITICAL for row in rows):
             raise Full("The disk is full.", code="disk.full")
 
         async def work() -> Commit:
-            done = await self.kept.commit(rows, route=route, marks=marks, expect=expect)
+            if self.committing is not None:
+                self.committing(rows)
+            done = await self.kept.commit(
+                rows, route=route, marks=marks, expect=expect, dropped=dropped
+            )
             if self.committed is not None:
                 self.committed(rows, marks or {}, expect or {})
             return done

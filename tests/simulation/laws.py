@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import SimNode, World
 
 Key = tuple[str, str]
+FACTS = ("notes", "alarms", "logs", "visits")
 REPLAYED = 40
 WHOLE_EVERY = 15
 """What is asked of every row is asked so many times less often."""
@@ -53,6 +54,8 @@ class Witness:
         self.deadlines: Counter[tuple[Lane, bool]] = Counter()
         self.doubtful = False
         """The cloud lost what it had acknowledged; what it must hold now is asked at the end only."""
+        self.gone: set[Key] = set()
+        """Facts of which every durable copy was destroyed: no disk that runs has them."""
         self.values: dict[tuple[Key, str], list[Saw]] = {}
         self._watched = 0
         self._due: deque[Written] = deque()
@@ -107,6 +110,18 @@ class Witness:
     def cloud_restored(self) -> None:
         self.doubtful = True
         self.committed_rows.clear()
+        self.disk_lost()
+
+    def disk_lost(self) -> None:
+        """A disk was destroyed or went back to an older copy of itself: what is on no other is gone, and
+        nobody can be asked for it. Nothing else is excused."""
+        aside = _aside(self.world)
+        for name in FACTS:
+            held = set(self.world.store._tables[name])
+            for node in self.world.nodes:
+                held |= node.store._tables.get(name, {}).keys()
+            confirmed = {k for n in self.world.nodes for k in n.confirmed if k[0] == name}
+            self.gone |= {key for key in confirmed - aside if key[1] not in held}
 
     def watch(self) -> None:
         """Look at what must hold at every moment; asked every second."""
@@ -132,25 +147,22 @@ class Witness:
         """What a node confirmed is in its log or in the cloud, at every moment."""
         if self.doubtful:
             return
-        aside = _aside(self.world)
+        safe = _aside(self.world) | self.gone
         for node in self.world.nodes:
-            if node.honest:
-                lost = node.confirmed - node.kept() - aside
-                lost = {
-                    key for key in lost if key[1] not in self.world.store._tables.get(key[0], {})
-                }
-                assert not lost, f"law 2: {node.place.node} lost {sorted(lost)[:5]}"
+            lost = node.confirmed - node.kept() - safe
+            lost = {key for key in lost if key[1] not in self.world.store._tables.get(key[0], {})}
+            assert not lost, f"law 2: {node.place.node} lost {sorted(lost)[:5]}"
 
     def law_2_nothing_is_invented(self) -> None:
         """Facts in the cloud were written by somebody, and nobody's confirmed one is missing."""
         aside = _aside(self.world)
-        for name in ("notes", "alarms", "logs", "visits"):
+        for name in FACTS:
             there = {(name, id) for id in self.world.store._tables[name]}
             written = {k for n in self.world.nodes for k in n.attempted if k[0] == name}
             confirmed = {k for n in self.world.nodes for k in n.confirmed if k[0] == name}
             assert not there - written, f"law 2: invented {sorted(there - written)[:5]}"
             held = {key for node in self.world.nodes for key in node.kept()}
-            lost = confirmed - there - aside - held
+            lost = confirmed - there - aside - held - self.gone
             assert not lost, f"law 2: lost {sorted(lost)[:5]}"
 
     def law_3_replay_is_harmless(self) -> None:
@@ -311,7 +323,7 @@ class Witness:
             row = self.world.store._tables[name].get(id)
             if row is None:
                 continue
-            seen = {saw.over for saw in values}
+            seen = {saw.over for saw in values if saw.there}
             for saw in values:
                 dropped = saw.value not in seen and saw.value != row.fields.get(column)
                 if saw.confirmed and dropped:
@@ -340,11 +352,13 @@ class Witness:
 
 @dataclass
 class Saw:
-    """A value written, over the one its writer had before it."""
+    """A value written, over the one its writer's disk had at that moment."""
 
     value: Value
     over: Value
-    confirmed: bool
+    confirmed: bool = False
+    there: bool = False
+    """It was on that disk."""
 
 
 def _aside(world: World) -> set[Key]:
@@ -371,6 +385,8 @@ def check_all(world: World) -> None:
     witness.law_10_no_stamp_lies_in_the_future()
     witness.law_10_order_is_kept()
     witness.no_honest_node_is_called_a_clone()
+    if all(node.honest for node in world.nodes) and not witness.doubtful:
+        witness.what_was_dropped_unseen_is_kept()
 
 
 __all__ = ["Flow", "Saw", "Witness", "Written", "check_all"]

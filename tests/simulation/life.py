@@ -16,6 +16,7 @@ from beira.kernel.policy import Conditions
 from beira.kernel.record import Row
 from beira.kernel.system import SyncWindow
 from beira.kernel.wire import Hello, Push, Wire
+from beira.store.memory import MemoryStore
 from beira.sync import tombstones
 from tests.simulation.laws import Saw, check_all
 from tests.simulation.releases import (
@@ -61,7 +62,7 @@ async def live(seed: int, *, worn: bool = False, steps: int = STEPS) -> Lived:
         replica.wall.error_ms = chance.randrange(-2_000, 2_000)
     await world.boot()
     watching = world.spawn(_watch(world))
-    story = _Story(world, worn, seed_is_even=seed % 2 == 0)
+    story = _Story(world, worn)
     for _ in range(steps):
         for node in list(world.nodes):
             await story.something(node)
@@ -73,11 +74,23 @@ async def live(seed: int, *, worn: bool = False, steps: int = STEPS) -> Lived:
     if not watching.cancelled() and watching.exception() is not None:
         raise watching.exception()  # type: ignore[misc]
     await story.heal()
+    if worn:
+        await _owner_clears(world)
     await _rest(world, worn)
     check_all(world)
     if not worn:
         world.witness.law_8_versions_mix()
     return Lived(len(world.nodes) * world.loop.time() / 86_400)
+
+
+async def _owner_clears(world: World) -> None:
+    """Whoever was taken for a clone, since its disk went back or a clone was there, is let in again."""
+    await asyncio.sleep(4 * limits.RECONNECT_MOST_S)
+    for node in world.nodes:
+        if node.agent.state.stopped and not node.honest:
+            await node.crash()
+            world.tickets.clear(node.place.node)
+            await node.boot()
 
 
 async def _rest(world: World, worn: bool) -> None:
@@ -108,14 +121,13 @@ def _line(node: SimNode, chance: random.Random) -> None:
 class _Story:
     """What happens, by chance."""
 
-    def __init__(self, world: World, worn: bool, *, seed_is_even: bool) -> None:
-        self.seed_is_even = seed_is_even
+    def __init__(self, world: World, worn: bool) -> None:
         self.world = world
         self.chance = world.random
         self.worn = worn
         self.turn = 0
         self.copy = world.backup()
-        self.disks: dict[str, tuple[object, set[tuple[str, str]]]] = {}
+        self.disks: dict[str, MemoryStore] = {}
         self.forger = 0
 
     async def something(self, node: SimNode) -> None:
@@ -125,10 +137,7 @@ class _Story:
             self.window, self.upgrade, self.forge, self.reroute,
         ]  # fmt: skip
         if self.worn:
-            # Where both sides go back to older copies, what lay between them is nowhere.
-            cloud_goes_back = self.seed_is_even
-            wrong += [self.restore_cloud] if cloud_goes_back else [self.restore_node, self.clone]
-            wrong += [self.keep_copy, self.rot]
+            wrong += [self.restore_cloud, self.restore_node, self.clone, self.keep_copy, self.rot]
             wrong += [self.collect, self.delete, self.delete]
         goes_wrong = self.chance.random() < 0.45
         done = self.chance.choice(wrong)(node) if goes_wrong else self.writes(node)
@@ -174,18 +183,18 @@ class _Story:
         self.turn += 1
         value = self.turn if column == "price" else f"{column} {self.turn}"
         before = node.store._tables[name].get(key)
+        saw = Saw(value, None)
+        self.world.witness.values.setdefault(((name, key), column), []).append(saw)
+        node.writes[value] = (name, key, column, saw)
         try:
             async with node.host.writing() as ctx:
                 if before is None or before.deleted:
                     ctx.put(kind(id=key, **{"name": "new", column: value}))
                 else:
                     ctx.patch(kind, key, **{column: value})
-            confirmed = True
+            saw.confirmed = node.honest
         except BeiraError:
-            confirmed = False
-        if before is not None and not before.deleted:
-            saw = Saw(value, before.fields.get(column), confirmed and node.honest)
-            self.world.witness.values.setdefault(((name, key), column), []).append(saw)
+            pass
 
     # Lines, machines and clocks
 
@@ -327,24 +336,24 @@ class _Story:
 
     def keep_copy(self, node: SimNode) -> None:
         self.copy = self.world.backup()
-        self.disks[node.place.node] = (node.store.copy(), set(node.confirmed))
+        self.disks[node.place.node] = node.store.copy()
 
     async def restore_cloud(self, node: SimNode) -> None:
         await self.world.restore(self.copy)
         self.copy = self.world.backup()
 
     async def restore_node(self, node: SimNode) -> None:
-        """A node's disk becomes an older copy of itself, and its owner lets it in again. What it had
-        not sent since is gone; that is what the copy is for."""
+        """A node's disk becomes an older copy of itself. Its owner lets it in again at once, or once it
+        is taken for a clone."""
         if node.place.node not in self.disks:
             return
-        store, _ = self.disks.pop(node.place.node)
         await node.crash()
-        node.confirmed -= node.kept()
-        node.store = store  # type: ignore[assignment]
+        node.store = self.disks.pop(node.place.node)
         node.upgrade(node.catalogue)
         node.honest = False
-        self.world.tickets.clear(node.place.node)
+        self.world.witness.disk_lost()
+        if self.chance.random() < 0.5:
+            self.world.tickets.clear(node.place.node)
         await node.boot()
 
     async def clone(self, node: SimNode) -> None:
@@ -361,6 +370,8 @@ class _Story:
         await twin.crash()
         self.world.nodes.remove(twin)
         node.attempted |= twin.attempted
+        node.confirmed |= twin.confirmed
+        self.world.witness.disk_lost()
         await node.crash()
         self.world.tickets.clear(node.place.node)
         await node.boot()
@@ -401,7 +412,7 @@ class _Story:
             node.network.doubled = node.network.lossy = 0
             node.disk.full = False
             node.conditions = Conditions()
-            if node.agent.state.stopped:
+            if node.agent.state.stopped and node.honest:
                 raise AssertionError(f"{node.place.node} stopped: {node.agent.state.last_error}")
         async with self.world.host.writing() as ctx:
             for id in ("w0", "w1"):

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from beira.kernel import limits
 from beira.kernel.disguise import pseudonym
-from beira.sync import tombstones
+from beira.sync import losing, tombstones
 from tests.simulation.life import SHORT_STEPS, live
 from tests.simulation.test_sync_worlds import SEEDS
 from tests.simulation.virtual import run_virtual
@@ -247,6 +247,35 @@ def test_a_conflict_is_seen_in_either_order_of_arrival() -> None:
         await settled(world)
         (lost,) = (await world.rows(world.store, "conflicts")).values()
         assert (lost["lost"], lost["kept"]) == ("in the cloud before", "written offline, later")
+
+    run_virtual(story())
+
+
+def test_a_value_that_lost_before_it_was_sent_is_kept_too() -> None:
+    """The feed comes first: what was written offline never leaves the node but as a loss."""
+
+    async def story() -> None:
+        world = World(9, nodes=2)
+        first, second = world.nodes
+        await world.boot()
+        await first.write(Good(id="g", name="as it was"))
+        await world.quiet()
+        second.network.up = False
+        second.network.cut()
+        async with second.host.writing() as ctx:
+            ctx.patch(Good, "g", name="written offline, earlier")
+        await asyncio.sleep(30)
+        async with first.host.writing() as ctx:
+            ctx.patch(Good, "g", name="in the cloud, later")
+        await asyncio.sleep(30)
+        fed = world.store._tables["goods"]["g"]
+        await losing.merge(second.host, second.disk, [fed])  # type: ignore[arg-type]
+        assert second.store._tables["goods"]["g"] == fed
+        second.network.up = True
+        await settled(world)
+        (lost,) = (await world.rows(world.store, "conflicts")).values()
+        assert (lost["lost"], lost["lost_by"]) == ("written offline, earlier", second.place.node)
+        assert (lost["kept"], lost["place"]) == ("in the cloud, later", "tenant")
 
     run_virtual(story())
 

@@ -20,13 +20,14 @@ from beira.kernel.collection import Lane, collection_of
 from beira.kernel.errors import BeiraError, Conflict, Denied
 from beira.kernel.policy import Conditions
 from beira.kernel.query import Query
+from beira.kernel.record import Row, Value
 from beira.kernel.wire import Wire
 from beira.store.memory import MemoryStore
 from beira.sync.agent import Agent
 from beira.sync.gate import Conversation, Gate
 from beira.sync.streams import feed_route, lane_stream, log_route
 from tests.simulation.disk import SimDisk
-from tests.simulation.laws import Witness, Written
+from tests.simulation.laws import Saw, Witness, Written
 from tests.simulation.links import Network, SimConnector
 from tests.simulation.releases import (
     TODAY,
@@ -154,6 +155,8 @@ class SimNode:
         self.conditions = Conditions()
         self.confirmed: set[tuple[str, str]] = set()
         self.attempted: set[tuple[str, str]] = set()
+        self.writes: dict[Value, tuple[str, str, str, Saw]] = {}
+        """Values about to be written: of which record and field, and what there is to know of each."""
         self.troubled_s = 0.0
         self.honest = True
         self.task: asyncio.Task[None] | None = None
@@ -161,6 +164,7 @@ class SimNode:
     async def boot(self) -> None:
         """Start the program on what the store holds."""
         self.disk = SimDisk(self.store, self.world.random if self.world.rough else None)
+        self.disk.committing = self.committing
         self.host = Host(
             place=self.place,
             store=self.disk,
@@ -180,6 +184,17 @@ class SimNode:
         )
         self.trouble()
         self.task = asyncio.ensure_future(self.agent.run())
+
+    def committing(self, rows: Sequence[Row]) -> None:
+        """Rows are about to be on the disk: what is there now is what their writer could have seen."""
+        for row in rows if self.writes else ():
+            for column, value in row.fields.items():
+                name, key, of, saw = self.writes.get(_hashable(value), ("", "", "", None))
+                if saw is not None and (name, key, of) == (row.collection, row.id, column):
+                    old = self.store._tables[name].get(key)
+                    saw.over = old.fields.get(column) if old is not None else None
+                    saw.there = True
+                    del self.writes[value]
 
     async def crash(self) -> None:
         """The power goes: what was committed stays, what was being written may be there or not."""
@@ -355,6 +370,10 @@ class World:
         if old == f"epoch-{self.epoch}":
             self.epoch += 1
         return f"epoch-{self.epoch}"
+
+
+def _hashable(value: Value) -> Value:
+    return value if isinstance(value, str | int) else None
 
 
 def person(role: str) -> Principal:

@@ -175,11 +175,15 @@ class Host:
             self._clock_stands.set()
 
     def _current(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Rows about to be written, none stamped beyond what the clock has given."""
-        ahead = sorted({row.stamp.hlc for row in rows if row.stamp.hlc > self.clock.last})
-        if not ahead:
+        """Rows about to be written, none stamped beyond what the clock has given, nor before what was
+        merged since they were: they would lose against values that are here."""
+        seen, last = self.clock.seen, self.clock.last
+        if all(seen < row.stamp.hlc <= last for row in rows):
             return rows
-        laid = {hlc: self.clock.tick(self.wall.now_ms()) for hlc in ahead}
+        laid = {
+            hlc: self.clock.tick(self.wall.now_ms())
+            for hlc in sorted({row.stamp.hlc for row in rows})
+        }
         return [
             msgspec.structs.replace(
                 row, stamp=row.stamp._replace(hlc=laid.get(row.stamp.hlc, row.stamp.hlc))

@@ -45,6 +45,7 @@ class HybridClock:
     def __init__(self, *, last: int = 0, offset_ms: int = 0) -> None:
         self.last = last
         self.offset_ms = offset_ms
+        self.seen = 0
 
     def now_ms(self, wall_ms: int) -> int:
         """The wall time, corrected by the measured skew."""
@@ -54,6 +55,11 @@ class HybridClock:
         """A new stamp number, above every one given or observed before."""
         self.last = max(self.last + 1, hlc_at(self.now_ms(wall_ms)))
         return self.last
+
+    def saw(self, hlc: int) -> None:
+        """Another's stamp is about to be merged: what is committed after it must come after it."""
+        self.seen = max(self.seen, hlc)
+        self.last = max(self.last, hlc)
 
     def observe(self, hlc: int, wall_ms: int) -> None:
         """Take note of another's stamp, so that what is written next comes after it.

@@ -2,13 +2,16 @@
 
 Merging settles each the same way everywhere; what it dropped is kept, so that people can see it and
 take it back. An ordinary change, made by somebody who had seen the old value, is no conflict.
+
+Whoever meets a conflict first keeps it, in the transaction that dropped the value: the cloud, when a
+push meets what its node has not been told of yet; the node, when a feed meets what it has not sent.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from beira.kernel.clock import Stamp, ms_of
+from beira.kernel.clock import Stamp
 from beira.kernel.collection import Collection
 from beira.kernel.record import Row, Value
 
@@ -16,7 +19,8 @@ from beira.kernel.record import Row, Value
 class Contest(msgspec.Struct, kw_only=True, frozen=True):
     """One field for which a row that came in and the one stored held values of different writers.
 
-    `number` is where the stored row stood in its feed before (0: in none).
+    `number` is where the stored row stood in its feed before (0: in none); `unsent`, on a node, whether
+    `mine` is in its log.
     """
 
     collection: str
@@ -29,6 +33,7 @@ class Contest(msgspec.Struct, kw_only=True, frozen=True):
     theirs_stamp: Stamp
     came_in_won: bool
     number: int = 0
+    unsent: bool = False
 
     @property
     def lost(self) -> tuple[Value, Stamp]:
@@ -68,14 +73,10 @@ def contests(collection: Collection, before: Row | None, row: Row, after: Row) -
     return sorted(found, key=lambda contest: contest.field)
 
 
-def is_conflict(contest: Contest, *, began_ms: int, began_at: int, got: int) -> bool:
-    """Whether the writer of the value that came in had not seen the stored one.
-
-    A value that lost was written in ignorance: a clock that had seen the winner would be later. One
-    that won was, if the stored row was not yet on the node's disk: for what the node wrote before
-    this session began (`began_ms`) its cursor then (`began_at`) says so, for later writes `got`.
+def is_conflict(contest: Contest, got: int) -> bool:
+    """Whether the writer of a value pushed to the cloud had not seen the stored one, as far as the
+    cloud can know. A value that lost was written in ignorance: a clock that had seen the winner would
+    be later. One that won was, if the stored row has not reached the node, which has its feed up to
+    `got`, or never reaches it. (What reached it before it pushed, it judged itself.)
     """
-    if not contest.came_in_won:
-        return True
-    seen = began_at if ms_of(contest.theirs_stamp.hlc) < began_ms else got
-    return contest.number > seen
+    return not contest.came_in_won or contest.number == 0 or contest.number > got

@@ -252,14 +252,15 @@ class GateSession:
         return [Send(Ack(lane=int(lane), upto=self.acked[lane], refused=list(refused)))]
 
     def conflicts(self, contests: Iterable[Contest]) -> list[Contest]:
-        """Which of the contests a push met were conflicts, and no ordinary changes."""
-        began_ms = 0 if self.hello is None else self.hello.clock_ms
-        found = []
-        for contest in contests:
-            feed = self.feeds.get(contest.partition, FeedState())
-            if is_conflict(contest, began_ms=began_ms, began_at=feed.began_at, got=feed.got):
-                found.append(contest)
-        return found
+        """Which of the contests a push met were conflicts, and no ordinary changes. (Of what never
+        leaves the cloud it may meet the conflicts themselves, found twice.)"""
+        nothing = FeedState()
+        return [
+            contest
+            for contest in contests
+            if self.registry[contest.collection].goes_up
+            and is_conflict(contest, self.feeds.get(contest.partition, nothing).got)
+        ]
 
     def lane_moved(self, lane: Lane, has: int) -> list[Action]:
         """Another connection of this node has moved the lane meanwhile: say where it is."""

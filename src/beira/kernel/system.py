@@ -17,12 +17,13 @@ from beira.kernel.collection import (
     NORMAL,
     SITE,
     TENANT,
+    UP,
     Personal,
     collection,
     collection_of,
 )
 from beira.kernel.command import Call, Receipt
-from beira.kernel.record import State
+from beira.kernel.record import Fact, State
 
 
 @collection("sites", flow=DOWN, lane=NORMAL, partition=TENANT)
@@ -197,6 +198,30 @@ class LostValue(State):
     restored_at: datetime | None = None
 
 
+@collection(
+    "losses",
+    flow=UP,
+    lane=NORMAL,
+    partition=SITE,
+    read=("owner",),
+    write=(),
+    retention_days=30,
+)
+class Loss(Fact):
+    """What a node tells of a value that lost when it merged a feed over what it had not sent yet: the
+    cloud could not know. It lies in the partition of the record, and becomes a `LostValue` there."""
+
+    in_collection: str
+    record: str
+    field: str
+    lost_by: str
+    lost_at: datetime
+    kept_by: str
+    kept_at: datetime
+    lost: Annotated[Any, Personal] = None
+    kept: Annotated[Any, Personal] = None
+
+
 SYSTEM_COLLECTIONS = tuple(
     collection_of(record)
     for record in (
@@ -209,6 +234,7 @@ SYSTEM_COLLECTIONS = tuple(
         Alert,
         Quarantined,
         LostValue,
+        Loss,
         Call,
         Receipt,
     )

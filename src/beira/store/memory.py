@@ -21,7 +21,7 @@ from beira.kernel.query import Compare, Every, Filter, Measure, Not, Op, Page, Q
 from beira.kernel.record import Row, Value
 from beira.store.news import Listeners
 from beira.store.plan import Expression, Plan, Sort, plan
-from beira.store.port import Commit, News, Pending, Route, Slice
+from beira.store.port import Commit, Dropped, News, Pending, Route, Slice
 from beira.store.restamp import Restamping
 from beira.store.rows import check_marks, normal, plain_value, raised, row_bytes, sent_since, settle
 from beira.store.sql import fixed_width, like_matches, shortest
@@ -52,12 +52,27 @@ class MemoryStore:
         route: Route | None = None,
         marks: Mapping[str, Value] | None = None,
         expect: Mapping[str, Value] | None = None,
+        dropped: Dropped | None = None,
     ) -> Commit:
         self._check_open()
         check_marks(self._marks, expect)
         changed: dict[Key, Row] = {}
         since: dict[tuple[str, Key], int] = {}
         met: list[Contest] = []
+        self._merge(rows, route, changed, since, met)
+        if met and dropped is not None:
+            self._merge(dropped(met), route, changed, since, [])
+        self._apply(changed, since, marks)
+        return Commit(rows=tuple(changed.values()), contests=met)
+
+    def _merge(
+        self,
+        rows: Sequence[Row],
+        route: Route | None,
+        changed: dict[Key, Row],
+        since: dict[tuple[str, Key], int],
+        met: list[Contest],
+    ) -> None:
         for row in map(normal, rows):
             key = (row.collection, row.id)
             declared = self._registry[row.collection]
@@ -73,17 +88,24 @@ class MemoryStore:
             if stream is not None:
                 earliest = since.pop((stream, key), settled.since_hlc)
                 since[stream, key] = min(earliest, settled.since_hlc)
-        self._apply(changed, since, marks)
-        return Commit(rows=tuple(changed.values()), contests=met)
 
     def _numbered(self, met: list[Contest], route: Route | None) -> list[Contest]:
-        """Contests with the place of their rows in the feed, as it is before the commit."""
+        """Contests with the place of their rows in the feed, as it is before the commit, and whether
+        what they met is named in a log."""
         if not met or route is None:
             return met
         key = (met[0].collection, met[0].id)
-        entries = self._streams.get(route(self._tables[key[0]][key[1]]) or "", _Stream()).entries
-        number, _ = entries.get(key, (0, 0))
-        return [msgspec.structs.replace(contest, number=number) for contest in met]
+        stored = self._tables[key[0]].get(key[1])
+        if stored is None:
+            return met
+        fed = route(stored) or ""
+        logs = [s.entries[key] for s in self._streams.values() if key in s.entries]
+        since_hlc = min((since for _, since in logs), default=1 << 63)
+        number, _ = self._streams.get(fed, _Stream()).entries.get(key, (0, 0))
+        return [
+            msgspec.structs.replace(met, number=number, unsent=met.mine_stamp.hlc >= since_hlc)
+            for met in met
+        ]
 
     def _apply(
         self,

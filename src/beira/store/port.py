@@ -28,6 +28,12 @@ The answer depends on collection, partition and stamp alone, so a store may ask 
 come in columns (`kernel.batch.Block`) and have these in common."""
 
 
+Dropped: TypeAlias = Callable[[Sequence[Contest]], Sequence[Row]]
+"""Asked within the transaction with what a commit's rows met, if anything: the rows it gives are merged
+and routed as the others are, in the same transaction. It may be called on another thread, and again if
+the transaction has to be repeated."""
+
+
 class Commit(msgspec.Struct, kw_only=True, frozen=True):
     """What a commit did: the rows as they are now, of those it changed (replays change nothing), and
     the fields for which different writers had different values."""
@@ -78,8 +84,10 @@ class Store(Protocol):
         route: Route | None = None,
         marks: Mapping[str, Value] | None = None,
         expect: Mapping[str, Value] | None = None,
+        dropped: Dropped | None = None,
     ) -> Commit:
-        """Merge `rows`, name those that changed in their streams, set `marks`: all durable, or none.
+        """Merge `rows`, name those that changed in their streams, set `marks`, and write down what
+        was `dropped`: all durable, or none.
 
         `expect` demands the present values of marks (None: absent), for writers that race.
         Raises: Conflict `marks.moved` when they differ, Conflict `partition.fixed`.

@@ -19,7 +19,7 @@ from beira.host import tracing
 from beira.host.host import OFFSET_MARK, Host
 from beira.kernel import limits
 from beira.kernel.batch import Block, pack, unpack
-from beira.kernel.clock import hlc_at, ms_of
+from beira.kernel.clock import hlc_at, ms_of, tolerated
 from beira.kernel.collection import Lane
 from beira.kernel.disguise import travelling
 from beira.kernel.errors import BeiraError, Denied, Full, Unauthenticated
@@ -44,7 +44,7 @@ from beira.kernel.runs import with_run
 from beira.kernel.system import Quarantined
 from beira.kernel.wire import Feed, Push, Refused, Wire
 from beira.store.port import News, NodeStore, Pending
-from beira.sync import metrics
+from beira.sync import losing, metrics
 from beira.sync.inspect import Mender, add_up
 from beira.sync.inspections import CHECKED_MARK, Inspections
 from beira.sync.link import Connector, Link
@@ -441,9 +441,8 @@ class _Conversation:
     async def _merge(self, partition: str, rows: Sequence[Row], upto: int) -> None:
         registry = self._store.registry
         known = [row for row in rows if row.collection in registry]
-        clock = self._agent.host.clock
-        clock.last = max([clock.last, *(row.stamp.hlc for row in known)])
-        await self._store.commit(known, marks={f"cursor:{partition}": upto})
+        host, marks = self._agent.host, {f"cursor:{partition}": upto}
+        await losing.merge(host, self._store, known, marks)
         if any(row.collection == "sites" for row in known):
             await self._agent.host.refresh_place()
 
@@ -459,7 +458,8 @@ class _Conversation:
             lanes = [lane_stream(x) for x in Lane]
             last = await self._store.restamp(lanes, host.place.node, ceiling)
             if ms_of(host.clock.last) > self._now_ms() + limits.DRIFT_MS:
-                host.clock.last = max(last, ceiling)
+                seen = min(host.clock.seen, tolerated(ceiling))
+                host.clock.last = max(last, ceiling, seen)
         return self._session.restamped()
 
     async def _look_at_log(self) -> None:

@@ -17,6 +17,7 @@ from beira.host.host import Host
 from beira.kernel import limits
 from beira.kernel.access import Principal, partitions
 from beira.kernel.collection import Lane
+from beira.kernel.contest import Contest
 from beira.kernel.errors import BeiraError, Conflict, Denied, Invalid, Unauthenticated
 from beira.kernel.gate_session import (
     Action,
@@ -43,7 +44,7 @@ from beira.sync.doorway import Doorway
 from beira.sync.hearing import Hearing
 from beira.sync.inspect import compare, read_buckets
 from beira.sync.notes import Notes
-from beira.sync.set_aside import lost_value, quarantined
+from beira.sync.set_aside import losses_told, lost_value, quarantined
 from beira.sync.standing import Standing
 from beira.sync.streams import FLOOR_MARK, feed_route, feed_stream
 
@@ -454,14 +455,16 @@ class Conversation:
         marks, expect = self._lanes.moved(action.lane, action.has, action.upto)
         if refused:
             rows = [*rows, *(quarantined(self._host, node, row, why) for row, why in refused)]
-        done = await self._host.store.commit(
-            rows,
-            route=self._route,
-            marks=marks,
-            expect=expect,
+        rows = [*rows, *told] if (told := losses_told(rows)) else rows
+        await self._host.store.commit(
+            rows, route=self._route, marks=marks, expect=expect, dropped=self._dropped
         )
-        if lost := self.session.conflicts(done.contests):
-            await self._host.store.commit([lost_value(self._host, c) for c in lost])
+
+    def _dropped(self, contests: Sequence[Contest]) -> list[Row]:
+        """What a push or the rows it met lose by it, each written over unseen."""
+        lost = self.session.conflicts(contests)
+        metrics.CONFLICTS.inc(len(lost))
+        return [lost_value(self._host, contest) for contest in lost]
 
     async def _isolated(self, rows: Sequence[Row]) -> tuple[list[Row], list[tuple[Row, Refused]]]:
         """Commit the rows one by one, to find those that contradict what is there."""
@@ -469,7 +472,7 @@ class Conversation:
         refused: list[tuple[Row, Refused]] = []
         for row in rows:
             try:
-                await self._host.store.commit([row], route=self._route)
+                await self._host.store.commit([row], route=self._route, dropped=self._dropped)
                 taken.append(row)
             except (Conflict, Invalid) as error:
                 why = Refused(

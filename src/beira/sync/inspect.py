@@ -30,6 +30,7 @@ from beira.kernel.record import Row
 from beira.kernel.wire import Check, Fetch
 from beira.store.port import NodeStore, Route, Store
 from beira.store.rows import row_bytes
+from beira.sync import losing
 
 log = structlog.get_logger(__name__)
 PAGE_ROWS = 500
@@ -119,7 +120,7 @@ class Mender:
         self._theirs |= {row.id: row for row in rows}
         count = 0
         if not self._store.registry[found.collection].disguised:
-            count = len((await self._store.commit(rows)).rows)
+            count = len((await losing.merge(self._host, self._store, rows)).rows)
         if not found.more:
             theirs, self._theirs = self._theirs, {}
             count += await self._settle(mend, theirs, refused)

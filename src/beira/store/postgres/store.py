@@ -22,7 +22,7 @@ from beira.kernel.merge import merge
 from beira.kernel.query import Page, Query
 from beira.kernel.record import Row, Value
 from beira.store.plan import plan
-from beira.store.port import Commit, News, Pending, Route, Slice
+from beira.store.port import Commit, Dropped, News, Pending, Route, Slice
 from beira.store.postgres import bulk, listen, streams
 from beira.store.postgres.listen import CHANNEL, payloads
 from beira.store.rows import Settled, normal, raised, sent_since, settle
@@ -60,6 +60,7 @@ class PostgresStore:
         route: Route | None = None,
         marks: Mapping[str, Value] | None = None,
         expect: Mapping[str, Value] | None = None,
+        dropped: Dropped | None = None,
     ) -> Commit:
         marks, expect = marks or {}, expect or {}
         new = bulk.insertions(rows, self.registry, self._cloud.tables)
@@ -76,9 +77,9 @@ class PostgresStore:
             elif marks:
                 await streams.set_marks(connection, self._tenant, marks)
             if new is not None:
-                return await self._insert(connection, rows, new, route, met)
+                return await self._insert(connection, rows, new, route, met, dropped)
             settled = await self._settle_all(connection, folded, met)
-            met[:] = await streams.numbered(connection, self._tenant, met, route)
+            settled += await self._write_down(connection, met, route, dropped)
             return await self._changed(connection, settled, route)
 
         if new is not None:
@@ -243,6 +244,7 @@ class PostgresStore:
         new: Sequence[bulk.Insertion],
         route: Route | None,
         met: list[Contest],
+        dropped: Dropped | None,
     ) -> Sequence[Row]:
         """Insert a block; what was there already is merged as any other row."""
         old: set[Key] = set()
@@ -252,7 +254,7 @@ class PostgresStore:
         if old:
             known = {key: row for row in rows if (key := (row.collection, row.id)) in old}
             merged = await self._settle_all(connection, known, met)
-            met[:] = await streams.numbered(connection, self._tenant, met, route)
+            merged += await self._write_down(connection, met, route, dropped)
             fresh = (row for row in rows if (row.collection, row.id) not in old)
             settled = [*(Settled(row, row.stamp.hlc) for row in fresh), *merged]
             return await self._changed(connection, settled, route)
@@ -267,6 +269,20 @@ class PostgresStore:
         runs = ((group.collection, group.partitions[0], group.ids) for group in groups)
         await _notify(connection, listen.told(self._tenant, runs))
         return rows
+
+    async def _write_down(
+        self,
+        connection: asyncpg.Connection,
+        met: list[Contest],
+        route: Route | None,
+        dropped: Dropped | None,
+    ) -> list[Settled]:
+        """Complete what was met, and write what was dropped by it."""
+        if not met:
+            return []
+        met[:] = await streams.numbered(connection, self._tenant, met, route)
+        rows = dropped(met) if dropped is not None else ()
+        return await self._settle_all(connection, self._folded(rows), []) if rows else []
 
     async def _changed(
         self, connection: asyncpg.Connection, changed: Sequence[Settled], route: Route | None

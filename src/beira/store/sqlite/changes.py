@@ -14,7 +14,7 @@ import msgspec
 from beira.kernel.collection import Flow, Registry
 from beira.kernel.contest import Contest, contests
 from beira.kernel.record import Row, Value
-from beira.store.port import Commit, Route
+from beira.store.port import Commit, Dropped, Route
 from beira.store.restamp import Restamping
 from beira.store.rows import Layout, Settled, check_marks, normal, raised, settle, settled_new
 from beira.store.sql import quoted
@@ -67,11 +67,25 @@ class Changes:
         route: Route | None,
         marks: Mapping[str, Value] | None,
         expect: Mapping[str, Value] | None,
+        dropped: Dropped | None,
     ) -> Commit:
         if expect:
             check_marks(self._present(expect), expect)
         changed: dict[tuple[str, str], Row] = {}
         met: list[Contest] = []
+        self._take(rows, route, changed, met)
+        if met and dropped is not None:
+            self._take(dropped(met), route, changed, [])
+        self.set_marks(marks)
+        return Commit(rows=tuple(changed.values()), contests=met)
+
+    def _take(
+        self,
+        rows: Sequence[Row],
+        route: Route | None,
+        changed: dict[tuple[str, str], Row],
+        met: list[Contest],
+    ) -> None:
         for row in map(normal, rows):
             merged = self._merge(row, route, met)
             if merged is None:
@@ -82,8 +96,6 @@ class Changes:
             stream = route(settled.row) if route else None
             if stream is not None:
                 (self._name if is_new else self._name_again)(stream, settled)
-        self.set_marks(marks)
-        return Commit(rows=tuple(changed.values()), contests=met)
 
     def trim(self, stream: str, upto: int, marks: Mapping[str, Value] | None) -> None:
         """Entries of collections that no app here declares stay: they were never handed out."""
@@ -242,15 +254,21 @@ class Changes:
         return settled, before is None
 
     def _numbered(self, met: list[Contest], row: Row, route: Route | None) -> list[Contest]:
-        """Contests with the place of their row in the feed, as it is before the commit."""
-        stream = route(row) if met and route else None
-        if stream is None:
+        """Contests with the place of their row in the feed, as it is before the commit, and whether
+        what they met is named in a log."""
+        if not met or route is None:
             return met
-        which = "NOT state" if self._registry[row.collection].is_fact else "state"
-        query = f"SELECT number FROM _streams WHERE stream = ? AND collection = ? AND id = ? AND {which}"  # noqa: S608
-        found = self._cursor.execute(query, (stream, row.collection, row.id)).fetchone()
-        number = 0 if found is None else found[0]
-        return [msgspec.structs.replace(contest, number=number) for contest in met]
+        query = """SELECT stream, number, since_hlc FROM _streams WHERE collection = ? AND id = ?
+            AND state AND stream IN (SELECT stream FROM _counters)"""
+        found: list[tuple[Any, ...]]
+        found = self._cursor.execute(query, (row.collection, row.id)).fetchall()
+        fed = route(row)
+        number = next((number for stream, number, _ in found if stream == fed), 0)
+        since_hlc = min((since_hlc for _, _, since_hlc in found), default=1 << 63)
+        return [
+            msgspec.structs.replace(one, number=number, unsent=one.mine_stamp.hlc >= since_hlc)
+            for one in met
+        ]
 
     def _found(self, key: tuple[str, str]) -> Row | None:
         collection, id = key

@@ -18,7 +18,7 @@ from beira.kernel.query import Page, Query
 from beira.kernel.record import Row, Value
 from beira.store.news import Listeners
 from beira.store.plan import plan
-from beira.store.port import Commit, News, Pending, Route, Slice
+from beira.store.port import Commit, Dropped, News, Pending, Route, Slice
 from beira.store.rows import Layout
 from beira.store.sql import SQLITE, compiled
 from beira.store.sqlite import files
@@ -96,9 +96,10 @@ class SqliteStore:
         route: Route | None = None,
         marks: Mapping[str, Value] | None = None,
         expect: Mapping[str, Value] | None = None,
+        dropped: Dropped | None = None,
     ) -> Commit:
         return await self._writer.run(
-            lambda: self._changes.commit(rows, route, marks, expect),
+            lambda: self._changes.commit(rows, route, marks, expect, dropped),
             weight=len(rows),
             urgent=not rows or any(row.stamp.lane >= Lane.CRITICAL for row in rows),
             done=self._tell,
