@@ -75,7 +75,7 @@ async def shops(company: Company, tenant: str) -> dict[str, str]:
 
 
 def library(now: datetime) -> list[Record]:
-    """Music, spots and an announcement; one ends soon, one failed, one is in the making."""
+    """Music, spots and an announcement; one ends soon, one failed."""
     made: list[Record] = []
     for at, (title, artist, seconds) in enumerate(TRACKS):
         asset = _asset(f"track-{at}", title, seconds, now - timedelta(days=3, minutes=at))
@@ -92,13 +92,11 @@ def library(now: datetime) -> list[Record]:
     failed = _asset("failed", "gravacao-final(2)", 0, now - timedelta(minutes=9))
     failed.state, failed.problem, failed.waveform = (
         "failed",
-        "Isto não é um áudio que se possa ler.",
+        "player.undecodable Invalid data found",
         [],
     )
     failed.loudness_lufs = failed.peak_dbtp = None
-    busy = _asset("busy", "Lua de março", 0, now - timedelta(minutes=1))
-    busy.state, busy.artist, busy.waveform, busy.loudness_lufs = "working", "Clara Nuvem", [], None
-    return [*made, call, failed, busy]
+    return [*made, call, failed]
 
 
 def _asset(id: str, title: str, seconds: int, at: datetime) -> Asset:
@@ -127,7 +125,8 @@ def programme(tenant: str, nodes: dict[str, str]) -> list[Record]:
           for n, id in enumerate(["call", "track-0"], 1)),
         Playlist(id="calm", name="Manhã calma", order="shuffled", assets=tracks[:8]),
         Playlist(id="lively", name="Tarde animada", order="shuffled", assets=tracks[4:]),
-        Playlist(id="sunday", name="Domingo", order="ordered", assets=["track-10", *tracks[:3], "busy"]),
+        Playlist(id="sunday", name="Domingo", order="ordered",
+                 assets=["track-10", *tracks[:3], "failed"]),
         Playlist(id="spare", name="Reserva", order="ordered", assets=tracks[:2]),
         Slot(id="s1", playlist="calm", begins="07:00", ends="13:00"),
         Slot(id="s2", playlist="lively", begins="13:00", ends="21:00", days=[0, 1, 2, 3, 4, 5]),

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import struct
+import wave
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, Route, async_playwright
 
 from beira.apps.player.records import Asset, Play, Playlist
 from beira.host import Host
@@ -360,3 +364,94 @@ async def test_a_guest_sees_the_shops_and_no_levers(chromium: Browser, directed:
         assert answer is not None
         assert answer.status == 403, path
     await context.close()
+
+
+def tone(path: Path, hertz: int, seconds: float) -> Path:
+    """A WAV with a tone that swells, so that its waveform can be told from silence."""
+    rate = 44_100
+    samples = (
+        int(12_000 * math.sin(2 * math.pi * hertz * n / rate) * min(1.0, n / rate))
+        for n in range(int(rate * seconds))
+    )
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(b"".join(struct.pack("<h", sample) for sample in samples))
+    return path
+
+
+async def test_music_is_sent_made_ready_and_heard(
+    page: Page, directed: Directed, tmp_path: Path
+) -> None:
+    good, bad = tone(tmp_path / "canto_novo.wav", 440, 4), tmp_path / "não é áudio.mp3"
+    bad.write_bytes(b"isto nao e musica " * 4_000)
+    await page.goto(directed.url + "/music/library")
+    await page.locator("#upload-files").set_input_files([good, bad])
+    sends = page.locator(".send")
+    await sends.filter(has_text="canto_novo").get_by_text("Enviada").wait_for()
+    await page.get_by_text("2 de 2 enviados").wait_for()
+    found = page.locator(".track", has_text="canto novo")
+    await found.get_by_text("Pronta").wait_for(timeout=45_000)
+    assert await found.locator("svg.wave").count() == 1
+    failed = page.locator(".track", has_text="não é áudio")
+    await failed.get_by_text("O arquivo não é um áudio").wait_for(timeout=45_000)
+    await failed.get_by_role("button", name="Tentar de novo").click()
+    await done(page, "Na fila de novo")
+    (row,) = await directed.rows("player_assets", title="canto novo")
+    heard = await page.context.request.get(
+        f"{directed.url}/player/files/{row['id']}/master", headers={"Range": "bytes=0-99"}
+    )
+    assert (heard.status, len(await heard.body())) == (206, 100)
+    await page.goto(directed.url + "/music/library?q=canto")
+    await page.get_by_role("button", name="Ouvir canto novo").click()
+    await page.locator('[data-listen][aria-pressed="true"]').wait_for()
+    await page.locator("#upload-files").set_input_files([good])
+    await page.get_by_text("Já estava na biblioteca: canto novo").wait_for()
+    assert len(await directed.rows("player_assets", title="canto novo")) == 1
+
+
+async def test_sending_goes_on_after_the_link_was_lost(
+    page: Page, directed: Directed, tmp_path: Path
+) -> None:
+    large = tone(tmp_path / "longa.wav", 330, 160)
+    cut = True
+    sent: list[int] = []
+
+    async def line(route: Route) -> None:
+        """The second piece and what follows it do not get through while the link is cut."""
+        if route.request.method == "PATCH":
+            offset = int(route.request.headers["upload-offset"])
+            if offset and cut:
+                await route.abort("connectionreset")
+                return
+            sent.append(offset)
+        await route.continue_()
+
+    await page.route("**/storage/v1/upload/resumable/**", line)
+    await page.goto(directed.url + "/music/library")
+    await page.locator("#upload-files").set_input_files([large])
+    await page.get_by_text("Sem ligação; continua sozinho").wait_for(timeout=45_000)
+    cut = False
+    await page.locator(".send", has_text="longa").get_by_text("Enviada").wait_for(timeout=45_000)
+    assert len(sent) == len(set(sent)) > 2, "no piece that had arrived was sent again"
+    (row,) = await directed.rows("player_assets", title="longa")
+    assert row["master_bytes"] == large.stat().st_size
+
+
+async def test_the_preview_is_what_the_grid_says(page: Page, directed: Directed) -> None:
+    ready = [row for row in await directed.rows("player_assets", title="canto novo")]
+    async with directed.host.writing() as ctx:
+        ctx.patch(Playlist, "calm", assets=[str(ready[0]["id"])])
+    node = directed.nodes["centro"]
+    await page.goto(
+        directed.url + f"/music/preview?shop={node}&day=2027-03-03&begins=08:00&hours=1"
+    )
+    await page.get_by_text("É uma previsão").wait_for()
+    row = page.locator(".preview-row", has_text="canto novo").first
+    assert await row.locator("time").inner_text() == "08:00:00"
+    await row.get_by_text("Manhã calma").wait_for()
+    if AXE.exists():
+        for width, height in SIZES:
+            await page.set_viewport_size({"width": width, "height": height})
+            assert await faults(page) == []

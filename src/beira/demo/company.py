@@ -88,7 +88,7 @@ async def make(folder: Path, cloud: Cloud) -> Company:
 
 
 async def _fill(cloud: Cloud, tenant: str, name: str) -> None:
-    """The sample records of each app that has some (`demo:records`)."""
+    """The sample records and files of each app that has some."""
     host = await cloud.host_of_tenant(tenant)
     sites = [site for its_tenant, site, _ in SHOPS if its_tenant == tenant]
     for app in cloud.catalogue.apps:
@@ -96,6 +96,8 @@ async def _fill(cloud: Cloud, tenant: str, name: str) -> None:
             async with host.writing() as ctx:
                 for record, partition in load(app.demo)(name, sites, host.now()):
                     ctx.put(record, partition=partition)
+        if app.demo_work:
+            await load(app.demo_work)(host, name, sites)
 
 
 def _password() -> str:

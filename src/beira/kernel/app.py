@@ -40,6 +40,8 @@ class App:
     menu:  (path, name in pt-BR, name in English) of the pages people should find
     demo:  a function of (tenant's name, ids of its sites, now) that gives sample records for the
            demonstration, each with its partition (None: where it belongs)
+    demo_work: an async function of (the tenant's host in the cloud, its name, ids of its sites) that
+           makes for the demonstration what records alone cannot, such as files
     doctor: an async function of a node's folder that gives findings for `beira node doctor`
     """
 
@@ -56,6 +58,7 @@ class App:
     portal_pages: str = ""
     menu: tuple[tuple[str, str, str], ...] = ()
     demo: str = ""
+    demo_work: str = ""
     doctor: str = ""
 
 

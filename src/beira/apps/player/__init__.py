@@ -29,4 +29,5 @@ app = App(
     cloud="beira.apps.player.cloud:cloud",
     cloud_pages="beira.apps.player.media_routes:handlers",
     answers={"manifest": "beira.apps.player.cloud:answer_manifest"},
+    demo_work="beira.apps.player.demo:fill",
 )

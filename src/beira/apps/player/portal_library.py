@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from beira.apps.player.library.problems import told
 from beira.apps.player.portal_reading import (
     LIST_ROWS,
     SOON,
@@ -82,8 +83,7 @@ async def retry(view: View) -> Reply:
     found = await one_row(view, "player_assets", view.path["asset"])
     if found["state"] != "failed":
         raise Conflict("That did not fail.", hint="Look at it again: its state has changed.")
-    async with view.host.writing() as ctx:
-        ctx.patch(Asset, found["id"], state="waiting", problem="")
+    await _ran(view, "player_asset_retry", found)
     return view.redirect(_back(view, str(found["id"])), done="player.retried")
 
 
@@ -102,9 +102,15 @@ async def recall(view: View) -> Reply:
 async def delete(view: View) -> Reply:
     """Remove it from the library. What was played stays written down."""
     found = await one_row(view, "player_assets", view.path["asset"])
-    async with view.host.writing() as ctx:
-        ctx.delete(Asset, found["id"])
+    await _ran(view, "player_asset_remove", found)
     return view.redirect("/music/library", done="removed")
+
+
+async def _ran(view: View, command: str, row: Mapping[str, Any]) -> None:
+    """Have the library's own command do it. Raises Conflict with what it answered."""
+    receipt = await view.run(command, {"asset": str(row["id"])})
+    if not receipt.ok:
+        raise Conflict(receipt.message, code=receipt.code, hint=receipt.hint)
 
 
 def shown_asset(
@@ -117,6 +123,7 @@ def shown_asset(
         "standing": code,
         "tone": tone,
         "said": words,
+        "told": told(str(row["problem"] or ""), view.language),
         "length": length(row["duration_ms"]),
         "wave": wave(row["waveform"], bars),
         "bars": bars,

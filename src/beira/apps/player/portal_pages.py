@@ -11,6 +11,7 @@ from beira.apps.player import (
     portal_library,
     portal_playlists,
     portal_plays,
+    portal_preview,
     portal_shops,
     portal_urgent,
 )
@@ -23,7 +24,7 @@ PAGES = Pages(
     name="player",
     pages=(
         *portal_shops.PAGES, *portal_library.PAGES, *portal_playlists.PAGES, *portal_grid.PAGES,
-        *portal_campaigns.PAGES, *portal_urgent.PAGES, *portal_plays.PAGES,
+        *portal_campaigns.PAGES, *portal_urgent.PAGES, *portal_preview.PAGES, *portal_plays.PAGES,
         *portal_here.PAGES,
     ),
     templates=HERE / "templates" / "portal",

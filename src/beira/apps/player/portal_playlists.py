@@ -224,7 +224,7 @@ def _track(view: View, row: Mapping[str, Any] | None, id: str, at: int, now: str
     return {
         "id": id, "at": at, "title": gone, "artist": "", "kind": "music", "standing": "gone",
         "tone": "bad", "said": view.t("Apagada", "Deleted"), "length": "–", "duration_ms": 0,
-        "wave": "", "bars": 0, "cover_url": "", "listen_url": "",
+        "wave": "", "bars": 0, "told": "", "cover_url": "", "listen_url": "",
     }  # fmt: skip
 
 

@@ -134,10 +134,13 @@ def standing(view: View, row: Mapping[str, Any], local_now: str) -> tuple[str, s
     if row["state"] == "failed":
         return "failed", "bad", view.t("Falhou", "Failed")
     if row["state"] in ("waiting", "working"):
-        words = (
-            ("Na fila", "Waiting") if row["state"] == "waiting" else ("Preparando", "In the making")
+        far = f" {row['progress']} %" if row["progress"] else ""
+        making = (f"Preparando{far}", f"In the making{far}")
+        return (
+            "busy",
+            "",
+            view.t(*(making if row["state"] == "working" else ("Na fila", "Waiting"))),
         )
-        return "busy", "", view.t(*words)
     if until and until <= local_now:
         return "expired", "bad", view.t(f"{what} vencida".capitalize(), f"{what} over".capitalize())
     if row["valid_from"] and str(row["valid_from"]) > local_now:
