@@ -41,11 +41,12 @@ pytestmark = [
 NOWHERE = "http://127.0.0.1:9"
 
 
-async def rendition(host: Host, name: str, wav: bytes, ms: int) -> str:
+async def rendition(host: Host, name: str, wav: bytes, ms: int, title: str = "") -> str:
     """A track of the library, ready for shops: its file."""
     assert host.blobs is not None
     file = (await host.blobs.add(wav)).sha256
-    await put(host, Asset(id=name, title=name, artist="Elis", state="ready", duration_ms=ms))
+    await put(host, Asset(id=name, title=title or name, artist="Elis", state="ready",
+                          duration_ms=ms))  # fmt: skip
     await put(host, Rendition(id=file, asset=name, profile="opus-64", file=file, made_at=host.now(),
                               size_bytes=len(wav), duration_ms=ms))  # fmt: skip
     return file

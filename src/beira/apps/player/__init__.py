@@ -28,6 +28,7 @@ app = App(
     portal_pages="beira.apps.player.portal_pages:PAGES",
     cloud="beira.apps.player.cloud:cloud",
     cloud_pages="beira.apps.player.media_routes:handlers",
+    doctor="beira.apps.player.doctor:diagnose",
     answers={"manifest": "beira.apps.player.cloud:answer_manifest"},
     demo_work="beira.apps.player.demo:fill",
 )

@@ -15,7 +15,7 @@ import structlog
 
 from beira.apps.player.announcing import Announcing
 from beira.apps.player.engines.fading import Fading
-from beira.apps.player.engines.port import Engine
+from beira.apps.player.engines.port import OUTPUT, Engine
 from beira.apps.player.fetching import Fetching
 from beira.apps.player.held import Held
 from beira.apps.player.local_time import EARLIEST
@@ -31,8 +31,6 @@ from beira.sdk import BeiraError, Host, News, Order, Query, Unavailable, collect
 log = structlog.get_logger(__name__)
 RENEW_EVERY_S = 300.0
 REMEMBERED = 1_000
-OUTPUT = "BEIRA_PLAYER_OUTPUT"
-"""Takes the place of an output that the settings leave open: `null` for a machine without sound."""
 
 
 class PlayerEdge:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+OUTPUT = "BEIRA_PLAYER_OUTPUT"
+"""Takes the place of an output that the settings leave open: `null` for a machine without sound, `off`
+for one on which nothing is to play."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cue:
