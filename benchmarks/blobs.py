@@ -41,7 +41,7 @@ from beira.sync.blob_agent import BlobAgent
 from beira.sync.blob_client import BlobClient
 from beira.sync.blob_gate import BlobGate
 from beira.sync.blob_routes import blob_routes
-from beira.sync.gate import Still
+from beira.sync.conversation import Still
 from benchmarks.figures import figure
 
 LARGE_BYTES = 134_217_728

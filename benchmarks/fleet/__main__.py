@@ -1,9 +1,11 @@
 """A fleet against a real cloud: `python -m benchmarks.fleet [--quick]`, one JSON object a figure.
 
-Full: 10,000 live nodes, and 100,000 that come every five minutes to leave a few changes.
+Full: 10,000 live nodes, and 100,000 enrolled ones that come to leave a few changes: more and more of
+them a second, until not all are in time or the five-minute cycle is reached, which is 333 a second.
 The cloud is `beira cloud run` with its embedded PostgreSQL; the load is one process of its own. Of the
 nodes that come, one in three has to get a new token first, for a token lasts three cycles.
-Beside it: a bare WebSocket on the same server, for memory and CPU.
+Beside it: a bare WebSocket on the same server, for memory and CPU. It ends by itself, after `--most`
+seconds at the latest, with the figures it has.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import itertools
 import json
+import resource
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -29,6 +33,7 @@ from benchmarks.fleet.enrolled import (
     enrol_all,
     give_tokens,
     tenant_feeds,
+    transactions,
 )
 from benchmarks.fleet.load import CYCLE_S, Load, Told
 from benchmarks.fleet.process import Process, free_port, own_cpu_s, process
@@ -40,18 +45,26 @@ TARGET_SHARE = 99.9
 
 @dataclass(frozen=True)
 class Plan:
-    """How large a run is. `per_s`: how fast live nodes are let in."""
+    """How large a run is. `per_s`: how fast live nodes are let in, and within how long they must be;
+    `rates`: how many visits a second are tried, one after the other, for `step_s` each."""
 
     name: str
     fleet: Fleet
     per_s: float
-    cycle_s: float
+    connect_s: float
+    rates: tuple[float, ...]
+    step_s: float
     peers: int
     herd_s: float
+    most_s: float
 
 
-FULL = Plan("", Fleet(tenants=5, live=2_000, cycled=20_000), 120, CYCLE_S, 2_000, 240)
-QUICK = Plan("quick: ", Fleet(tenants=2, live=250, cycled=250), 100, 15, 500, 30)
+TARGET_RATE = 100_000 / CYCLE_S
+RATES = (5, 10, 20, 40, 60, 80, 120, 160, 240, TARGET_RATE)
+FULL = Plan("", Fleet(tenants=5, live=2_000, cycled=20_000), 120, 400, RATES, 30, 1_000, 240, 1_200)
+QUICK = Plan(
+    "quick: ", Fleet(tenants=2, live=250, cycled=250), 100, 240, (10, 33), 15, 500, 30, 300
+)
 
 
 class Run:
@@ -74,7 +87,8 @@ class Run:
         telling = asyncio.ensure_future(self.load.keep_telling())
         await self.idle()
         await self.cycles(bare_cpu_s)
-        await self.herd()
+        if self.plan.herd_s:
+            await self.herd()
         telling.cancel()
         for one in self.load.live:
             one.stay_away()
@@ -98,7 +112,7 @@ class Run:
         before_kb, cpu_s = self.cloud.memory_kb(), self.cloud.cpu_s()
         base_s = self.cloud.database_cpu_s()
         count = len(self.stay)
-        took_s = await self.load.connect(self.stay, self.plan.per_s, 240)
+        took_s = await self.load.connect(self.stay, self.plan.per_s, self.plan.connect_s)
         await asyncio.sleep(5)
         live = sum(one.is_live for one in self.load.live)
         each_kb = (self.cloud.memory_kb() - before_kb) / max(live, 1)
@@ -117,45 +131,60 @@ class Run:
     async def idle(self) -> None:
         """What connections cost that only say how they are."""
         cpu_s, base_s, started_s = self.cloud.cpu_s(), self.cloud.database_cpu_s(), time.monotonic()
-        await asyncio.sleep(min(30.0, self.plan.cycle_s / 2))
+        await asyncio.sleep(self.plan.step_s)
         took_s = time.monotonic() - started_s
         self.figure("live: cloud CPU", 100 * (self.cloud.cpu_s() - cpu_s) / took_s, "% of a core")
         base = 100 * (self.cloud.database_cpu_s() - base_s) / took_s
         self.figure("live: database CPU", base, "% of a core")
 
     async def cycles(self, bare_cpu_s: float) -> None:
-        count = len(self.come)
+        """More and more visits a second, until too many are late."""
+        carried = 0.0
+        coming = itertools.cycle(self.come)
+        for rate in self.plan.rates:
+            nodes = list(itertools.islice(coming, round(rate * self.plan.step_s)))
+            if await self.cycle(nodes, rate, bare_cpu_s) < TARGET_SHARE:
+                break
+            carried = rate
+        self.figure(
+            f"visits a second of which {TARGET_SHARE} % are in time", carried, "visits/s",
+            target=f">= {TARGET_RATE:.0f}", met=carried >= TARGET_RATE,
+        )  # fmt: skip
+        rows, different = await committed(self.data, "interactions")
+        self.figure("interactions in the cloud", rows, "rows", peer=f"different: {different}")
+
+    async def cycle(self, nodes: list[Enrolled], rate: float, bare_cpu_s: float) -> float:
+        """Have `nodes` come at `rate`; the share that was in time, in percent."""
+        count, name = len(nodes), f"at {rate:.0f} visits/s: "
         told = self.load.told = Told()
         cpu_s, base_s, own_s = self.cloud.cpu_s(), self.cloud.database_cpu_s(), own_cpu_s()
-        started_s = time.monotonic()
-        await self.load.cycle(self.come, count / self.plan.cycle_s)
+        asked, started_s = await transactions(self.data), time.monotonic()
+        await self.load.cycle(nodes, rate)
         took_s = time.monotonic() - started_s
-        self.figure("cycle: enrolled nodes", count, "nodes")
-        self.figure("cycle: planned in", self.plan.cycle_s, "s")
-        self.figure("cycle: all done in", took_s, "s")
-        cloud_s = 1_000 * (self.cloud.cpu_s() - cpu_s) / count
+        self.figure(name + "planned in", count / rate, "s", peer=f"all done in {took_s:.1f} s")
+        cloud_ms = 1_000 * (self.cloud.cpu_s() - cpu_s) / count
         self.figure(
-            "cycle: cloud CPU a 1,000 visits, live nodes included", cloud_s, "s",
-            peer=f"{peer.NAME}: {bare_cpu_s:.2f}", ratio=cloud_s / bare_cpu_s,
+            name + "cloud CPU a visit, live nodes included", cloud_ms, "ms",
+            peer=f"{peer.NAME}: {bare_cpu_s:.2f}", ratio=cloud_ms / bare_cpu_s,
         )  # fmt: skip
-        base = 1_000 * (self.cloud.database_cpu_s() - base_s) / count
-        self.figure("cycle: database CPU a 1,000 visits", base, "s")
-        own = 1_000 * (own_cpu_s() - own_s) / count
-        self.figure("cycle: the load's own CPU a 1,000 visits", own, "s")
-        self.latencies(told)
+        base_ms = 1_000 * (self.cloud.database_cpu_s() - base_s) / count
+        self.figure(name + "database CPU a visit", base_ms, "ms")
+        own_ms = 1_000 * (own_cpu_s() - own_s) / count
+        self.figure(name + "the load's own CPU a visit", own_ms, "ms")
+        asked = await transactions(self.data) - asked
+        self.figure(name + "transactions a visit", asked / count, "transactions")
+        self.latencies(told, name)
         for lane in ("important", "critical"):
             share = told.share(lane)
             self.figure(
-                f"deadline share, {lane}", share, "%",
+                f"{name}deadline share, {lane}", share, "%",
                 target=f">= {TARGET_SHARE} %", met=share >= TARGET_SHARE,
             )  # fmt: skip
-        rows, different = await committed(self.data, "interactions")
-        self.figure("interactions in the cloud", rows, "rows", peer=f"different: {different}")
-        self.figure(
-            "failures", sum(told.failed.values()), "tries", peer=str(dict(told.failed))[:300]
-        )
+        failed = str(dict(told.failed))[:300]
+        self.figure(name + "failures", sum(told.failed.values()), "tries", peer=failed)
+        return told.share("important")
 
-    def latencies(self, told: Told) -> None:
+    def latencies(self, told: Told, step: str) -> None:
         for name, values in (
             ("critical record, commit", told.urgent_s),
             ("visit, from its planned moment", told.cycle_s),
@@ -164,7 +193,7 @@ class Run:
             for share in (0.5, 0.95, 0.99):
                 if values:
                     self.figure(
-                        f"{name}: p{share * 100:.0f}", 1e3 * percentile(values, share), "ms"
+                        f"{step}{name}: p{share * 100:.0f}", 1e3 * percentile(values, share), "ms"
                     )
 
     async def herd(self) -> None:
@@ -238,7 +267,12 @@ async def run(plan: Plan) -> None:
             session = await stack.enter_async_context(aiohttp.ClientSession(connector=limit))
             one = Run(plan, cloud, Load(port, session), data)
             try:
-                await one.all(bare_kb, bare_cpu_s)
+                async with asyncio.timeout(plan.most_s):
+                    await one.all(bare_kb, bare_cpu_s)
+            except TimeoutError:
+                print(
+                    json.dumps({"ended": f"after {plan.most_s:.0f} s, as was planned"}), flush=True
+                )
             except BaseException:
                 print(json.dumps({"log": (folder / "cloud.log").read_text()[-3_000:]}), flush=True)
                 raise
@@ -246,15 +280,25 @@ async def run(plan: Plan) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="under 50 s: 500 live, 500 that come")
-    parser.add_argument(
-        "--enrolled", type=int, help="how many come every five minutes, not 100,000"
-    )
+    parser.add_argument("--quick", action="store_true", help="500 live, 500 that come")
+    parser.add_argument("--live", type=int, help="how many stay connected, not 10,000")
+    parser.add_argument("--enrolled", type=int, help="how many come and go, not 100,000")
+    parser.add_argument("--most", type=float, help="seconds after which it ends in any case")
+    parser.add_argument("--calm", action="store_true", help="without the restart at the end")
     options = parser.parse_args()
     plan = QUICK if options.quick else FULL
-    if options.enrolled:
-        cycled = options.enrolled // plan.fleet.tenants
-        plan = replace(plan, name="smaller: ", fleet=replace(plan.fleet, cycled=cycled))
+    tenants = plan.fleet.tenants
+    if options.live is not None:
+        plan = replace(plan, name="", fleet=replace(plan.fleet, live=options.live // tenants))
+    if options.enrolled is not None:
+        plan = replace(plan, name="", fleet=replace(plan.fleet, cycled=options.enrolled // tenants))
+    plan = replace(
+        plan,
+        most_s=options.most or plan.most_s,
+        herd_s=0 if options.calm else plan.herd_s,
+    )
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     asyncio.run(run(plan))
 
 

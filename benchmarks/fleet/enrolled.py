@@ -6,6 +6,7 @@ show is real: its key, its ticket, and its tokens, which it gets by signing the 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
@@ -18,11 +19,14 @@ from beira.host.apps import installed
 from beira.identity import Identity, server_key
 from beira.identity.node_key import NodeKey
 from beira.identity.shapes import Challenge
+from beira.kernel.batch import Group
 from beira.kernel.ticket import CHANCES
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
 
 NODES_A_SITE = 10
 FIRST_TICKET = CHANCES
+STATISTICS_S = 1.5
+"""PostgreSQL's processes tell what they did about once a second."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Enrolled:
     site_cursor: int = 0
     tenant_cursor: int = 0
     cloud: str = ""
+    unsent: tuple[int, list[Group]] | None = None
+    """What it has to tell and has no confirmation of, and the number of its lane that the last has."""
 
     @property
     def id(self) -> str:
@@ -134,6 +140,19 @@ async def committed(data: Path, table: str) -> tuple[int, int]:
     try:
         found = await owner.fetchrow(f'SELECT count(*), count(DISTINCT id) FROM beira."{table}"')
         return int(found[0]), int(found[1])
+    finally:
+        await owner.close()
+        await server.stop()
+
+
+async def transactions(data: Path) -> int:
+    """How many transactions PostgreSQL has committed so far."""
+    server = await EmbeddedPostgres.start_or_join(data / "postgres")
+    owner = await asyncpg.connect(server.owner_dsn)
+    try:
+        await asyncio.sleep(STATISTICS_S)
+        sql = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+        return int(await owner.fetchval(sql))
     finally:
         await owner.close()
         await server.stop()

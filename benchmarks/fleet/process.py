@@ -14,7 +14,7 @@ from pathlib import Path
 
 import aiohttp
 
-START_S = 60.0
+START_S = 240.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 

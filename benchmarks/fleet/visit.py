@@ -149,6 +149,7 @@ class Visit:
                 if message.refused:
                     self._over(f"refused: {message.refused[0].message}")
                 elif not self._stays and self._waiting == 0:
+                    self.node.unsent = None
                     self._over("")
             case Feed():
                 if message.partition.startswith("site:"):
@@ -170,8 +171,19 @@ class Visit:
         self.live = True
         self._say(Confirm(ticket=message.ticket))
         if not self._stays:
-            self.push(Lane.IMPORTANT, few_changes(node, time.time()))
-            self.tell()
+            self._tell_news()
+
+    def _tell_news(self) -> None:
+        """What it has not been told is there goes again as it was, as a node's log does."""
+        node = self.node
+        if node.unsent is not None and node.pushed >= node.unsent[0]:
+            node.unsent = None
+            self._over("")
+            return
+        groups = node.unsent[1] if node.unsent else few_changes(node, time.time())
+        self.push(Lane.IMPORTANT, groups)
+        node.unsent = (node.pushed, groups)
+        self.tell()
 
     def _say(self, message: Wire) -> None:
         if self._socket is not None and self._known is not None:

@@ -19,7 +19,7 @@ from beira.kernel.wire import Hello, Wire
 from beira.sync import routes
 from beira.sync.brief import BriefCodec
 from beira.sync.codec import Codec, PackedCodec
-from beira.sync.gate import Conversation
+from beira.sync.conversation import Conversation
 from beira.sync.link import WAIT_PATH, HttpLink, Link
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from beira.kernel.record import Row, Value
 from beira.kernel.wire import Wire
 from beira.store.memory import MemoryStore
 from beira.sync.agent import Agent
-from beira.sync.gate import Conversation, Gate
+from beira.sync.conversation import Conversation
+from beira.sync.gate import Gate
 from beira.sync.streams import feed_route, lane_stream, log_route
 from tests.simulation.disk import SimDisk
 from tests.simulation.laws import Saw, Witness, Written

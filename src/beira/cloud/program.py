@@ -50,8 +50,9 @@ from beira.sync.blob_collector import Collector
 from beira.sync.blob_gate import BlobGate
 from beira.sync.blob_routes import blob_routes
 from beira.sync.cloud_blobs import CloudBlobs
+from beira.sync.conversation import Still
 from beira.sync.dictionaries_cloud import CloudDictionaries
-from beira.sync.gate import Gate, Still
+from beira.sync.gate import Gate
 from beira.sync.routes import sync_routes
 from beira.sync.streams import feed_route
 
@@ -263,7 +264,7 @@ async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
             host_of=cloud.host_of_tenant,
             epoch_of=cloud.epoch_of,
             renew_epoch=cloud.renew_epoch,
-            tickets=identity.nodes,
+            tickets=identity.nodes.tickets,
             release=beira.__version__,
         )
         rechecks: set[asyncio.Task[None]] = set()

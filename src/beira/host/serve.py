@@ -16,6 +16,7 @@ from litestar import Litestar
 from litestar.exceptions import PermissionDeniedException
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from beira.host.sockets import Socket
 from beira.identity.private_files import PrivateFiles
 from beira.kernel import limits
 from beira.kernel.errors import Misconfigured
@@ -140,7 +141,7 @@ async def serving(app: Litestar, listen: Listen) -> AsyncIterator[str]:
         access_log=False,
         lifespan="on",
         http="httptools",
-        ws="websockets-sansio",
+        ws=Socket,
         ws_ping_interval=limits.PING_EVERY_S,
         ws_ping_timeout=limits.PING_EVERY_S,
         ws_max_size=limits.MESSAGE_BYTES,

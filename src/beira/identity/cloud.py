@@ -191,8 +191,7 @@ class Identity:
         return _person(row, role)
 
     async def _ask_node(self, node: str, epoch: str) -> Principal:
-        async with self._core.database.open() as connection:
-            row = await connection.fetchrow("SELECT * FROM principal_of_node($1)", node)
+        row = await self.nodes.principal_of(node)
         if row is None or row["revoked_at"] is not None:
             raise node_revoked()
         if str(row["epoch"]) != epoch:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 
-from beira.identity.database import Database, Transaction
+from beira.identity.database import Database
 from beira.kernel.errors import TooMany
+from beira.store.gathering import Gathering
 
 _COUNT = """
 INSERT INTO tries (key, since, count) VALUES ($1, $2, 1)
@@ -15,12 +16,17 @@ ON CONFLICT (key) DO UPDATE SET
   count = CASE WHEN tries.since <= $2 - $3 THEN 1 ELSE least(tries.count, $4) + 1 END
 RETURNING since, count"""
 
+_USE = """
+INSERT INTO beira_identity.used_once SELECT * FROM unnest($1::text[], $2::text[]::float8[])
+ON CONFLICT DO NOTHING RETURNING id"""
+
 
 class Guard:
     """Counts tries per key within a window that begins at the first of them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._once: Gathering[tuple[str, float], bool] = Gathering(self._use_once)
 
     async def count(self, keys: Sequence[str], *, most: int, window_s: float, now_s: float) -> None:
         """One more try under each of `keys`, counted before it is known whether it succeeds, so that
@@ -46,15 +52,25 @@ class Guard:
         async with self._database.open() as connection:
             await connection.execute("DELETE FROM tries WHERE key = $1", key)
 
-    async def use_once(self, id: str, *, until_s: float, within: Transaction | None = None) -> bool:
+    async def use_once(self, id: str, *, until_s: float) -> bool:
         """Whether this is the first use of `id`; kept until `until_s`, when it is void anyway."""
-        if within is None:
-            async with self._database.open() as connection:
-                return await self.use_once(id, until_s=until_s, within=connection)
-        row = await within.fetchrow(
-            "INSERT INTO used_once VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING id", id, until_s
-        )
-        return row is not None
+        return await self._once.ask((id, until_s))
+
+    async def _use_once(self, group: list[tuple[str, float]]) -> list[bool]:
+        """Of two uses in one group the first is the first."""
+        ids = dict(reversed(group))
+        async with self._database.cloud.connection() as connection:
+            used = {
+                row[0]
+                for row in await connection.fetch(
+                    _USE, list(ids), [repr(until_s) for until_s in ids.values()]
+                )
+            }
+        answers = []
+        for id, _ in group:
+            answers.append(id in used)
+            used.discard(id)
+        return answers
 
 
 def network_of(address: str) -> str:

@@ -26,13 +26,16 @@ from beira.identity.shapes import (
     NodeToken,
     NodeView,
 )
+from beira.identity.tickets import Tickets
 from beira.identity.vault import base64url, from_base64url
 from beira.kernel import limits
-from beira.kernel import ticket as tickets
 from beira.kernel.access import Kind, Principal
 from beira.kernel.errors import BeiraError, Conflict, Denied, Invalid, NotFound, Unauthenticated
+from beira.store.gathering import Gathering
 
 CODE_CHARS = 10
+PAUSE_S = 0.02
+"""From one reading of the rows of nodes that come to the next; the first after a rest goes at once."""
 TRIES_PER_CODE = 5
 KEYS_REMEMBERED = 10
 
@@ -42,6 +45,8 @@ class Nodes:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self.tickets = Tickets(core)
+        self._principals: Gathering[str, Any] = Gathering(self._read_principals, pause_s=PAUSE_S)
 
     # Owners
 
@@ -279,27 +284,33 @@ class Nodes:
         """
         _, unproven = tokens.peek(assertion)
         node = str(unproven.get("sub", ""))[: limits.ID_CHARS]
-        async with self._core.database.open() as connection:
-            row = await connection.fetchrow("SELECT * FROM principal_of_node($1)", node)
-            try:
-                claims = self._asserted(assertion, node, row)
-            except Unauthenticated as error:
-                if row is not None and error.code == "auth.assertion_invalid":
-                    await self._refuse_replaced(connection, assertion, node, row["tenant"])
-                raise
-            await self._check_nonce(claims.nonce, node, connection)
+        row = await self.principal_of(node)
+        try:
+            claims = self._asserted(assertion, node, row)
+        except Unauthenticated as error:
+            if row is not None and error.code == "auth.assertion_invalid":
+                await self._refuse_replaced(assertion, node, row["tenant"])
+            raise
+        await self._check_nonce(claims.nonce)
         return self._issue(node, row)
 
-    async def _refuse_replaced(
-        self, connection: Transaction, assertion: str, node: str, tenant: str
-    ) -> None:
+    async def principal_of(self, node: str) -> Any:
+        """Who the node is, as its row says now; None if there is no such node."""
+        return await self._principals.ask(node)
+
+    async def _read_principals(self, group: list[str]) -> list[Any]:
+        rows = await self._core.database.call("principals_of_nodes", group)
+        found = {row["id"]: row for row in rows}
+        return [found.get(node) for node in group]
+
+    async def _refuse_replaced(self, assertion: str, node: str, tenant: str) -> None:
         """A key the node had before says that another machine has its place. Raises `node.replaced`."""
-        await connection.use(tenant)
-        old = await connection.fetch(
-            "SELECT public_key FROM old_keys WHERE node = $1 ORDER BY replaced_at DESC LIMIT $2",
-            node,
-            KEYS_REMEMBERED,
-        )
+        async with self._core.database.open(tenant) as connection:
+            old = await connection.fetch(
+                "SELECT public_key FROM old_keys WHERE node = $1 ORDER BY replaced_at DESC LIMIT $2",
+                node,
+                KEYS_REMEMBERED,
+            )
         if any(_signed_by(assertion, node, row["public_key"]) for row in old):
             raise replaced() from None
 
@@ -341,11 +352,8 @@ class Nodes:
             expires_at=claims.exp,
         )
 
-    async def _check_nonce(
-        self, nonce: str, node: str = "", within: Transaction | None = None
-    ) -> None:
-        """Ours, fresh, and for the first time, noted `within` a transaction if one is open.
-        Raises Unauthenticated `auth.nonce_invalid`."""
+    async def _check_nonce(self, nonce: str) -> None:
+        """Ours, fresh, and for the first time. Raises Unauthenticated `auth.nonce_invalid`."""
         try:
             raw = from_base64url(nonce[:128])
         except Invalid:
@@ -358,63 +366,12 @@ class Nodes:
         fresh = made_s - lead_s <= now < made_s + limits.ASSERTION_S
         until_s = made_s + limits.ASSERTION_S + lead_s
         guard = self._core.guard
-        if not (
-            ours and fresh and await guard.use_once(body.hex(), until_s=until_s, within=within)
-        ):
+        if not (ours and fresh and await guard.use_once(body.hex(), until_s=until_s)):
             raise Unauthenticated(
                 "The nonce is not ours, too old, or was used before.",
                 code="auth.nonce_invalid",
                 hint="Ask for a new challenge, and answer it once.",
             )
-
-    # Tickets
-
-    async def present_ticket(
-        self, tenant: str, node: str, ticket: int, *, sure: bool = False
-    ) -> int:
-        """The next ticket for a node that shows the one it has; to be confirmed once it is kept.
-
-        Good are the ticket shown last, any at all after enrolling, and any of a later turn: one that
-        was offered here, or given before this database became an older copy. Another raises Conflict
-        `node.ticket_old`: it may be no more than an old request that comes late. Who has heard that
-        and is `sure` is a second machine: raises Denied `node.duplicated`, and the owner sees it. The
-        machine that has the right ticket goes on.
-        """
-        async with self._core.database.open(tenant) as connection:
-            good = await self._shown(connection, node, ticket)
-            if not good and sure:
-                await self._mark_duplicated(connection, tenant, node)
-        if not good:
-            raise _duplicated() if sure or good is None else _ticket_old()
-        return tickets.following(ticket, secrets.randbelow(tickets.CHANCES))
-
-    async def confirm_ticket(self, tenant: str, node: str, ticket: int) -> None:
-        """The node has `ticket` on disk. Harmless when repeated. Raises Conflict `node.ticket_old`."""
-        async with self._core.database.open(tenant) as connection:
-            good = await self._shown(connection, node, ticket)
-        if not good:
-            raise _ticket_old()
-
-    async def _shown(self, connection: Transaction, node: str, ticket: int) -> bool | None:
-        """Whether a ticket is good, and if so it is the last; None if there is no such node."""
-        row = await connection.fetchrow("SELECT ticket FROM nodes WHERE id = $1 FOR UPDATE", node)
-        if row is None:
-            return None
-        good = tickets.is_good(ticket, row["ticket"])
-        if good and ticket != row["ticket"]:
-            await connection.execute("UPDATE nodes SET ticket = $2 WHERE id = $1", node, ticket)
-        return good
-
-    async def _mark_duplicated(self, connection: Transaction, tenant: str, node: str) -> None:
-        marked = await connection.fetchval(
-            "UPDATE nodes SET duplicated_at = $2 WHERE id = $1 AND duplicated_at IS NULL"
-            " RETURNING id",
-            node,
-            self._core.now(),
-        )
-        if marked:
-            who, what = f"node {node}", "node_duplicated"
-            await audit(connection, self._core, tenant, who, what, node, ok=False)
 
     def _mac(self, selector: str, secret: str) -> bytes:
         return self._core.key.mac("enrol", selector, secret)
@@ -457,23 +414,6 @@ def _assertion_invalid() -> Unauthenticated:
         "The assertion is not one of a node known here.",
         code="auth.assertion_invalid",
         hint="Ask an owner for a code, then: beira node enrol URL CODE.",
-    )
-
-
-def _duplicated() -> Denied:
-    return Denied(
-        "Two machines use this node's identity.",
-        code="node.duplicated",
-        hint="Turn the copy off and clear the mark in the portal; or beira node enrol --again URL CODE "
-        "on this one, with a code made for it.",
-    )
-
-
-def _ticket_old() -> Conflict:
-    return Conflict(
-        "The ticket shown was used before.",
-        code="node.ticket_old",
-        hint="If it says so again, a second machine uses this node's identity.",
     )
 
 

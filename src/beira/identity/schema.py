@@ -212,12 +212,12 @@ _FUNCTIONS = {
            LEFT JOIN memberships m ON m.tenant = s.tenant AND m.account = s.account
            WHERE s.id = p_id""",
     ),
-    "principal_of_node(p_id text)": (
-        """TABLE (tenant text, site text, name text, public_key text, epoch int,
+    "principals_of_nodes(p_ids text[])": (
+        """TABLE (id text, tenant text, site text, name text, public_key text, epoch int,
            revoked_at float8, groups text[])""",
-        """SELECT n.tenant, n.site, n.name, n.public_key, n.epoch, n.revoked_at, x.groups
+        """SELECT n.id, n.tenant, n.site, n.name, n.public_key, n.epoch, n.revoked_at, x.groups
            FROM nodes n JOIN sites x ON x.tenant = n.tenant AND x.id = n.site
-           WHERE n.id = p_id""",
+           WHERE n.id = ANY (p_ids)""",
     ),
     "audit_sign_in(p_id text, p_account text, p_at float8, p_who text, p_ok boolean, "
     "p_detail text, p_address text)": (
@@ -268,6 +268,20 @@ _FUNCTIONS = {
            DELETE FROM recoveries WHERE expires_at < p_now - 86400;
            DELETE FROM sessions WHERE expires_at < p_now - 86400;
            DELETE FROM audit WHERE at < p_audit_before""",
+    ),
+}
+
+# With the caller's own rights, behind the wall of the tenant named first: a transaction's beginning,
+# its questions and its end in one message.
+_WALLED = {
+    "tickets_shown(p_tenant text, p_ids text[], p_tickets bigint[], p_began bigint[])": (
+        "SETOF text",
+        """RETURN QUERY SELECT n.id FROM nodes n JOIN unnest(p_ids, p_tickets) AS u (id, ticket)
+             ON n.id = u.id WHERE n.tenant = p_tenant AND n.ticket = u.ticket;
+           RETURN QUERY UPDATE nodes n SET ticket = u.ticket
+           FROM unnest(p_ids, p_tickets, p_began) AS u (id, ticket, began)
+           WHERE n.tenant = p_tenant AND n.id = u.id AND (n.ticket IS NULL OR n.ticket < u.began)
+           RETURNING n.id;""",
     ),
 }
 
@@ -344,7 +358,21 @@ def _functions(app_role: str) -> list[str]:
         made += [
             f"CREATE OR REPLACE FUNCTION {name} RETURNS {returns} LANGUAGE sql SECURITY DEFINER"
             f" SET search_path = beira_identity, pg_temp AS $beira${body}$beira$",
-            f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC",
-            f"GRANT EXECUTE ON FUNCTION {name} TO {app_role}",
+            *_for(name, app_role),
+        ]
+    for signature, (returns, body) in _WALLED.items():
+        name = f"beira_identity.{signature}"
+        made += [
+            f"CREATE OR REPLACE FUNCTION {name} RETURNS {returns} LANGUAGE plpgsql SECURITY INVOKER"
+            " SET search_path = beira_identity, pg_temp AS $beira$BEGIN"
+            f" PERFORM set_config('beira.tenant', p_tenant, true); {body} END$beira$",
+            *_for(name, app_role),
         ]
     return made
+
+
+def _for(function: str, app_role: str) -> list[str]:
+    return [
+        f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC",
+        f"GRANT EXECUTE ON FUNCTION {function} TO {app_role}",
+    ]

@@ -29,6 +29,11 @@ def is_good(ticket: int, last: int | None) -> bool:
     return last is None or ticket == last or turn_of(ticket) > turn_of(last)
 
 
+def turn_began(ticket: int) -> int:
+    """The least ticket of the same turn: smaller ones are of earlier turns."""
+    return turn_of(ticket) * CHANCES
+
+
 def following(ticket: int, chance: int) -> int:
     """A ticket of the turn after `ticket`; `chance` is below `CHANCES`."""
     return (turn_of(ticket) + 1) * CHANCES + chance

@@ -14,6 +14,8 @@ log = structlog.get_logger(__name__)
 class Beside:
     """A few tasks at once. `failed` is called when one ends with an error it should not have had."""
 
+    __slots__ = ("_failed", "_tasks")
+
     def __init__(self, failed: Callable[[], None]) -> None:
         self._failed = failed
         self._tasks: set[asyncio.Task[None]] = set()

@@ -1,13 +1,15 @@
 """What the cloud writes down of its nodes: how they are and how far they got. None of it is acknowledged,
-all of it is frequent, so what many nodes say meanwhile is committed together."""
+all of it is frequent, so what many nodes say meanwhile is committed together, and what is known of them
+is read together."""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from beira.kernel.errors import BeiraError
-from beira.kernel.record import Row
+from beira.kernel.query import Compare, Op, Query
+from beira.kernel.record import Row, Value
+from beira.store.gathering import Gathering
 from beira.store.port import Store
 
 MOST = 500
@@ -15,13 +17,14 @@ MOST = 500
 PAUSE_S = 0.25
 """From one commit to the next: what hundreds of nodes say in that time costs as much as what one says.
 The first after a rest goes at once."""
+READ_PAUSE_S = 0.05
+Known = dict[str, Value]
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, slots=True)
 class _Note:
-    rows: list[Row]
+    rows: Sequence[Row]
     marks: dict[str, int]
-    written: asyncio.Future[None] = field(default_factory=asyncio.Future)
 
 
 class Notes:
@@ -29,52 +32,29 @@ class Notes:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._waiting: list[_Note] = []
-        self._task: asyncio.Task[None] | None = None
-        self._next_s = 0.0
+        self._writing: Gathering[_Note, None] = Gathering(self._written, pause_s=PAUSE_S, most=MOST)
+        self._reading: Gathering[tuple[str, str], Known | None] = Gathering(
+            self._read, pause_s=READ_PAUSE_S, most=MOST
+        )
 
     async def write(self, *rows: Row, marks: dict[str, int] | None = None) -> None:
         """Returns once it is on disk. Raises what the commit raised."""
-        note = _Note(list(rows), marks or {})
-        self._waiting.append(note)
-        if self._task is None or self._task.done():
-            self._task = asyncio.ensure_future(self._run())
-        await note.written
+        await self._writing.ask(_Note(rows, marks or {}))
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            await asyncio.sleep(max(0.0, self._next_s - loop.time()))
-            self._next_s = loop.time() + PAUSE_S
-            group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-            if not await self._commit(group):
-                for note in group:
-                    await self._commit([note])
+    async def known(self, collection: str, id: str) -> Known | None:
+        """The fields of a record, None if there is none. Raises what the question raised."""
+        return await self._reading.ask((collection, id))
 
-    async def _commit(self, group: list[_Note]) -> bool:
-        """Whether it is decided: a group that fails is tried again one by one."""
+    async def _written(self, group: list[_Note]) -> Sequence[None]:
         marks = {mark: upto for note in group for mark, upto in note.marks.items()}
-        try:
-            await self.store.commit([row for note in group for row in note.rows], marks=marks)
-        except BeiraError as error:
-            if len(group) > 1:
-                return False
-            self._answer(group, error)
-        except BaseException:
-            self._answer(group, asyncio.CancelledError())
-            raise
-        else:
-            self._answer(group, None)
-        return True
+        await self.store.commit([row for note in group for row in note.rows], marks=marks)
+        return [None] * len(group)
 
-    @staticmethod
-    def _answer(group: list[_Note], error: BaseException | None) -> None:
-        for note in group:
-            if note.written.done():
-                continue
-            if error is None:
-                note.written.set_result(None)
-            elif isinstance(error, asyncio.CancelledError):
-                note.written.cancel()
-            else:
-                note.written.set_exception(error)
+    async def _read(self, group: list[tuple[str, str]]) -> Sequence[Known | None]:
+        found: dict[tuple[str, str], Known] = {}
+        for collection in {collection for collection, _ in group}:
+            ids = tuple(sorted({id for name, id in group if name == collection}))
+            asked = Query(collection=collection, where=Compare("id", Op.IN, ids), limit=len(ids))
+            rows = (await self.store.query(asked)).rows
+            found |= {(collection, str(row["id"])): row for row in rows}
+        return [found.get(key) for key in group]

@@ -14,19 +14,22 @@ from litestar.exceptions import WebSocketDisconnect
 from litestar.params import FromPath
 from litestar.types import ControllerRouterHandler
 
+from beira.host.sockets import Line, take_over
 from beira.kernel import limits
 from beira.kernel.access import Kind, Principal
 from beira.kernel.errors import BeiraError, Denied, Invalid, NotFound
 from beira.kernel.wire import Bye, Wire
 from beira.sync.brief import BriefCodec
 from beira.sync.codec import CODECS, Codec, codec_of
+from beira.sync.conversation import Conversation, Still
 from beira.sync.dictionaries_cloud import CloudDictionaries
-from beira.sync.gate import Conversation, Gate, Sender, Still
+from beira.sync.gate import Gate
 
 Admit = Callable[[str], Awaitable[tuple[Principal, Still]]]
 """Turns a bearer token into who it stands for, and a way to ask again later."""
 CLOSE_REFUSED = 4403
 CLOSE_PROTOCOL = 4400
+GONE = (WebSocketDisconnect, RuntimeError, OSError)
 
 
 def sync_routes(
@@ -36,21 +39,14 @@ def sync_routes(
 
     @websocket("/ws")
     async def socket(socket: WebSocket[Any, Any, Any]) -> None:
-        codec = _offered(socket.headers.get("sec-websocket-protocol", ""))
+        sender = _Sender(_offered(socket.headers.get("sec-websocket-protocol", "")))
         try:
             async with gate.doorway.turn():
-                node, still = await admitted_node(admit, socket.headers.get("authorization", ""))
-                if isinstance(codec, BriefCodec) and dictionaries is not None:
-                    codec = BriefCodec(is_node=False, shelf=await dictionaries.of(node))
-                conversation = await gate.open(node, _sender(socket, codec), still)
+                conversation = await _met(gate, admit, dictionaries, socket, sender)
         except BeiraError as error:
-            await _refuse(socket, codec, error)
+            await _refuse(socket, sender.codec, error)
             return
-        try:
-            await socket.accept(subprotocols=codec.name)
-            await _serve(socket, codec, conversation)
-        finally:
-            await gate.close(conversation)
+        await _begin(gate, socket, sender, conversation)
 
     @post("/exchange", status_code=200, request_max_body_size=limits.MESSAGE_BYTES)
     async def exchange(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -92,6 +88,32 @@ def _told(request: Request[Any, Any, Any], error: BeiraError) -> Response[bytes]
     )
 
 
+async def _met(
+    gate: Gate,
+    admit: Admit,
+    dictionaries: CloudDictionaries | None,
+    socket: WebSocket[Any, Any, Any],
+    sender: _Sender,
+) -> Conversation:
+    node, still = await admitted_node(admit, socket.headers.get("authorization", ""))
+    if isinstance(sender.codec, BriefCodec) and dictionaries is not None:
+        sender.codec = BriefCodec(is_node=False, shelf=await dictionaries.of(node))
+    return await gate.open(node, sender, still)
+
+
+async def _begin(
+    gate: Gate, socket: WebSocket[Any, Any, Any], sender: _Sender, conversation: Conversation
+) -> None:
+    try:
+        await socket.accept(subprotocols=sender.codec.name)
+    except BaseException:
+        await gate.close(conversation)
+        raise
+    if not _Caller(gate, conversation, sender).takes_over(socket):
+        sender.send = socket.send
+        await _serve(gate, socket, sender, conversation)
+
+
 async def _refuse(socket: WebSocket[Any, Any, Any], codec: Codec, error: BeiraError) -> None:
     """Turn a node away. Where the fault is ours it is told so in its own terms: to a refused handshake
     it would answer with plain HTTP, and that costs the cloud more."""
@@ -100,46 +122,110 @@ async def _refuse(socket: WebSocket[Any, Any, Any], codec: Codec, error: BeiraEr
         return
     await socket.accept(subprotocols=codec.name)
     bye = Bye(code=error.code, message=error.message, hint=error.hint)
-    await _sender(socket, codec)([bye])
-    with suppress(WebSocketDisconnect, RuntimeError):
+    sender = _Sender(codec)
+    sender.send = socket.send
+    await sender([bye])
+    with suppress(*GONE):
         await socket.close()
 
 
-def _sender(socket: WebSocket[Any, Any, Any], codec: Codec) -> Sender:
-    async def send(messages: list[Wire]) -> None:
-        data = codec.encode(messages)
-        with suppress(WebSocketDisconnect, RuntimeError):
-            await (socket.send_bytes(data) if codec.binary else socket.send_text(data.decode()))
+async def _nowhere(message: Any) -> None:
+    raise OSError
 
-    return send
+
+class _Sender:
+    """What a conversation says, as messages of the connection it has by now."""
+
+    __slots__ = ("codec", "send")
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.send: Callable[[Any], Awaitable[None]] = _nowhere
+
+    async def __call__(self, messages: list[Wire]) -> None:
+        data = self.codec.encode(messages)
+        form = {"bytes": data} if self.codec.binary else {"text": data.decode()}
+        with suppress(*GONE):
+            await self.send({"type": "websocket.send", **form})
+
+    def decode(self, data: bytes | str) -> list[Wire]:
+        return self.codec.decode(data if isinstance(data, bytes) else data.encode())
+
+
+class _Caller:
+    """A node on a connection that has no task of its own: what it says is heard as it comes."""
+
+    __slots__ = ("_conversation", "_gate", "_line", "_paused", "_sender")
+
+    def __init__(self, gate: Gate, conversation: Conversation, sender: _Sender) -> None:
+        self._gate, self._conversation, self._sender = gate, conversation, sender
+        self._line: Line | None = None
+        self._paused = False
+
+    def takes_over(self, socket: WebSocket[Any, Any, Any]) -> bool:
+        """Whether the server lets it; then the handler is done."""
+        self._line = line = take_over(socket.scope, self)
+        if line is None:
+            return False
+        self._sender.send = line.send
+        self._conversation.begin(lambda: line.start(_hang_up(line.send)))
+        return True
+
+    def heard(self, data: bytes | str) -> None:
+        conversation, line = self._conversation, self._line
+        if conversation.ended or line is None:
+            return
+        try:
+            conversation.hear(self._sender.decode(data))
+        except BeiraError as error:
+            refusal = conversation.session.refuse_with(error, retry=True)
+            line.start(conversation.perform(refusal))
+        if conversation.is_crowded and not self._paused:
+            self._paused = True
+            line.pause()
+            line.start(self._room(line))
+
+    def gone(self) -> None:
+        if self._line is not None:
+            self._line.start(self._finish())
+
+    async def _room(self, line: Line) -> None:
+        """A crowded conversation reads no further, so that TCP slows the node down."""
+        await self._conversation.room()
+        self._paused = False
+        line.resume()
+
+    async def _finish(self) -> None:
+        await self._conversation.finish()
+        await self._gate.close(self._conversation)
 
 
 async def _serve(
-    socket: WebSocket[Any, Any, Any], codec: Codec, conversation: Conversation
+    gate: Gate, socket: WebSocket[Any, Any, Any], sender: _Sender, conversation: Conversation
 ) -> None:
-    running = asyncio.ensure_future(conversation.run())
-    reading = asyncio.ensure_future(_read(socket, codec, conversation))
+    """The same on a server that keeps a task for each connection."""
+    closing: list[asyncio.Task[None]] = []
+    conversation.begin(lambda: closing.append(asyncio.ensure_future(_hang_up(socket.send))))
     try:
-        await asyncio.wait({running, reading}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (running, reading):
-            task.cancel()
-        await asyncio.gather(running, reading, return_exceptions=True)
-        with suppress(WebSocketDisconnect, RuntimeError):
-            await socket.close()
-
-
-async def _read(socket: WebSocket[Any, Any, Any], codec: Codec, conversation: Conversation) -> None:
-    """Read messages as long as they can be dealt with: a crowded conversation reads no further,
-    so that TCP slows the node down."""
-    with suppress(WebSocketDisconnect):
-        while not conversation.ended.is_set():
+        while not conversation.ended:
             await conversation.room()
-            data = await (socket.receive_bytes() if codec.binary else socket.receive_text())
+            text = not sender.codec.binary
+            data = await (socket.receive_text() if text else socket.receive_bytes())
             try:
-                conversation.hear(codec.decode(data if isinstance(data, bytes) else data.encode()))
+                conversation.hear(sender.decode(data))
             except BeiraError as error:
                 await conversation.perform(conversation.session.refuse_with(error, retry=True))
+    except WebSocketDisconnect:
+        pass
+    finally:
+        await conversation.finish()
+        await _hang_up(socket.send)
+        await gate.close(conversation)
+
+
+async def _hang_up(send: Callable[[Any], Awaitable[None]]) -> None:
+    with suppress(*GONE):
+        await send({"type": "websocket.close", "code": 1000, "reason": ""})
 
 
 async def _exchange(gate: Gate, node: Principal, still: Still, messages: list[Wire]) -> list[Wire]:

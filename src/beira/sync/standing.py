@@ -15,7 +15,7 @@ from beira.kernel.access import Principal, node_partition, site_partition
 from beira.kernel.collection import Lane, collection_of
 from beira.kernel.errors import BeiraError
 from beira.kernel.lateness import Hours, added, day_of, fresh, judged
-from beira.kernel.record import DELETED, Row, Value
+from beira.kernel.record import DELETED, Value
 from beira.kernel.system import Alert, NodeStatus
 from beira.sync import metrics
 from beira.sync.notes import Notes
@@ -31,6 +31,8 @@ _WORDS = {"critical": "crítica", "important": "importante", "normal": "normal"}
 
 class Standing:
     """What one node tells of itself over a connection."""
+
+    __slots__ = ("_before", "_host", "_node", "_notes", "_raised")
 
     def __init__(self, host: Host, node: Principal, notes: Notes) -> None:
         self._host = host
@@ -68,8 +70,7 @@ class Standing:
 
     async def _known(self) -> dict[str, Value]:
         if self._before is None:
-            row = await self._host.store.get("node_status", self._node.id)
-            known = row.fields if row is not None else {}
+            known = await self._notes.known("node_status", self._node.id) or {}
             self._before = {name: known[name] for name in _COUNTED if name in known}
         return self._before
 
@@ -106,13 +107,13 @@ class Standing:
             met, late = day_of(hours, lane)
             if late == 0 and not self._raised.get(lane, lane in stored):
                 continue
-            row = await self._host.store.get("alerts", self._alert(lane))
-            raised = row is not None and row.fields.get("ended_at") is None
+            alert = await self._notes.known("alerts", self._alert(lane))
+            raised = alert is not None and alert.get("ended_at") is None
             verdict = judged(raised, met, late)
             if verdict == "raise":
                 await self._raise(lane, met, late)
-            elif verdict == "resolve" and row is not None:
-                await self._resolve(row)
+            elif verdict == "resolve" and alert is not None:
+                await self._resolve(self._alert(lane), alert)
             self._raised[lane] = verdict == "raise" or (raised and verdict is None)
 
     def _alert(self, lane: str) -> str:
@@ -135,14 +136,14 @@ class Standing:
             ctx.put(alert, partition=site_partition(site))
         log.warning("sync.late", node=self._node.id, lane=lane, met=met, late=late)
 
-    async def _resolve(self, row: Row) -> None:
+    async def _resolve(self, id: str, alert: Mapping[str, Value]) -> None:
         now = self._host.now()
         ended: dict[str, object] = {"ended_at": now}
-        if not row.fields.get("seen_by"):
+        if not alert.get("seen_by"):
             ended |= {"seen_by": BEIRA, "seen_at": now}
         async with self._host.writing() as ctx:
-            ctx.patch(Alert, row.id, **ended)
-        log.info("sync.late_no_more", node=self._node.id, alert=row.id)
+            ctx.patch(Alert, id, **ended)
+        log.info("sync.late_no_more", node=self._node.id, alert=id)
 
 
 def _hours(row: Mapping[str, Value]) -> Hours:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from beira.kernel.access import Principal
 from beira.kernel.wire import Hello, Wire
 from beira.sync.codec import PackedCodec
-from beira.sync.gate import Conversation, Gate
+from beira.sync.conversation import Conversation
+from beira.sync.gate import Gate
 
 CODEC = PackedCodec()
 

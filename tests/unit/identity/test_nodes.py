@@ -250,14 +250,14 @@ async def test_tickets_of_one_machine_survive_lost_messages(world: World, place)
     tenant = place[0]
     node = (await world.node(*place))[0].node
     one, two = world.one.nodes, world.two.nodes
-    held = await one.present_ticket(tenant, node, 0)
-    await one.confirm_ticket(tenant, node, held)
-    await two.confirm_ticket(tenant, node, held)  # said twice
-    await two.present_ticket(tenant, node, held)  # this welcome is lost
-    kept = await one.present_ticket(tenant, node, held)  # its confirmation is lost
+    held = await one.tickets.present_ticket(tenant, node, 0)
+    await one.tickets.confirm_ticket(tenant, node, held)
+    await two.tickets.confirm_ticket(tenant, node, held)  # said twice
+    await two.tickets.present_ticket(tenant, node, held)  # this welcome is lost
+    kept = await one.tickets.present_ticket(tenant, node, held)  # its confirmation is lost
     assert kept != held
-    last = await two.present_ticket(tenant, node, kept)
-    await two.confirm_ticket(tenant, node, last)
+    last = await two.tickets.present_ticket(tenant, node, kept)
+    await two.tickets.confirm_ticket(tenant, node, last)
     (seen,) = await one.of(service(tenant))
     assert seen.duplicated_at is None
 
@@ -267,11 +267,11 @@ async def test_a_cloned_card_is_found_and_the_right_machine_goes_on(world: World
     owner = await world.owner(tenant)
     node = (await world.node(*place))[0].node
     nodes = world.one.nodes
-    card = await nodes.present_ticket(tenant, node, 0)
-    await nodes.confirm_ticket(tenant, node, card)
-    mine = await nodes.present_ticket(tenant, node, card)
-    await nodes.confirm_ticket(tenant, node, mine)
-    again = world.two.nodes.present_ticket
+    card = await nodes.tickets.present_ticket(tenant, node, 0)
+    await nodes.tickets.confirm_ticket(tenant, node, card)
+    mine = await nodes.tickets.present_ticket(tenant, node, card)
+    await nodes.tickets.confirm_ticket(tenant, node, mine)
+    again = world.two.nodes.tickets.present_ticket
     await refused(again(tenant, node, card), "node.ticket_old")
     (seen,) = await nodes.of(owner)
     assert seen.duplicated_at is None, "it may have been an old request that came late"
@@ -279,11 +279,11 @@ async def test_a_cloned_card_is_found_and_the_right_machine_goes_on(world: World
     (seen,) = await nodes.of(owner)
     assert seen.duplicated_at == world.clock.now_s
     assert "node_duplicated" in {e.what for e in await world.one.tenants.audit(owner)}
-    mine = await nodes.present_ticket(tenant, node, mine)
-    await nodes.confirm_ticket(tenant, node, mine)
+    mine = await nodes.tickets.present_ticket(tenant, node, mine)
+    await nodes.tickets.confirm_ticket(tenant, node, mine)
     await nodes.clear_duplicated(owner, node)
     assert (await nodes.of(owner))[0].duplicated_at is None
-    assert await nodes.present_ticket(tenant, node, card), "the owner said: whichever comes"
+    assert await nodes.tickets.present_ticket(tenant, node, card), "the owner said: whichever comes"
 
 
 async def test_of_two_clones_at_once_only_one_is_confirmed(world: World, place) -> None:
@@ -292,9 +292,9 @@ async def test_of_two_clones_at_once_only_one_is_confirmed(world: World, place) 
         node = (await world.node(*place))[0].node
 
         async def session(nodes, node=node) -> None:
-            given = await nodes.present_ticket(tenant, node, 0)
+            given = await nodes.tickets.present_ticket(tenant, node, 0)
             await asyncio.sleep(0)
-            await nodes.confirm_ticket(tenant, node, given)
+            await nodes.tickets.confirm_ticket(tenant, node, given)
 
         both = [session(world.one.nodes), session(world.two.nodes)]
         answers = await asyncio.gather(*both, return_exceptions=True)
@@ -305,6 +305,6 @@ async def test_of_two_clones_at_once_only_one_is_confirmed(world: World, place) 
 async def test_tickets_are_a_tenants_own(world: World, place) -> None:
     node = (await world.node(*place))[0].node
     other = await world.tenant()
-    await refused(world.one.nodes.present_ticket(other, node, 0), "node.duplicated")
+    await refused(world.one.nodes.tickets.present_ticket(other, node, 0), "node.duplicated")
     (seen,) = await world.one.nodes.of(service(place[0]))
     assert seen.duplicated_at is None

@@ -161,15 +161,18 @@ async def test_functions_that_look_across_tenants_answer_an_exact_key_only(world
 
 async def test_definer_functions_cannot_be_led_astray(app) -> None:
     """Their search path is fixed and ends in pg_temp, so no table of the caller's is what they read;
-    and nobody but the application's role may call them."""
+    and nobody but the application's role may call them. Those behind a tenant's wall have no more
+    rights than whoever calls them."""
     rows = await app.fetch(
         "SELECT proname, prosecdef, proconfig, proacl::text[] AS acl FROM pg_proc"
         " WHERE pronamespace = $1::regnamespace",
         S,
     )
-    assert len(rows) == len(schema._FUNCTIONS)
+    walled = {signature.partition("(")[0] for signature in schema._WALLED}
+    assert len(rows) == len(schema._FUNCTIONS) + len(walled)
     for row in rows:
-        assert row["prosecdef"] and row["proconfig"] == [f"search_path={S}, pg_temp"]
+        assert row["prosecdef"] == (row["proname"] not in walled)
+        assert row["proconfig"] == [f"search_path={S}, pg_temp"]
         granted = {entry.partition("=")[0] for entry in row["acl"]}
         assert granted == {"postgres", "beira_app"}, row["proname"]
 
