@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from beira.apps.player.records import (
     Asset,
@@ -116,13 +115,22 @@ def _asset(id: str, title: str, seconds: int, at: datetime) -> Asset:
     )  # fmt: skip
 
 
+def renditions() -> list[Record]:
+    """What shops have of each asset; `call`'s file is 1."""
+    lengths = {"call": 14, **{f"track-{n}": track[2] for n, track in enumerate(TRACKS)}}
+    lengths |= {f"spot-{n}": spot[1] for n, spot in enumerate(SPOTS)}
+    return [
+        Rendition(id=f"{n:064x}", asset=id, profile="opus-64", file=f"{n:064x}", size_bytes=1_500_000,
+                  duration_ms=seconds * 1000, made_at=datetime.now(UTC))
+        for n, (id, seconds) in enumerate(lengths.items(), 1)
+    ]  # fmt: skip
+
+
 def programme(tenant: str, nodes: dict[str, str]) -> list[Record]:
     tracks = [f"track-{at}" for at in range(len(TRACKS))]
     site = f"site:{tenant}-praia"
     return [
-        *(Rendition(id=f"{n:064x}", asset=id, profile="opus-64", file=f"{n:064x}", size_bytes=1_500_000,
-                    duration_ms=14_000, made_at=datetime.now(ZoneInfo("UTC")))
-          for n, id in enumerate(["call", "track-0"], 1)),
+        *renditions(),
         Playlist(id="calm", name="Manhã calma", order="shuffled", assets=tracks[:8]),
         Playlist(id="lively", name="Tarde animada", order="shuffled", assets=tracks[4:]),
         Playlist(id="sunday", name="Domingo", order="ordered",

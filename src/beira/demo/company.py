@@ -6,13 +6,15 @@ import secrets
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from beira.cloud.program import Cloud
 from beira.host.apps import load
 from beira.identity.tenants import service
 from beira.kernel.access import Kind, Principal
-from beira.kernel.errors import Misconfigured
+from beira.kernel.errors import BeiraError, Misconfigured
 
+log = structlog.get_logger(__name__)
 FILE = "company.json"
 TENANTS = (("angeloni", "Angeloni"), ("bistek", "Bistek"))
 SHOPS = (
@@ -88,7 +90,7 @@ async def make(folder: Path, cloud: Cloud) -> Company:
 
 
 async def _fill(cloud: Cloud, tenant: str, name: str) -> None:
-    """The sample records and files of each app that has some."""
+    """The sample records of each app that has some (`demo:records`)."""
     host = await cloud.host_of_tenant(tenant)
     sites = [site for its_tenant, site, _ in SHOPS if its_tenant == tenant]
     for app in cloud.catalogue.apps:
@@ -96,8 +98,19 @@ async def _fill(cloud: Cloud, tenant: str, name: str) -> None:
             async with host.writing() as ctx:
                 for record, partition in load(app.demo)(name, sites, host.now()):
                     ctx.put(record, partition=partition)
-        if app.demo_work:
-            await load(app.demo_work)(host, name, sites)
+
+
+async def work(cloud: Cloud) -> None:
+    """What apps make for the demonstration beyond records, while it runs already."""
+    for id, name in TENANTS:
+        host = await cloud.host_of_tenant(id)
+        sites = [site for tenant, site, _ in SHOPS if tenant == id]
+        for app in cloud.catalogue.apps:
+            if app.demo_work:
+                try:
+                    await load(app.demo_work)(host, name, sites)
+                except BeiraError as error:
+                    log.warning("demo.work_failed", app=app.name, why=error.message)
 
 
 def _password() -> str:

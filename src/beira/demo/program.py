@@ -79,8 +79,8 @@ async def running(folder: Path, port: int, apps: tuple[str, ...] = ()) -> AsyncI
         for node in demo.nodes:
             await _answers(node)
         _note_nodes(folder, demo)
-        watching = asyncio.create_task(_keep_running(demo))
-        stack.callback(watching.cancel)
+        for task in (_keep_running(demo), company.work(cloud)):
+            stack.callback(asyncio.create_task(task).cancel)
         yield demo
 
 

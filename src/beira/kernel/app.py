@@ -41,7 +41,8 @@ class App:
     demo:  a function of (tenant's name, ids of its sites, now) that gives sample records for the
            demonstration, each with its partition (None: where it belongs)
     demo_work: an async function of (the tenant's host in the cloud, its name, ids of its sites) that
-           makes for the demonstration what records alone cannot, such as files
+           makes for the demonstration what records alone cannot, such as files. It is run at every
+           start, and does nothing once that is there
     doctor: an async function of a node's folder that gives findings for `beira node doctor`
     """
 

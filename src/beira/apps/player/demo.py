@@ -30,6 +30,8 @@ MUSIC = (
 SPOT = ("Ofertas da semana (amostra)", "", 7, 1.4, "volume=1")
 CALL = ("Atenção, clientes (amostra)", "", 9, 1.3, "volume=1")
 LOOPS = 3
+LAST = "demo-emergency"
+"""Written with the last of it: once that is there, all is."""
 RATE_HZ = 48_000
 _made: dict[tuple[int, float, str, int], bytes] = {}
 """Two companies are given the same."""
@@ -38,6 +40,8 @@ _made: dict[tuple[int, float, str, int], bytes] = {}
 async def fill(host: Host, tenant: str, sites: Iterable[str]) -> None:
     """A library, two playlists, a grid and a campaign; nothing where there is no ffmpeg. In the
     demonstration three shops stand on one machine: they play to no output at all."""
+    if await host.store.get("player_slots", LAST) is not None:
+        return
     try:
         music = [await _added(host, one, "music", LOOPS) for one in MUSIC]
         spot = await _added(host, SPOT, "spot", 0)
@@ -58,7 +62,7 @@ async def fill(host: Host, tenant: str, sites: Iterable[str]) -> None:
             near = site_partition(first)
             ctx.put(Slot(id="demo-near", playlist="demo-calm", place=near, days=[6], begins="12:00",
                          ends="18:00"))  # fmt: skip
-        ctx.put(Slot(id="demo-emergency", playlist="demo-spare", use="emergency"))
+        ctx.put(Slot(id=LAST, playlist="demo-spare", use="emergency"))
         ctx.put(Campaign(id="demo-offers", name="Ofertas da semana", assets=[spot], every_tracks=3))
         ctx.put(Setting(id="player@tenant", app="player", values={"output": "null"}))
 
