@@ -6,7 +6,8 @@ follows another. They go the way that any file goes: into the library as masters
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import structlog
@@ -14,7 +15,7 @@ import structlog
 from beira.apps.player.library import ffmpeg
 from beira.apps.player.library.intake import ID_CHARS
 from beira.apps.player.records import Asset, AssetKind, Campaign, Playlist, Slot
-from beira.sdk import Host, Misconfigured, Setting, site_partition
+from beira.sdk import Host, Misconfigured, Setting, State, site_partition
 
 log = structlog.get_logger(__name__)
 JINGLE = Path(__file__).parent / "sound" / "jingle.opus"
@@ -37,9 +38,13 @@ _made: dict[tuple[int, float, str, int], bytes] = {}
 """Two companies are given the same."""
 
 
+def sample(tenant: str, sites: Iterable[str], now: datetime) -> Iterator[tuple[State, str | None]]:
+    """Three shops stand on one machine: they play to no output at all."""
+    yield Setting(id="player@tenant", app="player", values={"output": "null"}), None
+
+
 async def fill(host: Host, tenant: str, sites: Iterable[str]) -> None:
-    """A library, two playlists, a grid and a campaign; nothing where there is no ffmpeg. In the
-    demonstration three shops stand on one machine: they play to no output at all."""
+    """A library, playlists, a grid and a campaign; nothing where there is no ffmpeg."""
     if await host.store.get("player_slots", LAST) is not None:
         return
     try:
@@ -64,7 +69,6 @@ async def fill(host: Host, tenant: str, sites: Iterable[str]) -> None:
                          ends="18:00"))  # fmt: skip
         ctx.put(Slot(id=LAST, playlist="demo-spare", use="emergency"))
         ctx.put(Campaign(id="demo-offers", name="Ofertas da semana", assets=[spot], every_tracks=3))
-        ctx.put(Setting(id="player@tenant", app="player", values={"output": "null"}))
 
 
 async def _added(
