@@ -30,6 +30,5 @@ app = App(
     cloud_pages="beira.apps.player.media_routes:handlers",
     doctor="beira.apps.player.doctor:diagnose",
     answers={"manifest": "beira.apps.player.cloud:answer_manifest"},
-    demo="beira.apps.player.demo:sample",
     demo_work="beira.apps.player.demo:fill",
 )

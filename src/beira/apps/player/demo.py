@@ -6,8 +6,7 @@ follows another. They go the way that any file goes: into the library as masters
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from datetime import datetime
+from collections.abc import Iterable
 from pathlib import Path
 
 import structlog
@@ -15,7 +14,7 @@ import structlog
 from beira.apps.player.library import ffmpeg
 from beira.apps.player.library.intake import ID_CHARS
 from beira.apps.player.records import Asset, AssetKind, Campaign, Playlist, Slot
-from beira.sdk import Host, Misconfigured, Setting, State, site_partition
+from beira.sdk import Host, Misconfigured, site_partition
 
 log = structlog.get_logger(__name__)
 JINGLE = Path(__file__).parent / "sound" / "jingle.opus"
@@ -36,11 +35,6 @@ LAST = "demo-emergency"
 RATE_HZ = 48_000
 _made: dict[tuple[int, float, str, int], bytes] = {}
 """Two companies are given the same."""
-
-
-def sample(tenant: str, sites: Iterable[str], now: datetime) -> Iterator[tuple[State, str | None]]:
-    """Three shops stand on one machine: they play to no output at all."""
-    yield Setting(id="player@tenant", app="player", values={"output": "null"}), None
 
 
 async def fill(host: Host, tenant: str, sites: Iterable[str]) -> None:
