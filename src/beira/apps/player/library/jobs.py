@@ -44,7 +44,7 @@ from beira.sdk import (
 
 log = structlog.get_logger(__name__)
 MARK = "player.jobs"
-LEASE_S = 60.0
+LEASE_S = 30.0
 LOOK_S = 20.0
 TRIES = 3
 RACES = 50
