@@ -1,4 +1,3 @@
-
 """The cloud's program and its database, killed while a director works: his files go on where they were, a
 job that was under way is done after all, and nothing of the dead goes on running."""
 
