@@ -21,6 +21,7 @@ from beira.apps.player.cloud import QUESTION_BYTES, Heads, answer_manifest
 from beira.apps.player.compile import compiled, compiler_of
 from beira.apps.player.manifest import (
     Answer,
+    AssetEntry,
     Head,
     Manifest,
     PlaylistEntry,
@@ -114,8 +115,8 @@ async def test_a_shop_gets_what_concerns_it_and_nothing_else(pair: list[Replica]
     [
         ({}, True),
         ({"recalled": True}, False),
-        ({"state": "failed"}, False),
-        ({"state": "waiting"}, False),
+        ({"state": "failed"}, True),
+        ({"state": "working"}, True),
         ({"valid_until": "{-3}"}, False),
         ({"valid_until": "{1}"}, True),
         ({"licence_until": "{-3}", "valid_until": "{9}"}, False),
@@ -165,6 +166,7 @@ async def test_each_change_is_in_the_next_manifest(pair: list[Replica]) -> None:
     await shows(AssetEntry=set())
     await asset(one, "a", profile="he-aac-v2")
     await shows(AssetEntry=set())
+    await one.put(Asset(id="a2", title="Not made yet", master=sha(b"a2")))
     await one.put(
         Setting(id="player@node:n1", app="player", values={"profile": "he-aac-v2"}),
         partition="node:n1",
@@ -194,7 +196,12 @@ async def test_shops_whose_manifest_changed_are_told_once_by_whichever_replica(
     assert {version for version, _ in first.values()} == {1}
     async with one.host.writing() as ctx:
         ctx.patch(Asset, "c", title="Another")
-    await asyncio.gather(Heads(one.host).settle(), Heads(two.host).settle())
+
+    async def told_of_it() -> bool:  # they hear of it a moment later
+        await asyncio.gather(Heads(one.host).settle(), Heads(two.host).settle())
+        return (await heads(one))["n1"][0] > 1
+
+    await until(told_of_it)
     second = await heads(two)
     assert second["n2"] == first["n2"], "what does not concern a shop does not wake it"
     assert second["n1"][0] > 1
@@ -297,3 +304,21 @@ async def test_a_company_without_a_programme_is_told_nothing(pair: list[Replica]
         ctx.delete(Slot, "s")
     await until(lambda: Heads(one.host).settle())
     assert (await heads(one))["n1"][0] == 2
+
+
+async def test_where_a_profile_is_not_made_yet_shops_get_the_other_one(pair: list[Replica]) -> None:
+    one, _ = pair
+    await programme(one)
+    chosen = Setting(id="player@tenant", app="player", values={"profile": "he-aac-v2"})
+    await one.put(chosen)
+    other = await asset(one, "b", profile="he-aac-v2")
+
+    async def look() -> bool:
+        files = {
+            e.id: e.file
+            for e in (await compiled(one.host, "n1")).entries
+            if isinstance(e, AssetEntry)
+        }
+        return files.get("b") == other and files.get("a") == sha(b"a opus-64")
+
+    await until(look)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from beira.apps.player.compile import compiler_of
+from beira.apps.player.compile import compiler_of, forget
 from beira.apps.player.library.jobs import Jobs
 from beira.apps.player.manifest import Answer, Head, Manifest, Question, answered
 from beira.apps.player.records import Campaign, ManifestHead, Slot
@@ -51,7 +51,7 @@ async def cloud(host: Host) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        compiler_of(host).snapshot.close()
+        forget(host)
 
 
 async def answer_manifest(host: Host, node: Principal, body: bytes) -> bytes:

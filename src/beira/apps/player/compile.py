@@ -62,6 +62,13 @@ def compiler_of(host: Host) -> Compiler:
     return _compilers[host]
 
 
+def forget(host: Host) -> None:
+    """The host is no longer served here."""
+    compiler = _compilers.pop(host, None)
+    if compiler is not None:
+        compiler.snapshot.close()
+
+
 class Compiler:
     """One tenant's. What shops have in common is kept until something changes, or the day."""
 

@@ -34,7 +34,7 @@ PAGE = 1_000
 CHANGES_KEPT = 5_000
 _COLUMNS = {
     "player_assets": (
-        "title", "kind", "artist", "state", "valid_from", "valid_until", "licence_until", "recalled",
+        "title", "kind", "artist", "valid_from", "valid_until", "licence_until", "recalled",
     ),
     "player_renditions": ("asset", "profile", "file", "size_bytes", "duration_ms"),
 }  # fmt: skip
@@ -93,9 +93,12 @@ class Snapshot:
         return piece
 
     def _encoded(self, asset: str, profile: str) -> Piece | None:
+        """While an asset is made anew, or that has failed, shops go on with what was made of it; where
+        their profile has not been made yet, with another: every player plays all of them."""
         row = self.of(Asset).get(asset)
-        made = self.of(Rendition).get(self._files.get(asset, {}).get(profile, ""))
-        if row is None or made is None or row["state"] != "ready" or row["recalled"]:
+        files = self._files.get(asset, {})
+        made = self.of(Rendition).get(files.get(profile) or files.get("opus-64", ""))
+        if row is None or made is None or row["recalled"]:
             return None
         entry = AssetEntry(
             id=asset,
