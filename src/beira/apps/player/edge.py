@@ -30,6 +30,7 @@ from beira.sdk import BeiraError, Host, News, Order, Query, Unavailable, collect
 
 log = structlog.get_logger(__name__)
 RENEW_EVERY_S = 300.0
+FIRST_SOUND_S = 1.0
 REMEMBERED = 1_000
 
 
@@ -74,6 +75,14 @@ class PlayerEdge:
         found = self.playing.program.assets.values()
         here = (a for a in found if a.kind == "announcement" and self.fetching.here(a.file))
         return sorted(here, key=lambda asset: asset.title.casefold())
+
+    async def first_sound(self) -> None:
+        """Wait for it, but not long: what the node's program does next keeps it busy, and music comes
+        before pages."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_SOUND_S):
+                while not self.playing.was_heard and self.engine.trouble is None:
+                    await asyncio.sleep(0.01)
 
     async def run(self) -> None:
         """Play, sync and fetch until cancelled."""
@@ -165,6 +174,7 @@ async def edge(host: Host) -> AsyncIterator[PlayerEdge]:
     player = PlayerEdge(host)
     await player.begin()
     task = asyncio.create_task(player.run())
+    await player.first_sound()
     try:
         yield player
     finally:

@@ -76,6 +76,7 @@ class Playing:
         self._volume: tuple[int, int] | None = None
         self._told_volume = -1
         self._noted_s = 0.0
+        self.was_heard = False
 
     def now(self) -> datetime:
         """The time to decide by: never behind the programme's issue, nor behind the last play."""
@@ -238,6 +239,9 @@ class Playing:
             await self._ended(event)
         elif isinstance(event, Started):
             self._failures = 0
+            if not self.was_heard and self.current is not None:
+                self.was_heard = True
+                log.info("player.heard", title=self.current.play.title)
         elif isinstance(event, Silenced | Restarted):
             self.health.heard(event)
 

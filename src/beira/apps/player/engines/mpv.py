@@ -21,6 +21,7 @@ from beira.sdk import BeiraError
 
 log = structlog.get_logger(__name__)
 LOOK_EVERY_S = 0.25
+AT_ONCE = 3
 RETRY_FIRST_S = 0.25
 RETRY_MOST_S = 15.0
 STEADY_S = 10.0
@@ -72,6 +73,7 @@ class Deck:
         self._watch = Watch()
         self._silent_from_s = 0.0
         self._lost_s = 0.0
+        self._entered = 0
 
     async def event(self) -> Event:
         return await self._events.get()
@@ -125,11 +127,12 @@ class Deck:
             await self._wait_before(failures)
 
     async def _wait_before(self, failures: int) -> None:
-        """The first time at once; then longer each time, unless settings change."""
-        if failures <= 1:
+        """A few times at once; then longer each time, unless settings change."""
+        more = failures - AT_ONCE
+        if more <= 0:
             return
         try:
-            async with asyncio.timeout(min(RETRY_MOST_S, RETRY_FIRST_S * 2.0**failures)):
+            async with asyncio.timeout(min(RETRY_MOST_S, RETRY_FIRST_S * 2.0**more)):
                 await self._again.wait()
         except TimeoutError:
             pass
@@ -223,7 +226,12 @@ class Deck:
     def _heard(self, message: dict[str, Any]) -> None:
         """mpv tells of an entry of its playlist. Of entries we replaced it is not ours to care."""
         entry = int(message.get("playlist_entry_id", 0))
+        if message["event"] == "playback-restart":
+            if self._now is not None and self._now.entry == self._entered:
+                self._is_heard(self._now)
+            return
         if message["event"] == "start-file":
+            self._entered = entry
             if self._next is not None and entry == self._next.entry:
                 self._now, self._next, self.position_ms = self._next, None, 0
             return

@@ -150,6 +150,7 @@ class MpvProcess:
             for answer, _ in self._asked.values():
                 if not answer.done():
                     answer.set_exception(_failed("mpv is gone."))
+                    answer.exception()  # nobody may be waiting any more
 
     def _heard(self, message: dict[str, Any]) -> None:
         if "event" in message:
