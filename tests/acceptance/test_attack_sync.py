@@ -305,8 +305,10 @@ async def test_a_session_begins_with_hello_and_one_ticket_serves_one_machine(
     old = intruder.ticket
     await intruder.say({"type": "confirm", "ticket": old})
     await intruder.say()
-    stale = [a for a in await intruder.say(ticket=12_345)]
-    assert stale[-1]["code"] == "node.duplicated" and stale[-1]["hint"]
+    stale = await intruder.say(ticket=12_345)
+    assert stale[-1]["code"] == "node.ticket_old" and stale[-1]["hint"]
+    sure = await intruder.say(ticket=12_345, sure=True)
+    assert sure[-1]["code"] == "node.duplicated" and sure[-1]["hint"]
 
 
 async def test_forged_expired_and_borrowed_tokens_open_nothing(
