@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,6 +11,7 @@ import msgspec
 from beira.kernel import limits
 from beira.kernel.access import Principal, check_partition, home_partition, partitions
 from beira.kernel.collection import Collection, Lane, collection_of
+from beira.kernel.command import Command
 from beira.kernel.errors import Invalid, NotFound, TooLarge
 from beira.kernel.query import Filter, Order, Page, Query, checked
 from beira.kernel.record import DELETED, Record, Row, Value
@@ -60,6 +62,10 @@ class CommandContext:
     @property
     def zone(self) -> tzinfo:
         return self._host.place.zone
+
+    @property
+    def commands(self) -> Mapping[str, Command]:
+        return self._host.catalogue.commands
 
     def now(self) -> datetime:
         return self._host.now()

@@ -44,6 +44,8 @@ class App:
            makes for the demonstration what records alone cannot, such as files. It is run at every
            start, and does nothing once that is there
     doctor: an async function of a node's folder that gives findings for `beira node doctor`
+    sentences: a folder (`package:folder`) with `<language>.yaml` files of what people can say to have
+           this app's commands run: intents are called as the commands, slots as their parameters
     """
 
     name: str
@@ -61,6 +63,7 @@ class App:
     demo: str = ""
     demo_work: str = ""
     doctor: str = ""
+    sentences: str = ""
 
 
 @dataclass

@@ -58,6 +58,11 @@ class Context(Protocol):
         """The time zone of the site, or of the tenant where there is no site."""
         ...
 
+    @property
+    def commands(self) -> Mapping[str, Command]:
+        """All commands of the apps that are here, by name."""
+        ...
+
     def now(self) -> datetime:
         """The time, in UTC, corrected by the measured skew."""
         ...

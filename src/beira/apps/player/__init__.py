@@ -29,6 +29,7 @@ app = App(
     cloud="beira.apps.player.cloud:cloud",
     cloud_pages="beira.apps.player.media_routes:handlers",
     doctor="beira.apps.player.doctor:diagnose",
+    sentences="beira.apps.player:sentences",
     answers={"manifest": "beira.apps.player.cloud:answer_manifest"},
     demo_work="beira.apps.player.demo:fill",
 )

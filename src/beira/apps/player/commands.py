@@ -60,10 +60,16 @@ async def player_skip(ctx: Context) -> PlayerTold:
 
 
 @command(roles=STAFF, lane=IMPORTANT)
-async def player_volume(ctx: Context, volume: Annotated[int, Meta(ge=0, le=100)]) -> PlayerTold:
-    """Sets the volume, 0 to 100, until the next hour for which the settings want another."""
+async def player_volume(
+    ctx: Context,
+    volume: Annotated[int, Meta(ge=0, le=100)] | None = None,
+    change: Annotated[int, Meta(ge=-100, le=100)] = 0,
+) -> PlayerTold:
+    """Sets the volume, 0 to 100, or changes what it is, until the next hour for which the settings
+    want another."""
     player = ctx.edge(PlayerEdge)
-    await player.playing.set_volume(volume)
+    level = player.playing.volume if volume is None else volume
+    await player.playing.set_volume(min(max(level + change, 0), 100))
     return _told(player, "player.volume")
 
 

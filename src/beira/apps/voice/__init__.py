@@ -8,10 +8,8 @@ This is the exemplar app: `records` says what is written down; `commands`, `hour
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from beira.apps.voice import commands, hours, reports, requests
-from beira.apps.voice.assistant import Inner, say_command
+from beira.apps.voice.assistant import say_command
 from beira.apps.voice.records import (
     CustomerRequest,
     Interaction,
@@ -37,10 +35,6 @@ _HANDLERS = (
 _COMMANDS = tuple(command_of(handler) for handler in _HANDLERS)
 
 
-def _by_name() -> Mapping[str, Inner]:
-    return {command.name: command for command in _COMMANDS}
-
-
 app = App(
     name="voice",
     title="Aurora",
@@ -51,7 +45,7 @@ app = App(
             RequestClosing, Interaction,
         )
     ),
-    commands=(*_COMMANDS, command_of(say_command(_by_name))),
+    commands=(*_COMMANDS, command_of(say_command())),
     settings=VoiceSettings,
     edge="beira.apps.voice.edge:edge",
     pages="beira.apps.voice.pages:pages",

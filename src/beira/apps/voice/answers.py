@@ -75,6 +75,10 @@ class Wording:
         """A name with what says whose something is: "da Ana"."""
         return self._of(name)
 
+    def says(self, key: str) -> bool:
+        """Whether it has a wording, its own or that of what stands before a dot."""
+        return bool(self._template(key))
+
     def has(self, key: str) -> bool:
         return key in self._templates
 

@@ -205,7 +205,9 @@ class _Note:
         wording = self.known.wording
         values = result.result if isinstance(result.result, Mapping) else {}
         if result.ok:
-            return _Answered(wording.answer(str(values.get("told", "")), values, self.now), "done")
+            told = str(values.get("told", ""))
+            key = told if wording.says(told) else "done"
+            return _Answered(wording.answer(key, values, self.now), "done")
         if result.code in READ_BACK and isinstance(self.act, Run):
             return self.told(_likeliest(self.act, result))
         key = f"error.{result.code}"
@@ -259,6 +261,7 @@ def _decided(
         hours=known.settings.hours,
         bars=known.bars,
         weighed=known.weighed,
+        others=known.understanding.sentences.others,
     )
     talk, act = decide(talk, meanings, heard.confidence, world)
     return talk, act, meanings[0] if meanings else None
@@ -345,8 +348,8 @@ class Inner(Protocol):
 _TALKS: OrderedDict[tuple[str, str, str], Talk] = OrderedDict()
 
 
-def say_command(commands: Callable[[], Mapping[str, Inner]]) -> Any:
-    """The command `say` over the app's other commands, which it runs within its own transaction."""
+def say_command() -> Any:
+    """The command `say` over the other commands, which it runs within its own transaction."""
 
     @command(name="say", roles=("owner", "member"))
     async def say(ctx: Context, text: Annotated[str, Personal]) -> SaidBack:
@@ -361,7 +364,7 @@ def say_command(commands: Callable[[], Mapping[str, Inner]]) -> Any:
         note = _Note(known, heard, meaning, act, f"{ctx.call_id}-i", now, now_s, lambda: now_s)
         result = None
         if isinstance(act, Run):
-            result = await _within(ctx, commands()[act.command], params(act, heard.text))
+            result = await _within(ctx, ctx.commands[act.command], params(act, heard.text))
             told = note.ran(result)
             talk = _remembered(talk, act, result, now_s)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from beira.apps.voice.dialogue import PRODUCTS, QUANTITIES, Run
+from beira.apps.voice.dialogue import PRODUCTS, QUANTITIES, SPECS, Run
 from beira.apps.voice.language import Quantity
 from beira.apps.voice.records import Product
 from beira.apps.voice.rules import in_units, line_total_cents
@@ -38,7 +38,10 @@ _IN_FULL = frozenset({"raise_emergency", "raise_security_alert", "report_failure
 
 
 def params(act: Run, text: str) -> dict[str, object]:
-    """A command's parameters from the slots of what was said; alerts keep the whole `text`."""
+    """A command's parameters from the slots of what was said; alerts keep the whole `text`. Another
+    app's sentences name their slots as its command does."""
+    if act.command not in SPECS:
+        return dict(act.slots)
     given: dict[str, object] = {}
     for taken in _TAKEN.get(act.command, ()):
         name, _, slot = taken.partition("=")

@@ -16,10 +16,10 @@ from msgspec.structs import replace
 
 from beira.apps.voice.language import Quantity, SaidTime
 from beira.apps.voice.rules import Hours, moments
+from beira.apps.voice.sentences import Risk
 from beira.apps.voice.understand import Meaning, Named
 
 Expects = Literal["nothing", "slot", "yes_no"]
-Risk = Literal["books", "alert", "words", "none"]
 MOST_CHOICES = 4
 MOST_BUTTONS = 8
 MOST_LINES = 5
@@ -62,6 +62,8 @@ class World(msgspec.Struct, frozen=True):
     bars: Bars = Bars()
     weighed: frozenset[str] = frozenset()
     """Products sold by weight or volume: a bare number of them is read back."""
+    others: Mapping[str, Risk] = {}
+    """Commands of other apps that can be asked for, and what a mistake would touch."""
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -181,7 +183,9 @@ def heard(
     Meanings of intents this app does not know are passed over.
     """
     sure = _unmeasured(world.bars) if confidence is None else confidence
-    known = [m for m in meanings if m.intent in SPECS or m.intent in _TURNS]
+    known = [
+        m for m in meanings if m.intent in SPECS or m.intent in _TURNS or m.intent in world.others
+    ]
     pending = talk.pending
     expired = pending is not None and world.now_s - pending.asked_s > world.bars.question_s
     if expired:
@@ -349,7 +353,7 @@ def _ready(
         wants, ask, choices, labels = question
         ask = replace(ask, intent=intent)
         return _asked(talk, Pending(intent, slots, wants, ask, sure, world.now_s, choices, labels))
-    risk = SPECS[intent].risk
+    risk = SPECS[intent].risk if intent in SPECS else world.others[intent]
     must_ask = sure < world.bars.of(risk) or (world.bars.confirm_always and risk == "books")
     if must_ask or _easily_wrong(intent, slots, world):
         ask = Ask(f"confirm.{intent}", slots, expects="yes_no", intent=intent)
@@ -371,7 +375,7 @@ def _asking(wanted: str, intent: str) -> str:
 
 def _needs(intent: str, slots: Mapping[str, Any]) -> tuple[str, ...]:
     """What an intent needs; an order, unlike a wish in passing, is somebody's."""
-    needs = SPECS[intent].needs
+    needs = SPECS[intent].needs if intent in SPECS else ()
     return (*needs, "customer") if intent == "log_request" and slots.get("order") else needs
 
 

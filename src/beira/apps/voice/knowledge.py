@@ -18,7 +18,7 @@ import structlog
 from beira.apps.voice.answers import Wording
 from beira.apps.voice.dialogue import Bars
 from beira.apps.voice.records import Person, Product
-from beira.apps.voice.sentences import stamp
+from beira.apps.voice.sentences import Spoken, spoken, stamp
 from beira.apps.voice.settings import VoiceSettings
 from beira.apps.voice.understand import Directory, Understanding
 from beira.sdk import BeiraError, Host, News, Order, Query, State, collection_of
@@ -51,11 +51,12 @@ class Known:
         language: str = "",
         site: str | None,
         zone: tzinfo,
+        others: tuple[Spoken, ...] = (),
     ) -> Known:
         """In the settings' language, unless another is named."""
         language = language or settings.language
         directory = Directory.of(language, people, products, site)
-        understanding = _understanding(settings, language, directory)
+        understanding = _understanding(settings, language, directory, others)
         wording = Wording(language, understanding.sentences.answers, zone)
         return cls(settings, language, understanding, wording, {p.id: p for p in products})
 
@@ -130,20 +131,24 @@ class Knowledge:
             answers = self._known.understanding.sentences.answers
             return replace(self._known, wording=Wording(self._known.language, answers, place.zone))
         return Known.of(settings, self._people, self._products, language=self._language,
-                        site=place.site, zone=place.zone)  # fmt: skip
+                        site=place.site, zone=place.zone,
+                        others=spoken(host.catalogue.apps))  # fmt: skip
 
 
-def _understanding(settings: VoiceSettings, language: str, directory: Directory) -> Understanding:
+def _understanding(
+    settings: VoiceSettings, language: str, directory: Directory, others: tuple[Spoken, ...]
+) -> Understanding:
     """With the shop's own sentences, or without them if their file cannot be used."""
     try:
         return Understanding(
-            language, directory, extra=settings.sentences_file, wake_word=settings.wake_word
-        )
+            language, directory, extra=settings.sentences_file, wake_word=settings.wake_word,
+            others=others,
+        )  # fmt: skip
     except BeiraError as error:
         if not settings.sentences_file:
             raise
         log.warning("voice.sentences_left_out", why=error.message, hint=error.hint)
-        return Understanding(language, directory, wake_word=settings.wake_word)
+        return Understanding(language, directory, wake_word=settings.wake_word, others=others)
 
 
 async def everything(host: Host, kind: type[K]) -> list[K]:

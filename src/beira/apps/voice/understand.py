@@ -24,7 +24,7 @@ from beira.apps.voice.language.names import Names
 from beira.apps.voice.language.names import people as people_names
 from beira.apps.voice.language.names import products as product_names
 from beira.apps.voice.records import Person, Product
-from beira.apps.voice.sentences import RECORD_LISTS, Sentences, load
+from beira.apps.voice.sentences import RECORD_LISTS, Sentences, Spoken, load
 
 MOST_CHARS = 400
 MOST_MATCHES = 64
@@ -116,10 +116,11 @@ class Understanding:
     """Understands one language for one tenant. `directory` may be replaced at any time."""
 
     def __init__(
-        self, language: str, directory: Directory, *, extra: str = "", wake_word: str = "aurora"
-    ) -> None:
+        self, language: str, directory: Directory, *, extra: str = "", wake_word: str = "aurora",
+        others: tuple[Spoken, ...] = (),
+    ) -> None:  # fmt: skip
         """Raises: Misconfigured for an unknown language or an unusable file of sentences."""
-        self.sentences = load(language, extra)
+        self.sentences = load(language, extra, others)
         self.tongue: Tongue = tongue(language)
         self._intents, self._lists_of, self._order = _compiled(self.sentences)
         calls = "|".join(dict.fromkeys((fold(wake_word) or "aurora", "aurora")))

@@ -15,7 +15,7 @@ from beira.apps.voice.language.names import Names, several
 from beira.apps.voice.recogniser import Grammar, Recogniser, compile_grammar
 from beira.apps.voice.recogniser.adapt import load
 from beira.apps.voice.records import Person, Product
-from beira.apps.voice.sentences import grammar_source, stamp
+from beira.apps.voice.sentences import Spoken, grammar_source, spoken, stamp
 from beira.apps.voice.settings import VoiceSettings
 from beira.apps.voice.understand import Directory
 from beira.sdk import Corrupt, Host, PrivateFiles
@@ -34,10 +34,13 @@ class Words:
     extra: str
     extra_stamp: tuple[int, int] = (0, 0)
     """Another one for another content of the shop's own file (`sentences.stamp`)."""
+    others: tuple[Spoken, ...] = ()
 
     def grammar(self) -> Grammar:
         """The recogniser's graph of it. Raises Misconfigured or Invalid for an unusable file."""
-        source = grammar_source(self.language, self.people, self.products, self.extra)
+        source = grammar_source(
+            self.language, self.people, self.products, self.extra, others=self.others
+        )
         return compile_grammar(source.sentences, source.lists, source.rules)
 
 
@@ -49,8 +52,8 @@ async def known(host: Host) -> tuple[Words, EngineChoice]:
     products = await everything(host, Product)
     directory = Directory.of(choice.language, people, products, host.place.site)
     names = tuple(directory.said_people), tuple(directory.said_products)
-    extra = settings.sentences_file
-    return Words(choice.language, *names, extra, stamp(extra)), choice
+    extra, others = settings.sentences_file, spoken(host.catalogue.apps)
+    return Words(choice.language, *names, extra, stamp(extra), others), choice
 
 
 def recogniser_for(words: Words, folder: Path, files: PrivateFiles | None = None) -> Recogniser:

@@ -1,25 +1,25 @@
 """The sentences people can say, from YAML files a shop owner can extend, and the recogniser's view.
 
 The files are hassil's format with one more key, `answers`. What the app brings is `<language>.yaml`
-here; a tenant's own file adds to it.
+here; other apps of the node bring theirs (`App.sentences`), and a tenant's own file adds to all.
 """
 
 from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import structlog
 import yaml  # type: ignore[import-untyped]
 
 from beira.apps.voice.sentences.checked import Slip, checked
-from beira.sdk import Misconfigured
+from beira.sdk import App, Misconfigured
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +30,9 @@ RECORD_LISTS = ("employee", "product")
 WAKE_WORD = "aurora"
 _SAID = re.compile(r"[^\W_]+")
 _WILDCARD = re.compile(r"\{text\b")
+_NAMED = re.compile(r"<(?P<rule>\w+)>|\{(?P<list>\w+)(?P<slot>:\w+)?\}")
+Risk = Literal["books", "alert", "words", "none"]
+"""What a mistake would touch: the less of it, the less sure one need be."""
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -40,16 +43,36 @@ class Block(msgspec.Struct, frozen=True):
     templates: tuple[str, ...]
     slots: Mapping[str, Any] = {}
     spoken: bool = True
+    risk: Risk = "words"
 
 
 class Sentences(msgspec.Struct, frozen=True):
-    """All that a language can say and be answered. `lists` are templates with what they stand for."""
+    """All that a language can say and be answered. `lists` are templates with what they stand for,
+    `others` the commands of other apps that can be asked for."""
 
     language: str
     blocks: tuple[Block, ...]
     rules: Mapping[str, str]
     lists: Mapping[str, tuple[tuple[str, Any], ...]]
     answers: Mapping[str, str]
+    others: Mapping[str, Risk] = {}
+
+
+class Spoken(msgspec.Struct, frozen=True):
+    """An app that brings sentences: where they are, and the commands they may mean."""
+
+    app: str
+    where: str
+    commands: tuple[str, ...]
+
+
+def spoken(apps: Iterable[App]) -> tuple[Spoken, ...]:
+    """The apps that bring sentences."""
+    return tuple(
+        Spoken(app.name, app.sentences, tuple(command.name for command in app.commands))
+        for app in apps
+        if app.sentences
+    )
 
 
 class GrammarSource(msgspec.Struct, frozen=True):
@@ -67,13 +90,13 @@ _GOOD: OrderedDict[tuple[str, str], Sentences] = OrderedDict()
 """What a shop's file said when it was last right, while this program runs."""
 
 
-def load(language: str, extra: str = "") -> Sentences:
-    """The sentences of a language, with those of the file `extra` added. Where that has become
-    unusable, as it was when it was last right.
+def load(language: str, extra: str = "", others: tuple[Spoken, ...] = ()) -> Sentences:
+    """The sentences of a language, with those of other apps and of the file `extra` added. Where that
+    has become unusable, as it was when it was last right.
 
     Raises: Misconfigured for a language there is none of, or a file that was never right.
     """
-    own = _own(language)
+    own = _with_others(language, others)
     if not extra:
         return own
     try:
@@ -108,6 +131,63 @@ def _own(language: str) -> Sentences:
         )
     text = files(__package__).joinpath(f"{language}.yaml").read_text(encoding="utf-8")
     return _sentences(yaml.safe_load(text), f"{language}.yaml")
+
+
+@lru_cache(maxsize=8)
+def _with_others(language: str, others: tuple[Spoken, ...]) -> Sentences:
+    """An app whose file cannot be used is left out: no app makes Aurora deaf."""
+    made = _own(language)
+    for other in others:
+        try:
+            more = _brought(other, language)
+        except Misconfigured as error:
+            log.warning("voice.app_sentences_left_out", app=other.app, why=error.message)
+            continue
+        made = msgspec.structs.replace(
+            _added(made, more),
+            answers={**more.answers, **made.answers},
+            others={**made.others, **{block.intent: block.risk for block in more.blocks}},
+        )
+    return made
+
+
+def _brought(spoken: Spoken, language: str) -> Sentences:
+    """An app's own file, its rules and lists under names that are no other's."""
+    package, _, folder = spoken.where.partition(":")
+    try:
+        file = files(package).joinpath(folder, f"{language}.yaml")
+        data = checked(
+            file.read_text(encoding="utf-8"), intents=spoken.commands, rules={}, lists=(),
+            answers=None,
+        )  # fmt: skip
+        return _apart(_sentences(data, str(file)), spoken.app)
+    except Slip as slip:
+        raise _unusable(Path(spoken.where), str(slip), slip.hint) from slip
+    except (OSError, ImportError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise _unusable(Path(spoken.where), str(error)) from error
+
+
+def _apart(found: Sentences, app: str) -> Sentences:
+    def renamed(template: str) -> str:
+        return _NAMED.sub(name, template)
+
+    def name(match: re.Match[str]) -> str:
+        if match["rule"]:
+            return f"<{app}_{match['rule']}>"
+        if match["list"] not in found.lists:
+            return match[0]
+        return f"{{{app}_{match['list']}{match['slot'] or ':' + match['list']}}}"
+
+    blocks = (
+        msgspec.structs.replace(block, templates=tuple(map(renamed, block.templates)))
+        for block in found.blocks
+    )
+    lists = {
+        f"{app}_{key}": tuple((renamed(said), out) for said, out in values)
+        for key, values in found.lists.items()
+    }
+    rules = {f"{app}_{key}": renamed(rule) for key, rule in found.rules.items()}
+    return msgspec.structs.replace(found, blocks=tuple(blocks), rules=rules, lists=lists)
 
 
 def _read(path: Path, own: Sentences) -> Sentences:
@@ -151,8 +231,11 @@ def _sentences(data: Any, name: str) -> Sentences:
 
 
 def _block(intent: str, block: Mapping[str, Any]) -> Block:
+    risk = (block.get("metadata") or {}).get("risk", "words")
+    if risk not in ("books", "alert", "words", "none"):
+        raise TypeError(f"no risk is called {risk!r}")
     return Block(
-        intent, _texts(block["sentences"]), block.get("slots", {}), block.get("spoken", True)
+        intent, _texts(block["sentences"]), block.get("slots", {}), block.get("spoken", True), risk
     )
 
 
@@ -175,6 +258,7 @@ def _added(own: Sentences, more: Sentences) -> Sentences:
         rules={**own.rules, **more.rules},
         lists={**own.lists, **more.lists},
         answers={**own.answers, **more.answers},
+        others=own.others,
     )
 
 
@@ -197,13 +281,14 @@ def grammar_source(
     products: Sequence[str],
     extra: str = "",
     wake_word: str = WAKE_WORD,
+    others: tuple[Spoken, ...] = (),
 ) -> GrammarSource:
     """What the recogniser listens for. `people` and `products` are names as they are said
     (`understand.Directory.said_people` and `said_products`).
 
     Raises: Misconfigured.
     """
-    known = load(language, extra)
+    known = load(language, extra, others)
     sentences: dict[str, list[str]] = {}
     for block in known.blocks:
         said = [framed(t) for t in block.templates if not _WILDCARD.search(t)]

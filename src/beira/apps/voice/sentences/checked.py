@@ -34,9 +34,10 @@ class Slip(ValueError):
 
 def checked(
     text: str, *, intents: Collection[str], rules: Mapping[str, str], lists: Collection[str],
-    answers: Collection[str],
+    answers: Collection[str] | None,
 ) -> Any:  # fmt: skip
-    """The file's data, once nothing is wrong with it; the names are those of the app's own file.
+    """The file's data, once nothing is wrong with it; the names are those that there are already.
+    With no `answers` given, the file's may have any names.
 
     Raises: Slip, yaml.YAMLError.
     """
