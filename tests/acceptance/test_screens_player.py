@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import async_playwright
 
 from beira.store.postgres import EmbeddedPostgres
-from tests.acceptance.player_world import fill
+from tests.acceptance.player_world import fill, living
 from tests.acceptance.support import PASSWORD, company_on
 from tests.acceptance.test_portal_browser import ARGUMENTS, CHROMIUM
 from tests.acceptance.test_screens import FOLDER, _take
@@ -16,9 +16,7 @@ pytestmark = [pytest.mark.screens, pytest.mark.browser]
 PAGES = {
     "music": "/music",
     "library": "/music/library",
-    "playlist": "/music/playlists/calm",
     "grid": "/music/grid",
-    "proof": "/music/plays",
 }
 
 
@@ -28,7 +26,7 @@ async def test_take_the_directors_pictures() -> None:
     dsn, owner_dsn = await server.make_database("music")
     async with company_on(dsn, owner_dsn) as company, async_playwright() as play:
         tenant = await company.tenant("angeloni")
-        await fill(company, tenant)
+        nodes, host = await fill(company, tenant), await company.host(tenant)
         browser = await play.chromium.launch(
             executable_path=CHROMIUM, args=[*ARGUMENTS, "--lang=pt-BR"], env={"LANGUAGE": "pt_BR"}
         )
@@ -43,6 +41,7 @@ async def test_take_the_directors_pictures() -> None:
             await page.get_by_label("Senha", exact=True).fill(PASSWORD)
             await page.get_by_role("button", name="Entrar").click()
             await page.get_by_role("heading", name="Hoje").wait_for()
+            await living(host, nodes, host.now())
             for name, path in PAGES.items():
                 await page.goto(company.address + path)
                 await _take(page, name, theme)

@@ -128,10 +128,14 @@
   });
 
   /* Small conveniences. */
-  document.querySelectorAll(".subnav").forEach(function (nav) {
-    var here = nav.querySelector("[aria-current]");
-    if (here) nav.scrollLeft = here.offsetLeft - (nav.clientWidth - here.offsetWidth) / 2;
-  });
+  function centre() {
+    document.querySelectorAll(".subnav").forEach(function (nav) {
+      var here = nav.querySelector("[aria-current]");
+      if (here) nav.scrollLeft = here.offsetLeft - (nav.clientWidth - here.offsetWidth) / 2;
+    });
+  }
+  centre();
+  addEventListener("resize", centre);
   document.addEventListener("change", function (event) {
     if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
   });
