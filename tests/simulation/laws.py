@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from beira.kernel import limits
 from beira.kernel.access import partitions
+from beira.kernel.batch import unpack
 from beira.kernel.clock import ms_of
 from beira.kernel.collection import Flow, Lane
 from beira.kernel.record import Row, Value
-from beira.kernel.wire import Ack, Confirm, Got, Push, Welcome, Wire
+from beira.kernel.wire import Ack, Confirm, Feed, Gap, Got, Hello, Push, Welcome, Wire
 from beira.sync.streams import lane_stream
 
 if TYPE_CHECKING:
@@ -39,9 +41,25 @@ class Written:
 
 @dataclass
 class Line:
-    """How far each lane went over a node's present link, as sent."""
+    """How far each lane went over a node's present link, as sent, and the cursors it began with."""
 
     sent: dict[int, int] = field(default_factory=dict)
+    began: dict[str, int] | None = None
+
+
+def _remembered(check: Callable[..., None]) -> Callable[..., None]:
+    """What is asked in the midst of the product's own work is remembered when it fails: the product
+    survives errors, and would log this one as any other."""
+
+    @wraps(check)
+    def checked(self: Witness, *args: Any) -> None:
+        try:
+            check(self, *args)
+        except AssertionError as error:
+            self._broken = self._broken or error
+            raise
+
+    return checked
 
 
 class Witness:
@@ -57,6 +75,8 @@ class Witness:
         self.gone: set[Key] = set()
         """Facts of which every durable copy was destroyed: no disk that runs has them."""
         self.values: dict[tuple[Key, str], list[Saw]] = {}
+        self._tickets: set[int] = set()
+        self._broken: AssertionError | None = None
         self._watched = 0
         self._due: deque[Written] = deque()
         self._numbers: dict[tuple[str, int], deque[tuple[int, float]]] = {}
@@ -70,9 +90,12 @@ class Witness:
         at = (written.node.place.node, int(written.lane))
         self._numbers.setdefault(at, deque(maxlen=2_000)).append((stream.last, written.at_s))
 
+    @_remembered
     def said(self, node: str, messages: Sequence[Wire]) -> None:
         for message in messages:
             match message:
+                case Hello():
+                    self._lines[node] = Line(began=dict(message.cursors))
                 case Push():
                     self.law_5_no_lane_waits_for_a_lower_one(node, message)
                     if message.groups:
@@ -87,16 +110,27 @@ class Witness:
                 case Confirm():
                     self.law_1_durable_before_done(node, "sync.ticket", message.ticket)
 
+    @_remembered
     def told(self, node: str, messages: Sequence[Wire]) -> None:
         for message in messages:
             match message:
                 case Welcome():
-                    self._lines[node] = Line(dict(message.acked))
+                    self.a_ticket_is_given_once(message.ticket)
+                    line = self._lines.setdefault(node, Line())
+                    for lane, acked in message.acked.items():
+                        line.sent[lane] = max(acked, line.sent.get(lane, 0))
+                    if line.began is not None:
+                        line.began |= dict.fromkeys(message.restart, 0)
+                case Gap():
+                    self._lines.setdefault(node, Line()).sent[message.lane] = message.has
+                case Feed():
+                    self.nothing_comes_back_to_who_wrote_it(node, message)
                 case Ack() if not self.doubtful:
                     mark = f"up:{node}:{message.lane}"
                     _, has = self.world.store._marks.get(mark, (0, 0))
                     assert has >= message.upto, f"law 1: {mark} {message.upto} beyond {has}"
 
+    @_remembered
     def committed(
         self, rows: Sequence[Row], marks: Mapping[str, Value], expect: Mapping[str, Value]
     ) -> None:
@@ -123,8 +157,14 @@ class Witness:
             confirmed = {k for n in self.world.nodes for k in n.confirmed if k[0] == name}
             self.gone |= {key for key in confirmed - aside if key[1] not in held}
 
+    def intact(self) -> None:
+        """Raise what was broken first."""
+        if self._broken is not None:
+            raise self._broken
+
     def watch(self) -> None:
         """Look at what must hold at every moment; asked every second."""
+        self.intact()
         self.law_5_deadlines_hold()
         self.law_9_everything_is_bounded()
         self._watched += 1
@@ -133,6 +173,10 @@ class Witness:
         self.law_2_nothing_is_lost()
         self.law_7_nothing_strays()
         self.law_10_no_stamp_lies_in_the_future()
+
+    def connected(self, node: str) -> None:
+        """A link of its own begins, which nothing was sent over."""
+        self._lines.pop(node, None)
 
     # The laws
 
@@ -303,6 +347,22 @@ class Witness:
             stamps = [hlc for _, hlc in sorted(mine)]
             assert stamps == sorted(stamps), f"law 10: {node.place.node} reordered its own writes"
 
+    def a_ticket_is_given_once(self, ticket: int) -> None:
+        assert ticket not in self._tickets, f"the ticket {ticket} was given twice"
+        self._tickets.add(ticket)
+
+    def nothing_comes_back_to_who_wrote_it(self, node: str, feed: Feed) -> None:
+        """But to who begins anew, all does, until that is all there is."""
+        began = self._lines.get(node, Line()).began
+        anew = began is not None and began.get(feed.partition, 0) == 0
+        if anew and began is not None and not feed.more:
+            began[feed.partition] = feed.upto or 1
+        if anew or feed.after == 0:
+            return
+        for row in unpack(feed.groups):
+            own = [name for name in row.fields if row.stamp_of(name).node == node]
+            assert not own, f"{node} is told what it wrote itself: {row.id} {own}"
+
     def no_honest_node_is_called_a_clone(self) -> None:
         """However late, twice or not at all its requests came."""
         honest = {node.place.node for node in self.world.nodes if node.honest}
@@ -376,6 +436,7 @@ def _living(rows: Any, granted: frozenset[str]) -> dict[str, Row]:
 def check_all(world: World) -> None:
     """What must hold once a world has come to rest."""
     witness = world.witness
+    witness.intact()
     witness.law_2_nothing_is_invented()
     witness.law_3_replay_is_harmless()
     witness.law_4_all_converge()

@@ -169,6 +169,7 @@ class SimConnector:
         replica = self._world.replica()
         if not self._network.up or replica is None:
             raise Unavailable("no network")
+        self._world.witness.connected(self._node.id)
         if self._network.http:
             return _http(self._world, self._node, self._network, hello)
         link = SimSocket(self._world, replica, self._network, self._node)

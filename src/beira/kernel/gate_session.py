@@ -134,14 +134,15 @@ Action: TypeAlias = (
 
 @dataclass(slots=True)
 class FeedState:
-    """One partition: sent up to, acknowledged up to, whether being read, whether there is news."""
+    """One partition: sent up to, acknowledged up to, whether being read, whether there is news. A
+    `fresh` node is told all, its own writes too, until it has heard all there is."""
 
     sent: int = 0
     got: int = 0
     reading: bool = False
     stale: bool = True
     flying: int = 0
-    began_at: int = 0
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,9 @@ class GateSession:
         for partition in granted:
             cursor = 0 if partition in restart else self.hello.cursors.get(partition, 0)
             stale = ends is None or cursor < ends.get(partition, cursor + 1)
-            self.feeds[partition] = FeedState(sent=cursor, got=cursor, began_at=cursor, stale=stale)
+            self.feeds[partition] = FeedState(
+                sent=cursor, got=cursor, fresh=cursor == 0, stale=stale
+            )
         welcome = Welcome(
             protocol=PROTOCOL,
             release=self.release,
@@ -283,10 +286,12 @@ class GateSession:
         state.reading = False
         state.stale = state.stale or more
         state.sent = upto
-        fresh = state.began_at == 0
         told = (
-            rows if fresh else [r for r in (without_echo(row, self.node.id) for row in rows) if r]
+            rows
+            if state.fresh
+            else [r for r in (without_echo(row, self.node.id) for row in rows) if r]
         )
+        state.fresh = state.fresh and more
         groups = pack(told)
         if upto == after:
             return self._feed()
