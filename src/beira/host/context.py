@@ -101,6 +101,9 @@ class CommandContext:
         granted = partitions(self._principal)
         if row is None or row.deleted or (granted is not None and row.partition not in granted):
             return None
+        self._host.clock.saw(
+            row.stamp.hlc
+        )  # another replica's clock may be ahead: who read it is later
         return collection.decode(id, row.fields)  # type: ignore[return-value]
 
     async def find(
