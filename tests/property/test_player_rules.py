@@ -40,21 +40,27 @@ days = st.builds(
 of_day = st.sampled_from(
     ["00:00", "00:30", "01:00", "01:30", "01:45", "02:00", "02:30", "03:00", "12:00", "23:30"]
 )
-local_times = st.builds(lambda day, at: f"{day.isoformat()}T{at}", days, of_day)
-maybe_times = st.none() | local_times
-dates = st.none() | days
+
+
+def near(day: date) -> st.SearchStrategy[date]:
+    return st.integers(-1, 1).map(lambda by: day + timedelta(days=by))
+
+
+def maybe_times(day: date) -> st.SearchStrategy[str | None]:
+    times = st.builds(lambda near_by, at: f"{near_by.isoformat()}T{at}", near(day), of_day)
+    return st.none() | times
 
 
 @st.composite
-def assets(draw: st.DrawFn) -> list[AssetEntry]:
+def assets(draw: st.DrawFn, day: date) -> list[AssetEntry]:
     count = draw(st.integers(0, 9))
     return [
         AssetEntry(
             id=f"a{n}", file=f"f{n}", size_bytes=1, title=f"t{n}",
             duration_ms=draw(st.sampled_from([0, 30_000, 200_000, 1_200_000])),
             artist=draw(st.sampled_from(["", "x", "y", "z"])),
-            valid_from=draw(maybe_times), valid_until=draw(maybe_times),
-            licence_until=draw(maybe_times | st.just("2026-02-31T29:00")),
+            valid_from=draw(maybe_times(day)), valid_until=draw(maybe_times(day)),
+            licence_until=draw(maybe_times(day) | st.just("2026-02-31T29:00")),
         )
         for n in range(count)
     ]  # fmt: skip
@@ -65,12 +71,13 @@ def lists() -> st.SearchStrategy[tuple[str, ...]]:
 
 
 @st.composite
-def programmes(draw: st.DrawFn) -> list[Entry]:
+def programmes(draw: st.DrawFn, day: date) -> list[Entry]:
+    dates = st.none() | near(day)
     when = {
         "days": st.lists(st.integers(0, 6), max_size=3, unique=True).map(tuple),
         "begins": of_day, "ends": of_day, "first": dates, "last": dates,
     }  # fmt: skip
-    made: list[Entry] = [ShopEntry(id="shop", zone=draw(zones)), *draw(assets())]
+    made: list[Entry] = [ShopEntry(id="shop", zone=draw(zones)), *draw(assets(day))]
     for name in ("p", "q", "r"):
         made.append(
             PlaylistEntry(
@@ -122,7 +129,9 @@ moves = st.one_of(
     st.integers(0, 9).map(lambda n: ("lost", n)),
     st.integers(0, 9).map(lambda n: ("found", n)),
 )
-stories = st.tuples(programmes(), days, st.lists(moves, min_size=1, max_size=40))
+placed = days.flatmap(lambda day: st.tuples(programmes(day), st.just(day)))
+"""A programme whose windows and dates lie about a day, and the day."""
+stories = st.tuples(placed, st.lists(moves, min_size=1, max_size=40)).map(lambda s: (*s[0], s[1]))
 
 
 def live(
@@ -329,10 +338,11 @@ def test_law_6_a_shuffled_playlist_repeats_neither_asset_nor_artist_as_far_as_it
 
 
 @settings(max_examples=100, deadline=None)
-@given(entries=programmes(), day=days, minutes=st.integers(0, 2_000))
+@given(at=placed, minutes=st.integers(0, 2_000))
 def test_between_boundaries_the_clock_changes_nothing(
-    entries: list[Entry], day: date, minutes: int
+    at: tuple[list[Entry], date], minutes: int
 ) -> None:
+    entries, day = at
     program, disk, memory = Program.of(entries), OnDisk(f"f{n}" for n in range(10)), Memory()
     now = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(minutes=minutes)
     until = next_boundary(program, now)
@@ -348,10 +358,9 @@ def test_between_boundaries_the_clock_changes_nothing(
 
 
 @settings(max_examples=100, deadline=None)
-@given(entries=programmes(), day=days, hours=st.integers(0, 300))
-def test_what_will_play_is_wanted_before_it_does(
-    entries: list[Entry], day: date, hours: int
-) -> None:
+@given(at=placed, hours=st.integers(0, 300))
+def test_what_will_play_is_wanted_before_it_does(at: tuple[list[Entry], date], hours: int) -> None:
+    entries, day = at
     program, start = Program.of(entries), datetime(day.year, day.month, day.day, tzinfo=UTC)
     ahead = timedelta(hours=hours)
     wanted = {asset.id for asset in upcoming(program, Memory(), start, ahead)}
@@ -361,8 +370,9 @@ def test_what_will_play_is_wanted_before_it_does(
 
 
 @settings(max_examples=50, deadline=None)
-@given(entries=programmes(), day=days)
-def test_a_preview_is_what_then_plays(entries: list[Entry], day: date) -> None:
+@given(at=placed)
+def test_a_preview_is_what_then_plays(at: tuple[list[Entry], date]) -> None:
+    entries, day = at
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     shop = Shop(Program.of(entries))
     for previewed in preview(shop.program, shop.memory, start, start + timedelta(hours=6)):
