@@ -38,15 +38,20 @@ class Took:
 
     ours: list[float] = field(default_factory=list)
     bare: list[float] = field(default_factory=list)
-    plain: list[float] = field(default_factory=list)
+    tuned: list[float] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)
     pouch: list[float] = field(default_factory=list)
 
     def tell(self, name: str, *, times_bare: float | None, times_pouch: float) -> None:
         """Print what came out of it, beside each peer."""
         rate = RECORDS / statistics.median(self.ours)
-        loops = ((bare.NAME, self.bare), (bare.PLAIN_NAME, self.plain))
+        loops = (
+            (bare.NAME, self.bare, times_bare),
+            (bare.TUNED_NAME, self.tuned, None),
+            (bare.MEMORY_NAME, self.memory, None),
+        )
         peers = [
-            (loop, RECORDS / statistics.median(took), times_bare) for loop, took in loops if took
+            (loop, RECORDS / statistics.median(took), times) for loop, took, times in loops if took
         ]
         if self.pouch:
             peers.append((POUCH, RECORDS / statistics.median(self.pouch), times_pouch))
@@ -69,11 +74,15 @@ async def push(at: Cloud, folder: Path, peer: Pouch | None, rounds: int) -> None
         async with node(folder, at.address, f"push-{i}") as one:
             await one.write(made)
             took.ours.append(await one.drained())
-        box = bare.Outbox(folder / f"bare-{i}.db", at.address)
+        loop = bare.Loop(folder / f"loop-{i}.db", at.address)
+        loop.write(interactions(RECORDS))
+        took.bare.append(await loop.push())
+        loop.close()
+        box = bare.Outbox(folder / f"tuned-{i}.db", at.address)
         box.write(interactions(RECORDS))
-        took.bare.append((await box.push())[0])
+        took.tuned.append((await box.push())[0])
         box.close()
-        took.plain.append(await bare.push_from_memory(interactions(RECORDS), at.address))
+        took.memory.append(await bare.push_from_memory(interactions(RECORDS), at.address))
         if peer is not None and i == 0:
             took.pouch.append(await peer.push(made, "interactions"))
     took.tell("push, durable at the cloud", times_bare=1.5, times_pouch=5)
@@ -82,7 +91,7 @@ async def push(at: Cloud, folder: Path, peer: Pouch | None, rounds: int) -> None
 async def pull(at: Cloud, folder: Path, peer: Pouch | None, rounds: int) -> None:
     took = Took()
     end = await at.ask("goods", count=RECORDS)
-    box = bare.Outbox(folder / "bare-goods.db", at.address)
+    box = bare.Outbox(folder / "tuned-goods.db", at.address)
     box.write(goods(RECORDS))
     await box.push("goods")
     box.close()
@@ -90,8 +99,8 @@ async def pull(at: Cloud, folder: Path, peer: Pouch | None, rounds: int) -> None
         async with node(folder, at.address, f"pull-{i}") as one:
             took.ours.append(await one.pulled(end))
             assert await one.host.store.get("bench_goods", goods(1)[0].id) is not None
-        box = bare.Outbox(folder / f"bare-pull-{i}.db", at.address)
-        took.bare.append((await box.pull())[0])
+        box = bare.Outbox(folder / f"tuned-pull-{i}.db", at.address)
+        took.tuned.append((await box.pull())[0])
         box.close()
         if peer is not None and i == 0:
             await peer.push(goods(RECORDS), "goods")

@@ -34,9 +34,9 @@ async def measure(at: Cloud, folder: Path, peer: Pouch | None) -> None:
             await asyncio.gather(alarms, return_exceptions=True)
             await one.empty()
     async with thin_link(at.address) as link:
-        box = bare.Outbox(folder / "bare-thin.db", link.address)
+        box = bare.Outbox(folder / "tuned-thin.db", link.address)
         box.write(interactions(RECORDS))
-        peers.append((bare.NAME, (await box.push())[0]))
+        peers.append((bare.TUNED_NAME, (await box.push())[0]))
         box.close()
     if peer is not None:
         async with thin_link(f"http://127.0.0.1:{peer.port}") as link:

@@ -29,6 +29,10 @@ def block(*rows: Row) -> Block:
     return Block(pack(rows))
 
 
+def _key(row: Row) -> tuple[str, str]:
+    return row.collection, row.id
+
+
 async def held(store: Any, *rows: Row) -> list[Row | None]:
     return [await store.get(row.collection, row.id) for row in rows]
 
@@ -46,6 +50,9 @@ async def named(store: Any, stream: str = "s") -> list[Row]:
         [thing("a", at="9999-12-31T23:59:59.999999Z"), thing("b", at="2026-11-20T14:30:00.25Z")],
         [sale("a"), thing("a"), sale("b")],
         [thing("a", unknown=[1]), thing("b", unknown="x")],
+        [thing("a"), thing("b", number=None)],
+        [thing("a", number=None), thing("b", number=None)],
+        [thing("a", number=None), thing("b", number=1), thing("c", number=None)],
         [thing("a", number="no number"), thing("b")],
         [sale(f"id-{n:04}") for n in range(1_200)],
     ],
@@ -54,6 +61,7 @@ async def test_a_block_comes_back_as_its_rows(store: Any, rows: list[Row]) -> No
     commit = await store.commit(block(*rows), route=one_stream)
     assert {(r.collection, r.id) for r in commit.rows} == {(r.collection, r.id) for r in rows}
     assert await held(store, *rows) == rows
+    assert sorted(await named(store), key=_key) == sorted(rows[:1_000], key=_key)
     assert len((await store.since("s", 0, most=2_000, most_bytes=1 << 24)).rows) == len(rows)
 
 
@@ -111,3 +119,26 @@ async def test_marks_and_rows_of_a_block_stand_or_fall_together(store: Any) -> N
         await store.commit(block(sale("b")), marks={"up": 2}, expect={"up": None})
     assert await store.get("sales", "b") is None
     assert await store.marks("up") == {"up": 1}
+
+
+@pytest.mark.parametrize("there", [(), ("a",), ("a", "c"), ("a", "b", "c")])
+async def test_a_feed_of_rows_partly_there_is_merged(store: Any, there: tuple[str, ...]) -> None:
+    """No stream is named: so a node takes what the cloud feeds it."""
+    await store.commit([thing(id, name="old", number=1) for id in there])
+    parts = [thing(id, ms=5, name="new") for id in ("a", "b")] + [thing("c", ms=5, _deleted=True)]
+    commit = await store.commit(block(*parts), marks={"cursor": 3})
+    assert {row.id for row in commit.rows} == {"a", "b", "c"}
+    for part, found in zip(parts, await held(store, *parts), strict=True):
+        old = {"name": "old", "number": 1} if part.id in there else {}
+        assert found is not None and found.fields == old | part.fields
+    assert await store.marks("cursor") == {"cursor": 3}
+
+
+async def test_stamps_of_a_block_are_kept(store: Any) -> None:
+    rows = [thing("a", ms=1, name="x"), thing("b", ms=1, name="x")]
+    patched = [msgspec.structs.replace(r, stamps={"number": stamp(0)}) for r in rows]
+    patched = [msgspec.structs.replace(r, fields=r.fields | {"number": 7}) for r in patched]
+    await store.commit(block(*patched, thing("c", name="y", number=8)))
+    assert await held(store, *patched) == patched
+    again = await store.commit(block(*patched))
+    assert list(again.rows) == []

@@ -9,7 +9,7 @@ import msgspec
 
 from beira.kernel import limits
 from beira.kernel.access import Principal, partitions
-from beira.kernel.batch import Block, Group, hlcs_of
+from beira.kernel.batch import Block, Group, hlcs_of, newest_hlc
 from beira.kernel.clock import ms_of
 from beira.kernel.collection import Collection, Lane, Registry
 from beira.kernel.errors import BeiraError, Denied, Invalid
@@ -41,7 +41,8 @@ def admit(rows: Sequence[Row], node: Principal, registry: Registry) -> Admitted:
     if isinstance(rows, Block):
         groups = [_checked_group(group, node, granted, registry) for group in rows.groups]
         if all(groups):
-            return Admitted(rows=Block([group for group in groups if group is not None]))
+            checked = [group for group in groups if group is not None]
+            return Admitted(rows=Block(checked, canonical=True))
     taken: list[Row] = []
     result = Admitted(rows=taken)
     for row in rows:
@@ -54,11 +55,17 @@ def admit(rows: Sequence[Row], node: Principal, registry: Registry) -> Admitted:
 
 def is_ahead(rows: Sequence[Row], now_ms: int) -> bool:
     """Whether any stamp lies further in the future than clocks may drift."""
-    if isinstance(rows, Block):
-        hlcs = [max(hlcs_of(group), default=0) for group in rows.groups]
-    else:
-        hlcs = [row.stamp.hlc for row in rows]
-    return ms_of(max(hlcs, default=0)) > now_ms + limits.DRIFT_MS
+    return ms_of(newest_hlc(rows)) > now_ms + limits.DRIFT_MS
+
+
+def without_echoes(rows: Sequence[Row], node: str) -> Sequence[Row]:
+    """What `rows` tell a node that it did not itself write."""
+    if isinstance(rows, Block) and not any(
+        node in group.nodes or any(stamp.node == node for _, _, stamp in group.stamps)
+        for group in rows.groups
+    ):
+        return rows
+    return [told for row in rows if (told := without_echo(row, node)) is not None]
 
 
 def without_echo(row: Row, node: str) -> Row | None:

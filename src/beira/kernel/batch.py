@@ -8,7 +8,7 @@ stay in columns from the link to the database and back: a `Block` is both column
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, repeat
 from typing import TypeVar, overload
 
 import msgspec
@@ -41,14 +41,16 @@ class Group(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 class Block(Sequence[Row]):
     """Rows still in columns: who can work on columns takes `groups`, to all others it is a sequence
-    of rows, made when the first is asked for. Raises Corrupt if the columns do not fit together."""
+    of rows, made when the first is asked for. `canonical`: ids and values are known to be what
+    `Collection.check` would make of them. Raises Corrupt if the columns do not fit together."""
 
-    __slots__ = ("_rows", "_size", "groups")
+    __slots__ = ("_rows", "_size", "canonical", "groups")
 
-    def __init__(self, groups: Sequence[Group]) -> None:
+    def __init__(self, groups: Sequence[Group], *, canonical: bool = False) -> None:
         for group in groups:
             _check(group)
         self.groups = groups
+        self.canonical = canonical
         self._size = sum(len(group.ids) for group in groups)
         self._rows: list[Row] | None = None
 
@@ -72,13 +74,14 @@ class Block(Sequence[Row]):
 
     def joined(self, other: Block) -> Block:
         """These rows and then those; groups that are alike become one."""
+        canonical = self.canonical and other.canonical
         groups = {(group.collection, *group.fields): group for group in self.groups}
         if len(groups) < len(self.groups):
-            return Block([*self.groups, *other.groups])
+            return Block([*self.groups, *other.groups], canonical=canonical)
         for group in other.groups:
             key = (group.collection, *group.fields)
             groups[key] = _joined(groups[key], group) if key in groups else group
-        return Block(list(groups.values()))
+        return Block(list(groups.values()), canonical=canonical)
 
     def _made(self) -> list[Row]:
         if self._rows is None:
@@ -96,6 +99,31 @@ def oldest_hlc(rows: Sequence[Row]) -> int:
     if isinstance(rows, Block):
         return min(min(hlcs_of(group)) for group in rows.groups if group.ids)
     return min(row.stamp.hlc for row in rows)
+
+
+def newest_hlc(rows: Sequence[Row]) -> int:
+    """The greatest stamp number of some rows; 0 of none."""
+    if isinstance(rows, Block):
+        return max((max(hlcs_of(group), default=0) for group in rows.groups), default=0)
+    return max((row.stamp.hlc for row in rows), default=0)
+
+
+def most_urgent(rows: Sequence[Row]) -> int:
+    """The greatest lane that rows were written in; 0 of none."""
+    if isinstance(rows, Block):
+        return max((max(group.lanes, default=0) for group in rows.groups), default=0)
+    return max((row.stamp.lane for row in rows), default=0)
+
+
+def names_of(rows: Sequence[Row]) -> tuple[tuple[str, str, str], ...]:
+    """Collection, id and partition of each row."""
+    if not isinstance(rows, Block):
+        return tuple((row.collection, row.id, row.partition) for row in rows)
+    return tuple(
+        name
+        for group in rows.groups
+        for name in zip(repeat(group.collection), group.ids, each(group, group.partitions))
+    )
 
 
 def pack(rows: Iterable[Row]) -> list[Group]:
@@ -136,6 +164,21 @@ def group_of(
         partitions=_once(partitions),
         columns=columns,
         stamps=list(stamps),
+    )
+
+
+def cut(group: Group, count: int) -> Group:
+    """The first `count` rows of a group."""
+    return Group(
+        collection=group.collection,
+        fields=group.fields,
+        ids=group.ids[:count],
+        hlcs=group.hlcs[:count],
+        lanes=group.lanes[:count],
+        nodes=group.nodes[:count],
+        partitions=group.partitions[:count],
+        columns=[column[:count] for column in group.columns],
+        stamps=[stamp for stamp in group.stamps if stamp[0] < count],
     )
 
 

@@ -6,13 +6,13 @@ It decides what is acknowledged, refused or asked again; the driver commits, rea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from beira.kernel import limits
 from beira.kernel.access import Principal, partitions
-from beira.kernel.admit import Admitted, admit, is_ahead, without_echo
+from beira.kernel.admit import Admitted, admit, is_ahead, without_echoes
 from beira.kernel.batch import Block, pack
 from beira.kernel.collection import Lane, Registry
 from beira.kernel.contest import Contest, is_conflict
@@ -279,20 +279,15 @@ class GateSession:
         return self._feed()
 
     def feed_read(
-        self, partition: str, after: int, upto: int, rows: Iterable[Row], more: bool
+        self, partition: str, after: int, upto: int, rows: Sequence[Row], more: bool
     ) -> list[Action]:
         """The feed asked for was read; what the node itself wrote is not sent back to it."""
         state = self.feeds[partition]
         state.reading = False
         state.stale = state.stale or more
         state.sent = upto
-        told = (
-            rows
-            if state.fresh
-            else [r for r in (without_echo(row, self.node.id) for row in rows) if r]
-        )
+        groups = pack(rows if state.fresh else without_echoes(rows, self.node.id))
         state.fresh = state.fresh and more
-        groups = pack(told)
         if upto == after:
             return self._feed()
         state.flying += 1

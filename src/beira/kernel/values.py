@@ -139,7 +139,8 @@ def _are_storable(kind: FieldType, values: list[Value]) -> bool:
 def most_bytes(field: Field, values: list[Value]) -> int:
     """What no value of the column exceeds as JSON."""
     if field.type is FieldType.TEXT:
-        return 2 + 6 * max((len(value) for value in values if value is not None), default=2)
+        present = values if None not in values else [value for value in values if value is not None]
+        return 2 + 6 * max(map(len, present), default=2)
     return len(msgspec.json.encode(values)) if field.type is FieldType.JSON else 34
 
 

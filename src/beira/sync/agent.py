@@ -18,7 +18,7 @@ import structlog
 from beira.host import tracing
 from beira.host.host import OFFSET_MARK, Host
 from beira.kernel import limits
-from beira.kernel.batch import Block, pack, unpack
+from beira.kernel.batch import Block, pack
 from beira.kernel.clock import hlc_at, ms_of, tolerated
 from beira.kernel.collection import Lane
 from beira.kernel.disguise import travelling
@@ -425,7 +425,7 @@ class _Conversation:
         """Merge a feed. With the disk full it is left aside, and so are those behind it: what the node
         has to send goes on, and makes room."""
         try:
-            await self._merge(feed.partition, unpack(feed.groups), feed.upto)
+            await self._merge(feed.partition, Block(feed.groups), feed.upto)
         except Full as error:
             self._full_since_s = self._agent.host.wall.monotonic_s()
             self._agent._note(error)
@@ -438,12 +438,12 @@ class _Conversation:
         if since_s is not None and self._agent.host.wall.monotonic_s() - since_s > ROOM_AGAIN_S:
             self._closed = Close("disk.full", "The feeds left aside are asked for again.", "", True)
 
-    async def _merge(self, partition: str, rows: Sequence[Row], upto: int) -> None:
+    async def _merge(self, partition: str, rows: Block, upto: int) -> None:
         registry = self._store.registry
-        known = [row for row in rows if row.collection in registry]
+        known = Block([group for group in rows.groups if group.collection in registry])
         host, marks = self._agent.host, {f"cursor:{partition}": upto}
         await losing.merge(host, self._store, known, marks)
-        if any(row.collection == "sites" for row in known):
+        if any(group.collection == "sites" for group in known.groups):
             await self._agent.host.refresh_place()
 
     async def _set_clock(self, offset_ms: int, restamp: bool) -> Sequence[Action]:

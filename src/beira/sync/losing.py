@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from beira.host.host import Host
+from beira.kernel.batch import newest_hlc
 from beira.kernel.clock import Stamp
 from beira.kernel.collection import Lane, Travel, collection_of
 from beira.kernel.contest import Contest
@@ -22,7 +23,7 @@ async def merge(
     host: Host, store: NodeStore, rows: Sequence[Row], marks: Mapping[str, Value] | None = None
 ) -> Commit:
     """Merge what came from the cloud."""
-    host.clock.saw(max((row.stamp.hlc for row in rows), default=0))
+    host.clock.saw(newest_hlc(rows))
     me, name = host.place.node, collection_of(Loss).name
     stamp = Stamp(host.clock.tick(host.wall.now_ms()), int(LANE), me)
 

@@ -15,11 +15,11 @@ from operator import itemgetter
 import asyncpg
 import msgspec
 
-from beira.kernel import limits
 from beira.kernel.batch import Block, Group, hlcs_of
 from beira.kernel.clock import Stamp
 from beira.kernel.collection import Collection, FieldType, Registry
 from beira.kernel.record import Row, Value
+from beira.store.columns import are_ids
 from beira.store.postgres.codec import Table, fits
 
 _encode = msgspec.json.encode
@@ -30,16 +30,25 @@ class Insertion:
     """A group made ready for its table, all of one partition and lane."""
 
     group: Group
-    statement: str
-    arrays: list[str]
+    table: Table
+    columns: list[Sequence[Value]]
     hlcs: list[int]
 
-    async def run(self, connection: asyncpg.Connection, tenant: str) -> frozenset[str]:
-        """Insert the rows. Returns the ids of those that were there already: nothing became of them."""
-        group, ids = self.group, self.group.ids
-        shared = (group.partitions[0], group.nodes[0], group.lanes[0], len(ids))
-        count, made = await connection.fetchrow(self.statement, tenant, *shared, *self.arrays)
-        return frozenset() if count == len(ids) else frozenset(ids).difference(made or ())
+    async def run(self, connection: asyncpg.Connection, tenant: str) -> None:
+        """Insert the rows. Raises asyncpg's UniqueViolationError if any is there already."""
+        arrays = map(literal, self.columns)
+        await connection.execute(self.table.insert_new, tenant, *self._shared(), *arrays)
+
+    async def run_carefully(self, connection: asyncpg.Connection, tenant: str) -> frozenset[str]:
+        """The same in the order of the ids, in which no two commits wait for each other. Returns the
+        ids of those that were there already: nothing became of them."""
+        arrays = map(literal, _sorted(self.group.ids, self.columns))
+        shared = self._shared()
+        made = await connection.fetch(self.table.insert_missing, tenant, *shared, *arrays)
+        return frozenset(self.group.ids).difference(id for (id,) in made)
+
+    def _shared(self) -> tuple[str, str, int]:
+        return self.group.partitions[0], self.group.nodes[0], self.group.lanes[0]
 
     def sample(self) -> Row:
         """The first of the rows, to ask a route about all of them."""
@@ -59,22 +68,23 @@ class Insertion:
 def insertions(
     rows: Sequence[Row], registry: Registry, tables: dict[str, Table]
 ) -> list[Insertion] | None:
-    """How to insert a block, in an order in which no two commits wait for each other; None for rows
-    that have to be merged one by one."""
+    """How to insert a block; None for rows that have to be merged one by one."""
     if not isinstance(rows, Block):
         return None
     seen = {group.collection for group in rows.groups}
     if len(seen) < len(rows.groups):
         return None
     made = [
-        _insertion(group, registry[group.collection], tables[group.collection])
+        _insertion(group, registry[group.collection], tables[group.collection], rows.canonical)
         for group in sorted(rows.groups, key=lambda group: group.collection)
     ]
     found = [item for item in made if item is not None]
     return found if len(found) == len(made) else None
 
 
-def _insertion(group: Group, collection: Collection, table: Table) -> Insertion | None:
+def _insertion(
+    group: Group, collection: Collection, table: Table, canonical: bool
+) -> Insertion | None:
     """None unless the rows are plain, alike and likely to be new."""
     size = len(group.ids)
     shared = (group.lanes, group.nodes, group.partitions)
@@ -82,24 +92,20 @@ def _insertion(group: Group, collection: Collection, table: Table) -> Insertion 
         return None
     if not collection.is_fact and not collection.fields.keys() <= set(group.fields):
         return None
-    if not set(group.fields) <= table.fields.keys() or not _are_ids(group.ids):
+    if not set(group.fields) <= table.fields.keys() or not (canonical or are_ids(group.ids)):
         return None
     columns = dict(zip(group.fields, group.columns, strict=True))
-    if not all(fits(table.fields[name], column) for name, column in columns.items()):
-        return None
+    for name, column in columns.items():
+        declared = collection.fields.get(name)
+        known = canonical and declared is not None and declared.type is table.fields[name]
+        if not (known or fits(table.fields[name], column)):
+            return None
     hlcs = hlcs_of(group)
-    own: list[list[Value]] = [group.ids, hlcs, _extras(columns, size)]
+    own: list[Sequence[Value]] = [group.ids, hlcs, _extras(columns, size)]
     fields = [
         _texts(columns.get(name, ()), kind is FieldType.JSON) for name, kind in table.fields.items()
     ]
-    arrays = _sorted(group.ids, [*own, *fields])
-    return Insertion(group, table.insert_new, [literal(array) for array in arrays], hlcs)
-
-
-def _are_ids(ids: list[str]) -> bool:
-    widths = list(map(len, ids))
-    good = min(widths) > 0 and max(widths) <= limits.ID_CHARS and "\x00" not in "".join(ids)
-    return good and len(set(ids)) == len(ids)
+    return Insertion(group, table, [*own, *fields], hlcs)
 
 
 def _extras(columns: dict[str, list[Value]], size: int) -> list[Value]:
@@ -115,19 +121,19 @@ def _extras(columns: dict[str, list[Value]], size: int) -> list[Value]:
     return [_encode(nulls[at]).decode() if at in nulls else None for at in range(size)]
 
 
-def _texts(column: Sequence[Value], is_json: bool) -> list[Value]:
+def _texts(column: Sequence[Value], is_json: bool) -> Sequence[Value]:
     if not is_json:
-        return list(column)
+        return column
     return [None if value is None else _encode(value).decode() for value in column]
 
 
-def _sorted(ids: list[str], arrays: list[list[Value]]) -> list[list[Value]]:
+def _sorted(ids: list[str], arrays: Sequence[Sequence[Value]]) -> Sequence[Sequence[Value]]:
     """In the order of the ids, in which all commits write; those of a node nearly always are."""
     order = sorted(range(len(ids)), key=ids.__getitem__)
     if order == list(range(len(ids))):
         return arrays
     pick = itemgetter(*order)
-    return [list(pick(array)) if array else array for array in arrays]
+    return [pick(array) if array else array for array in arrays]
 
 
 def literal(values: Sequence[Value]) -> str:

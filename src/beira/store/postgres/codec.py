@@ -8,17 +8,19 @@ such as what a release with another declaration wrote. So whatever is written is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
 from functools import partial
 from typing import Any
 
 import msgspec
 
+from beira.kernel.batch import Block, group_of
 from beira.kernel.clock import Stamp
 from beira.kernel.collection import FieldType
 from beira.kernel.record import Row, Value
+from beira.store.columns import are_integers, are_of, date_texts, dates, moment_texts, moments
 from beira.store.sql import POSTGRES
 
 _encode = msgspec.json.encode
@@ -43,10 +45,13 @@ class Table:
     insert: str = field(init=False)
     upsert: str = field(init=False)
     select: str = field(init=False)
+    select_all: str = field(init=False)
+    """Those of some ids."""
     insert_new: str = field(init=False)
-    """After the tenant it takes partition, node and lane of all rows and how many there are; then ids,
-    stamp numbers, what goes beside the columns, and each column, all as texts (`bulk.literal`). Gives
-    how many it inserted, and their ids if that is not all."""
+    """After the tenant it takes partition, node and lane of all rows; then ids, stamp numbers, what goes
+    beside the columns, and each column, all as texts (`bulk.literal`). Fails if any is there."""
+    insert_missing: str = field(init=False)
+    """The same for those that are not there. Gives the ids of these."""
 
     def __post_init__(self) -> None:
         columns = [f'"{name}"' for name in (*_OWN, *self.fields)]
@@ -58,6 +63,8 @@ class Table:
             f"SELECT $1::text, u.* FROM unnest({arrays}) AS u ON CONFLICT (tenant_id, id) "
         )
         object.__setattr__(self, "insert_new", self._insert_new())
+        missing = " ON CONFLICT (tenant_id, id) DO NOTHING RETURNING id"
+        object.__setattr__(self, "insert_missing", self._insert_new() + missing)
         sets = ", ".join(f"{column} = excluded.{column}" for column in columns[2:])
         object.__setattr__(self, "insert", insert + "DO NOTHING RETURNING id")
         object.__setattr__(
@@ -67,20 +74,18 @@ class Table:
         )
         select = f"SELECT {listed} FROM {self.sql_name} AS t WHERE t.tenant_id = $1 "  # noqa: S608
         object.__setattr__(self, "select", select)
+        object.__setattr__(self, "select_all", select + "AND t.id = ANY($2::text[])")
 
     def _insert_new(self) -> str:
         own = ("id", "_hlc", "_extra")
         columns = [f'"{name}"' for name in (*own, *self.fields)]
         types = ["text", "bigint", "json", *(SQL_TYPES[kind] for kind in self.fields.values())]
-        arrays = ", ".join(f"${at}::text::{kind}[]" for at, kind in enumerate(types, start=6))
+        arrays = ", ".join(f"${at}::text::{kind}[]" for at, kind in enumerate(types, start=5))
         listed = ", ".join(columns)
         return (
-            f"WITH made AS (INSERT INTO {self.sql_name} "  # noqa: S608
-            f"(tenant_id, _partition, _node, _lane, {listed}) "
+            f"INSERT INTO {self.sql_name} (tenant_id, _partition, _node, _lane, {listed}) "  # noqa: S608
             f"SELECT $1::text, $2::text, $3::text, $4::smallint, {listed} "
-            f"FROM unnest({arrays}) AS u ({listed}) "
-            "ON CONFLICT (tenant_id, id) DO NOTHING RETURNING id) "
-            "SELECT count(*), CASE WHEN count(*) < $5::bigint THEN array_agg(id) END FROM made"
+            f"FROM unnest({arrays}) AS u ({listed})"
         )
 
     def encode(self, rows: Sequence[Row]) -> list[list[Value]]:
@@ -140,6 +145,39 @@ class Table:
             )
         ]
 
+    def block(self, records: Sequence[Any]) -> Block | None:
+        """The same in columns; None if not all have the same fields, or one has others beside them."""
+        ids, partitions, nodes, lanes, hlcs, stamps, extras, *columns = zip(*records, strict=True)
+        nulls = _nulls(extras)
+        if nulls is None or not nulls.keys() <= self.fields.keys():
+            return None
+        kept: dict[str, list[Value]] = {}
+        for (name, kind), column in zip(self.fields.items(), columns, strict=True):
+            missing, said = column.count(None), nulls.get(name, 0)
+            if missing == said:
+                kept[name] = list(_DECODERS[kind](column) if kind in _DECODERS else column)
+            elif said or missing < len(records):
+                return None
+        if not kept:
+            return None
+        group = group_of(
+            self.name,
+            list(kept),
+            ids=list(ids),
+            hlcs=hlcs,
+            lanes=lanes,
+            nodes=nodes,
+            partitions=partitions,
+            columns=list(kept.values()),
+            stamps=[
+                (at, name, stamp)
+                for at, text in enumerate(stamps)
+                if text
+                for name, stamp in _decode_stamps(text).items()
+            ],
+        )
+        return Block([group])
+
     def _contents(self, columns: Sequence[Sequence[Value]], count: int) -> list[dict[str, Value]]:
         names = tuple(self.fields)
         decoded = [
@@ -175,19 +213,27 @@ def fits(kind: FieldType, raw: list[Value]) -> bool:
     return _ENCODERS[kind](raw) is not None if kind is not FieldType.JSON else True
 
 
+def _nulls(extras: Sequence[str | None]) -> dict[str, int] | None:
+    """How many rows say null of each field; None if one says anything else beside its columns."""
+    count: Counter[str] = Counter()
+    for text, times in Counter(extras).items():
+        extra = {} if text is None else _decode(text)
+        if any(value is not None for value in extra.values()):
+            return None
+        count.update(dict.fromkeys(extra, times))
+    return count
+
+
 def _json(value: Value) -> str | None:
     return None if value is None else _encode(value).decode()
 
 
 def _plain(allowed: set[type], raw: list[Value]) -> list[Value] | None:
-    return raw if set(map(type, raw)) <= allowed else None
+    return raw if are_of(allowed, raw) else None
 
 
 def _integers(raw: list[Value]) -> list[Value] | None:
-    if not set(map(type, raw)) <= {int, _NONE}:
-        return None
-    least, most = min(filter(None, raw), default=0), max(filter(None, raw), default=0)
-    return raw if least >= -(2**63) and most < 2**63 else None
+    return raw if are_integers(raw) else None
 
 
 def _reals(raw: list[Value]) -> list[Value] | None:
@@ -201,50 +247,17 @@ def _reals(raw: list[Value]) -> list[Value] | None:
     return raw if exact else None
 
 
-def _moments(raw: list[Value]) -> list[Value] | None:
-    try:
-        moments = msgspec.convert(raw, list[datetime | None])
-    except msgspec.ValidationError:
-        return None
-    return moments if _moment_texts(moments) == raw else None
-
-
-def _moment_texts(moments: Iterable[datetime | None]) -> list[Value]:
-    """The texts that `kernel.collection.timestamp` gives, many times faster. The driver makes the
-    first and the last moment of the calendar the infinities, and gives those back without a zone."""
-    return [
-        text
-        if text is None or len(text) == 20
-        else text[:-1].rstrip("0") + "Z"
-        if text[-1] == "Z"
-        else text + "Z"
-        for text in msgspec.to_builtins(moments)
-    ]
-
-
-def _dates(raw: list[Value]) -> list[Value] | None:
-    try:
-        dates = msgspec.convert(raw, list[date | None])
-    except msgspec.ValidationError:
-        return None
-    return dates if _date_texts(dates) == raw else None
-
-
-def _date_texts(dates: Iterable[date | None]) -> list[Value]:
-    return [None if day is None else day.isoformat() for day in dates]
-
-
 _ENCODERS: dict[FieldType, Callable[[list[Value]], list[Value] | None]] = {
-    FieldType.TEXT: partial(_plain, {str, _NONE}),
+    FieldType.TEXT: partial(_plain, {str}),
     FieldType.INTEGER: _integers,
     FieldType.REAL: _reals,
-    FieldType.BOOLEAN: partial(_plain, {bool, _NONE}),
-    FieldType.TIMESTAMP: _moments,
-    FieldType.DATE: _dates,
+    FieldType.BOOLEAN: partial(_plain, {bool}),
+    FieldType.TIMESTAMP: moments,
+    FieldType.DATE: dates,
     FieldType.JSON: lambda raw: [_json(value) for value in raw],
 }
 _DECODERS: dict[FieldType, Callable[[Sequence[Value]], Sequence[Value]]] = {
-    FieldType.TIMESTAMP: _moment_texts,
-    FieldType.DATE: _date_texts,
+    FieldType.TIMESTAMP: moment_texts,
+    FieldType.DATE: date_texts,
     FieldType.JSON: lambda column: [None if text is None else _decode(text) for text in column],
 }

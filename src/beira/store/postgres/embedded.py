@@ -59,6 +59,7 @@ _SETTINGS = {
     "log_rotation_age": "1d",
     "log_rotation_size": "0",
     "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
     "log_parameter_max_length_on_error": "0",
 }
 """Logs are kept for a week and hold no statement or value: those could be personal."""

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, repeat
 from typing import Any
 
 import asyncpg
@@ -160,7 +160,7 @@ class NewsDesk:
         rows: dict[str, list[tuple[str, str, str]]] = {}
         for part in parts:
             told = rows.setdefault(part.tenant, [])
-            told += [(part.collection, id, part.partition) for id in part.ids]
+            told += zip(repeat(part.collection), part.ids, repeat(part.partition))
         for tenant, told in rows.items():
             self._tell(News(tenant=tenant, rows=tuple(told)))
 

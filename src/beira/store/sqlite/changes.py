@@ -11,6 +11,7 @@ from typing import Any
 import apsw
 import msgspec
 
+from beira.kernel.batch import Block, Group
 from beira.kernel.collection import Flow, Registry
 from beira.kernel.contest import Contest, contests
 from beira.kernel.record import Row, Value
@@ -18,6 +19,7 @@ from beira.store.port import Commit, Dropped, Route
 from beira.store.restamp import Restamping
 from beira.store.rows import Layout, Settled, check_marks, normal, raised, settle, settled_new
 from beira.store.sql import quoted
+from beira.store.sqlite import bulk
 from beira.store.sqlite.schema import insert_sql, select_sql, upsert_sql
 
 _NAME = """INSERT INTO _streams (stream, collection, id, number, since_hlc, state)
@@ -71,13 +73,19 @@ class Changes:
     ) -> Commit:
         if expect:
             check_marks(self._present(expect), expect)
+        inserted: Sequence[Row] = ()
+        if isinstance(rows, Block):
+            inserted, rows = self._insert_new(rows, route)
         changed: dict[tuple[str, str], Row] = {}
         met: list[Contest] = []
         self._take(rows, route, changed, met)
         if met and dropped is not None:
             self._take(dropped(met), route, changed, [])
         self.set_marks(marks)
-        return Commit(rows=tuple(changed.values()), contests=met)
+        if not changed:
+            return Commit(rows=inserted, contests=met)
+        kept = (row for row in inserted if (row.collection, row.id) not in changed)
+        return Commit(rows=(*kept, *changed.values()), contests=met)
 
     def _take(
         self,
@@ -96,6 +104,38 @@ class Changes:
             stream = route(settled.row) if route else None
             if stream is not None:
                 (self._name if is_new else self._name_again)(stream, settled)
+
+    def _insert_new(self, block: Block, route: Route | None) -> tuple[Sequence[Row], Sequence[Row]]:
+        """Insert those of a block's rows that are new here, plain, and named by no stream. Returns
+        them, and the others."""
+        inserted: list[Group] = []
+        others: list[Row] = []
+        partly: list[Row] = []
+        for group in block.groups:
+            packed = bulk.packed(group, self._layouts[group.collection])
+            if packed is None or (route is not None and any(map(route, bulk.samples(group)))):
+                others += Block([group])
+                continue
+            there = self._there(group)
+            put = packed if not there else (row for row in packed if row[0] not in there)
+            self._cursor.executemany(self._insert[group.collection], put)
+            if not there:
+                inserted.append(group)
+            else:
+                for row in Block([group]):
+                    (others if row.id in there else partly).append(row)
+        if not partly:
+            return Block(inserted), others
+        return [*Block(inserted), *partly], others
+
+    def _there(self, group: Group) -> set[str]:
+        """The ids of the group that its table has."""
+        found = self._cursor.execute(
+            f"SELECT id FROM {quoted(group.collection)} "  # noqa: S608
+            "WHERE id IN (SELECT value FROM json_each(?))",
+            (_json(group.ids),),
+        )
+        return {id for (id,) in found}
 
     def trim(self, stream: str, upto: int, marks: Mapping[str, Value] | None) -> None:
         """Entries of collections that no app here declares stay: they were never handed out."""

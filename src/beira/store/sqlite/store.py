@@ -12,6 +12,7 @@ import apsw
 import msgspec
 
 from beira.kernel import limits
+from beira.kernel.batch import most_urgent, names_of
 from beira.kernel.collection import Lane, Registry
 from beira.kernel.errors import Full
 from beira.kernel.query import Page, Query
@@ -101,7 +102,7 @@ class SqliteStore:
         return await self._writer.run(
             lambda: self._changes.commit(rows, route, marks, expect, dropped),
             weight=len(rows),
-            urgent=not rows or any(row.stamp.lane >= Lane.CRITICAL for row in rows),
+            urgent=not rows or most_urgent(rows) >= Lane.CRITICAL,
             done=self._tell,
         )
 
@@ -245,8 +246,7 @@ class SqliteStore:
 
     def _tell(self, commit: Commit) -> None:
         if commit.rows:
-            told = tuple((row.collection, row.id, row.partition) for row in commit.rows)
-            self._listeners.tell(News(tenant=self.tenant, rows=told))
+            self._listeners.tell(News(tenant=self.tenant, rows=names_of(commit.rows)))
 
 
 def _last(connection: apsw.Connection, stream: str) -> int:
