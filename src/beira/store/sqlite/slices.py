@@ -29,6 +29,11 @@ _NEXT = """(
 SELECT number, collection FROM _streams WHERE stream = ? AND number > ?
 AND collection IN (SELECT value FROM json_each(?)) ORDER BY number LIMIT ?)
 """
+_NEXT_ALIKE = """
+SELECT count(*), max(number), min(collection), max(collection) FROM (
+SELECT number, collection FROM _streams WHERE stream = ? AND number > ? ORDER BY number LIMIT ?)
+"""
+"""Nearly always all are of one collection that is known: to find that out is the cheaper question."""
 _JOINED = """
 FROM _streams AS s CROSS JOIN {} AS t ON t.id = s.id
 WHERE s.stream = ? AND s.number > ? AND s.number <= ? AND s.collection = ?
@@ -107,14 +112,17 @@ class SliceReader:
     def _next(
         self, connection: apsw.Connection, stream: str, after: int, most: int
     ) -> _Entries | None:
-        count, upto, first, last = connection.execute(
-            f"SELECT count(*), max(number), min(collection), max(collection) FROM {_NEXT}",  # noqa: S608
+        count, upto, first, last = connection.execute(_NEXT_ALIKE, (stream, after, most)).get
+        if not count:
+            return None
+        if first == last and first in self.layouts:
+            return _Entries(count, after, upto, (first,))
+        count, upto = connection.execute(
+            f"SELECT count(*), max(number) FROM {_NEXT}",  # noqa: S608
             (stream, after, self.known, most),
         ).get
         if not count:
             return None
-        if first == last:
-            return _Entries(count, after, upto, (first,))
         names = connection.execute(
             f"SELECT json_group_array(DISTINCT collection) FROM {_NEXT}",  # noqa: S608
             (stream, after, self.known, most),
