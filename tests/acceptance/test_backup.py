@@ -18,12 +18,14 @@ from beira.host import Host
 from beira.identity.tenants import service
 from beira.kernel import limits
 from beira.kernel.access import Kind, Principal
-from beira.kernel.backup import KeepBackup
+from beira.kernel.backup import CheckChunks, KeepBackup
 from beira.kernel.blob import BlobRef
 from beira.kernel.errors import NotFound
 from beira.kernel.query import Query
-from beira.node import backup_files, settled
+from beira.node import at_rest, backup, backup_files, settled
 from beira.node import program as node_program
+from beira.node.backup import back_up
+from beira.node.backup_files import BackupPlan
 from beira.node.program import Node
 from beira.sync.backup_gate import BackupGate
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
@@ -402,6 +404,40 @@ async def test_a_running_node_backs_itself_up(company: Company, tmp_path: Path, 
 async def told_of_backup(cloud: Host, id: str) -> bool:
     row = await cloud.store.get("node_status", id)
     return row is not None and bool(row.fields.get("backup_at"))
+
+
+@pytest.mark.parametrize("read_back", [0, 32])
+async def test_what_the_clouds_disk_garbled_is_found_and_sent_again(
+    company: Company, monkeypatch: pytest.MonkeyPatch, read_back: int
+) -> None:
+    """By the cloud's own weekly reading, and by the sample that the node reads back."""
+    tenant = await company.tenant("comper")
+    data = await small_node(company, tenant, "kept")
+    backup_files.write_key(data, at_rest.opened(data, "").files, RecoveryKey.fresh().secret)
+    plan = BackupPlan(data=str(data), url=company.address)
+    told = (await back_up(plan)).places["cloud"]
+    assert told.checked_ms and not told.error
+
+    cloud, storage = await company.host(tenant), company.cloud.blobs.storage
+    (part,) = (await cloud.store.query(Query(collection="backup_chunks"))).rows
+    name = part["chunks"][0]
+    size = await storage.size(tenant, name)
+    whole = await storage.read(tenant, name, 0, size)
+    path = company.folder / "cloud" / "blobs" / tenant / "blobs" / name[:2] / name
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    gate = BackupGate(company.cloud.blobs, company.cloud.host_of_tenant)
+    other = Principal(kind=Kind.NODE, id="nother", tenant=tenant, sites=(f"{tenant}-1",))
+    asking = CheckChunks(chunks=[BlobRef(sha256=name, size_bytes=size)])
+    assert (await gate.check(other, asking)).damaged == [name]
+    assert path.exists(), "a stranger learns nothing, and takes nothing away"
+
+    monkeypatch.setattr(backup, "SAMPLE", read_back)
+    if not read_back:
+        monkeypatch.setattr(limits, "BACKUP_VERIFY_EVERY_S", 0)
+    told = (await back_up(plan)).places["cloud"]
+    assert told.code == "backup.chunk" and not path.exists(), told
+    told = (await back_up(plan)).places["cloud"]
+    assert not told.error and await storage.read(tenant, name, 0, size) == whole
 
 
 @pytest.mark.long

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+import asyncpg
 
 from beira.store.postgres import EmbeddedPostgres
 from tests.acceptance.support import PASSWORD, Web, company_on, free_port, roomy_folder, until
@@ -68,6 +69,8 @@ class Fleet:
     lines: list[Line] = field(default_factory=list)
     tills: list[LongTill] = field(default_factory=list)
     did: Counter[str] = field(default_factory=Counter)
+    across: int = 0
+    """How many writes were in PostgreSQL when somebody last looked."""
     _writing: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
@@ -114,6 +117,19 @@ class Fleet:
 
     def _state(self) -> str:
         return " | ".join(program.said()[-500:] for program in self.programs)
+
+
+async def in_postgres(made: Fleet) -> Counter[str]:
+    """What customers asked for, as whoever opens the database with psql sees it."""
+    connection = await asyncpg.connect(made.server.owner_dsn)
+    try:
+        rows = await connection.fetch(
+            "SELECT text FROM beira.customer_requests WHERE tenant_id = $1 AND _deleted IS NOT TRUE",
+            made.tenant,
+        )
+    finally:
+        await connection.close()
+    return Counter(str(row["text"]) for row in rows)
 
 
 @contextlib.asynccontextmanager

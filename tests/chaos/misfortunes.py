@@ -1,5 +1,9 @@
 """What befalls a fleet, all of it at once: each program, each line and the database has its own bad
-luck, from a seed of its own, until so many programs were killed."""
+luck, from a seed of its own, until so many programs were killed.
+
+Half of the time the next misfortune waits until something more has come across, wherever that was
+possible at all: a fleet in which nothing moves would prove nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +15,20 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import asyncpg
+
 from tests.acceptance.support import until
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet import Fleet, in_postgres
 from tests.chaos.line import FAIR, Line, Weather
 from tests.chaos.programs import Forked
 
 AT_A_BAD_MOMENT = 0.3
 """The share of kills that come while a program is still starting."""
 STARTS_WITHIN_S = 1.0
+LOOK_EVERY_S, LOOK_WITHIN_S = 0.3, 3.0
 LIVES_WITHIN_S = 5.0
-FAIR_WITHIN_S = 6.0
-"""Now and then a link must be up for long enough that something comes across."""
+ACROSS_WITHIN_S = 15.0
+"""So long one waits for something to come across."""
 WEATHERS = (
     FAIR,
     Weather(delay_s=0.05),
@@ -50,11 +57,26 @@ async def live(made: Fleet, kills: int, seed: int) -> None:
         ),
         lambda: _bad_database(made, chance("database"), kills, over),
     ]
-    async with asyncio.TaskGroup() as together:
-        for one in lives:
-            together.create_task(one())  # type: ignore[arg-type]
+    watching = asyncio.create_task(_watched(made))
+    try:
+        async with asyncio.TaskGroup() as together:
+            for one in lives:
+                together.create_task(one())  # type: ignore[arg-type]
+    finally:
+        watching.cancel()
     for line in made.lines:
         await _mended(line)
+
+
+async def _watched(made: Fleet) -> None:
+    """Look how much has come across, whenever the database lets one look."""
+    while True:
+        with contextlib.suppress(
+            OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError
+        ):
+            async with asyncio.timeout(LOOK_WITHIN_S):
+                made.across = (await in_postgres(made)).total()
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def _killed(
@@ -68,7 +90,7 @@ async def _killed(
         else:
             await program.answers(made.web)
             await made.work(chance.randint(0, 5))
-            await asyncio.sleep(chance.uniform(0, LIVES_WITHIN_S))
+            await _a_while(made, chance, over)
             made.did["killed"] += 1
         await program.kill()
         program.start()
@@ -101,7 +123,19 @@ async def _bad_line(
             case "moved":
                 line.lead_to(int(chance.choice(made.replicas).url.rsplit(":", 1)[1]))
                 line.reset()
-        await asyncio.sleep(chance.uniform(0, FAIR_WITHIN_S))
+        await _a_while(made, chance, over)
+
+
+async def _a_while(made: Fleet, chance: random.Random, over: Callable[[], bool]) -> None:
+    """Some time, or until more has come across."""
+    if chance.random() < 0.5:
+        await asyncio.sleep(chance.uniform(0, LIVES_WITHIN_S))
+        return
+    enough = made.across + chance.randint(1, 200)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ACROSS_WITHIN_S):
+            while made.across < enough and not over():
+                await asyncio.sleep(0.05)
 
 
 async def _mended(line: Line) -> None:

@@ -3,29 +3,12 @@ same."""
 
 from __future__ import annotations
 
-from collections import Counter
-
-import asyncpg
-
 from beira.kernel.access import partitions
 from beira.kernel.wire import Check
 from beira.node.program import Node
 from beira.sync.inspect import add_up, compare, inspected
 from tests.acceptance.support import Company, company_on, connected, drained, until
-from tests.chaos.fleet import Fleet
-
-
-async def in_postgres(made: Fleet) -> Counter[str]:
-    """What customers asked for, as whoever opens the database with psql sees it."""
-    connection = await asyncpg.connect(made.server.owner_dsn)
-    try:
-        rows = await connection.fetch(
-            "SELECT text FROM beira.customer_requests WHERE tenant_id = $1 AND _deleted IS NOT TRUE",
-            made.tenant,
-        )
-    finally:
-        await connection.close()
-    return Counter(str(row["text"]) for row in rows)
+from tests.chaos.fleet import Fleet, in_postgres
 
 
 async def reckon(made: Fleet) -> None:
