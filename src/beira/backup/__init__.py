@@ -10,7 +10,7 @@ from beira.backup.key import RecoveryKey
 from beira.backup.making import Made, Piece, SourceFile, make
 from beira.backup.manifest import ChunkRef, FileEntry, Generation, Manifest
 from beira.backup.port import Place
-from beira.backup.restoring import Pulled, pull, verify
+from beira.backup.restoring import Pulled, pull, verify, verify_there
 from beira.backup.seal import Sealer
 
 __all__ = [
@@ -29,4 +29,5 @@ __all__ = [
     "make",
     "pull",
     "verify",
+    "verify_there",
 ]

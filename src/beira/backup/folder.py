@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from beira.backup.gently import synced
 from beira.backup.manifest import Generation
 from beira.kernel import limits
 from beira.kernel.blob import BlobRef
@@ -50,7 +51,7 @@ class FolderPlace:
         self._root = root
         self._own = root / node
         self._named = named
-        self._fresh: list[Path] = []
+        self._touched: set[Path] = set()
 
     async def generations(self) -> list[Generation]:
         return await asyncio.to_thread(self._told, self._generations)
@@ -96,35 +97,22 @@ class FolderPlace:
             raise FileNotFoundError(errno.ENOENT, "it is not there", str(self._root))
         if shutil.disk_usage(self._root).free < FREE_LEAST_BYTES:
             raise _full(self._root)
-        written = []
         for name, data in chunks:
             path = self._chunk(name)
             _make_folder(path.parent)
-            part = path.with_name(name + _PART)
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            part.replace(path)
-            written.append(path)
-        _sync(self._fresh)  # of the batch before: the disk has had time for most of it
-        self._fresh = written
+            _write(path, data)
+            self._touched.add(path.parent)
 
     def _finish(self, taken_ms: int, manifest: bytes, names: Collection[str]) -> list[str]:
         absent = [name for name in names if not self._chunk(name).exists()]
         if absent:
             return absent
-        _sync(self._fresh)
-        self._fresh = []
-        for folder in [*(self._own / "chunks").iterdir(), self._own / "chunks", self._own]:
-            _sync([folder])
         _make_folder(self._manifests)
-        path = self._manifests / f"{taken_ms}-{hashlib.sha256(manifest).hexdigest()}"
-        part = path.with_name(path.name + _PART)
-        part.write_bytes(manifest)
-        part.chmod(0o600)
-        _sync([part])
-        part.replace(path)
-        _sync([self._manifests])
+        for folder in (*self._touched, self._own / "chunks", self._own):
+            _sync(folder)
+        self._touched = set()
+        _write(self._manifests / f"{taken_ms}-{hashlib.sha256(manifest).hexdigest()}", manifest)
+        _sync(self._manifests)
         self._prune()
         return []
 
@@ -205,10 +193,20 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
-def _sync(paths: Sequence[Path]) -> None:
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _write(path: Path, data: bytes) -> None:
+    """It has its name only once it is whole and on the disk."""
+    part = path.with_name(path.name + _PART)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        synced(descriptor)
+    part.replace(path)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        synced(descriptor)
+    finally:
+        os.close(descriptor)

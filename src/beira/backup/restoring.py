@@ -10,9 +10,11 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
+from beira.backup.gently import synced
 from beira.backup.manifest import ChunkRef, FileEntry, Manifest
 from beira.backup.port import Place
 from beira.backup.seal import Sealer
@@ -23,7 +25,8 @@ from beira.kernel.errors import BeiraError, Corrupt, Full, TooMany
 log = structlog.get_logger(__name__)
 AT_ONCE = 4
 SYNC_EVERY_CHUNKS = 32
-"""Written so much, it is synced: a disk that is shared must never be given it all at once."""
+"""Written so much, it is synced, as a disk should not be given it all at once: by a machine that does
+nothing else. Beside a running node each chunk is."""
 AWAIT_TURN_S = 1.0
 TRIES = 30
 
@@ -43,6 +46,7 @@ class _Pull:
     places: Sequence[Place]
     sealer: Sealer
     progress: Callable[[Pulled], None]
+    gently: bool
     pulled: Pulled = field(default_factory=Pulled)
     written: int = 0
 
@@ -56,7 +60,7 @@ class _Pull:
             numbers = iter(range(len(file.chunks)))
             workers = [
                 asyncio.create_task(self._work(file, descriptor, there, numbers))
-                for _ in range(min(AT_ONCE, len(file.chunks)))
+                for _ in range(min(1 if self.gently else AT_ONCE, len(file.chunks)))
             ]
             try:
                 await asyncio.gather(*workers)
@@ -84,7 +88,9 @@ class _Pull:
                 content = await self.chunk(ref)
                 await asyncio.to_thread(_write, descriptor, content, start)
                 self.written += 1
-                if self.written % SYNC_EVERY_CHUNKS == 0:
+                if self.gently:
+                    await asyncio.to_thread(synced, descriptor)
+                elif self.written % SYNC_EVERY_CHUNKS == 0:
                     await asyncio.to_thread(os.fdatasync, descriptor)
             self.pulled.done_bytes += size
             self.progress(self.pulled)
@@ -114,13 +120,15 @@ async def pull(
     places: Sequence[Place],
     sealer: Sealer,
     progress: Callable[[Pulled], None] = lambda pulled: None,
+    *,
+    gently: bool = False,
 ) -> Pulled:
-    """Write each file where it is to be, durably.
+    """Write each file where it is to be, durably; `gently` beside a node that runs on that disk.
 
     Raises: Corrupt `backup.chunk`, NotFound or Unavailable when no place has a chunk whole; Full.
     What was written stays, and is not fetched again.
     """
-    work = _Pull(places, sealer, progress)
+    work = _Pull(places, sealer, progress, gently)
     try:
         for file, path in files:
             await work.file(file, path)
@@ -133,6 +141,20 @@ async def pull(
     return work.pulled
 
 
+class ReadsItself(Protocol):
+    """A place that can be asked to read its chunks through, and which of them are damaged."""
+
+    label: str
+
+    async def damaged(self, chunks: Sequence[BlobRef]) -> list[str]: ...
+
+
+async def verify_there(manifest: Manifest, place: ReadsItself) -> None:
+    """Have the place read all chunks of a backup. Raises Corrupt `backup.chunk`."""
+    if damaged := await place.damaged(_refs(manifest)):
+        raise _damaged(place.label, damaged)
+
+
 async def verify(
     manifest: Manifest, place: Place, sealer: Sealer, *, most: int | None, chance: random.Random
 ) -> int:
@@ -141,21 +163,31 @@ async def verify(
     Raises: Corrupt `backup.chunk` for what is missing or damaged.
     """
     chunks = manifest.chunks
-    refs = [BlobRef(sha256=name, size_bytes=one.size_bytes) for name, one in chunks.items()]
+    refs = _refs(manifest)
     for start in range(0, len(refs), limits.BLOBS_PER_ASK):
         if absent := await place.absent(refs[start : start + limits.BLOBS_PER_ASK]):
-            raise Corrupt(
-                f"{place.label} has lost {len(absent)} chunks of the backup.",
-                code="backup.chunk",
-                hint="The next backup puts them there again.",
-                details={"chunks": absent[:10]},
-            )
+            raise _damaged(place.label, absent)
     wanted = list(chunks.values())
     if most is not None and most < len(wanted):
         wanted = chance.sample(wanted, most)
     for ref in wanted:
         await asyncio.to_thread(sealer.open, await _patiently(place, ref), ref.name)
     return len(wanted)
+
+
+def _refs(manifest: Manifest) -> list[BlobRef]:
+    return [
+        BlobRef(sha256=name, size_bytes=one.size_bytes) for name, one in manifest.chunks.items()
+    ]
+
+
+def _damaged(label: str, names: Sequence[str]) -> Corrupt:
+    return Corrupt(
+        f"{label} has lost {len(names)} chunks of the backup.",
+        code="backup.chunk",
+        hint="The next backup puts them there again.",
+        details={"chunks": list(names[:10])},
+    )
 
 
 async def _patiently(place: Place, ref: ChunkRef) -> bytes:

@@ -1,5 +1,5 @@
 """Backups that nodes keep in the cloud: the records that keep their chunks from being collected, and
-the two questions a node asks about them. The cloud never has the key: it knows names and sizes."""
+the three questions a node asks about them. The cloud never has the key: it knows names and sizes."""
 
 from __future__ import annotations
 
@@ -63,6 +63,19 @@ class BackupsHere(msgspec.Struct, frozen=True, kw_only=True):
     """All of them, the newest first."""
 
     backups: list[BackupHere]
+
+
+class CheckChunks(msgspec.Struct, frozen=True, kw_only=True):
+    """A node asks that some of its chunks be read through, `BACKUP_CHECKED_CHUNKS` at most."""
+
+    chunks: list[BlobRef]
+
+
+class Damaged(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer: those that are not what they are called. The cloud has let go of them, so that they
+    can be sent anew."""
+
+    damaged: list[str] = []
 
 
 BACKUP_COLLECTIONS = (collection_of(KeptBackup), collection_of(KeptChunks))

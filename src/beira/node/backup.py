@@ -38,6 +38,7 @@ from beira.backup import (
     make,
     pull,
     verify,
+    verify_there,
 )
 from beira.backup.making import Known
 from beira.backup.manifest import opened, sealed
@@ -265,23 +266,32 @@ def _manifest(job: _Job, made: Made, taken_ms: int) -> Manifest:
 
 
 async def _check(job: _Job, place: Place, manifest: Manifest, told: PlaceStatus) -> None:
-    """Read some of it back; now and then all of it, and open the database that comes out."""
+    """Read some of it back. Once a week all of it: what a disk has, with the database opened that
+    comes out; what the cloud has by the cloud itself, as the link costs."""
     due = _now_ms() - told.checked_ms >= limits.BACKUP_VERIFY_EVERY_S * 1000
-    wholly = due and isinstance(
-        place, FolderPlace
-    )  # the cloud hashes what it takes, and what it moves
+    wholly = due and isinstance(place, FolderPlace)
     try:
         kept = [one for one in await place.generations() if one.taken_ms == manifest.taken_ms]
         for one in kept[:1]:
             opened(await place.manifest(one), job.sealer)
-        await verify(
-            manifest, place, job.sealer, most=None if wholly else SAMPLE, chance=job.chance
-        )
+        await _read_back(job, place, manifest, None if wholly else SAMPLE)
         told.read_back_ms = _now_ms()
+        if due and isinstance(place, CloudPlace):
+            await verify_there(manifest, place)
+            told.checked_ms = _now_ms()
         if wholly and await _trial(job, place, manifest):
             told.checked_ms = _now_ms()
     except Corrupt:
         _known_file(job, place).unlink(missing_ok=True)
+        raise
+
+
+async def _read_back(job: _Job, place: Place, manifest: Manifest, most: int | None) -> None:
+    try:
+        await verify(manifest, place, job.sealer, most=most, chance=job.chance)
+    except Corrupt:
+        if isinstance(place, CloudPlace):
+            await verify_there(manifest, place)  # it must look itself, to take them anew
         raise
 
 
@@ -293,7 +303,8 @@ async def _trial(job: _Job, place: Place, manifest: Manifest) -> bool:
     if sum(file.size_bytes for file in wanted) * 2 > room:
         return False
     try:
-        await pull([(file, folder / file.path) for file in wanted], [place], job.sealer)
+        files = [(file, folder / file.path) for file in wanted]
+        await pull(files, [place], job.sealer, gently=True)
         path = folder / DATABASE_FILE
         if path.exists():
             await asyncio.to_thread(check_database, path, job.rest.database_key(path))

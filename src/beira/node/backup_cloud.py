@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from beira.backup import Generation
 from beira.kernel import limits
-from beira.kernel.backup import BackupsHere, KeepBackup, Lacking
+from beira.kernel.backup import BackupsHere, CheckChunks, Damaged, KeepBackup, Lacking
 from beira.kernel.blob import BlobRef, Told, proving
 from beira.kernel.errors import Conflict, Corrupt, TooMany, Unavailable
 from beira.kernel.policy import retry_after_s
@@ -114,6 +114,20 @@ class CloudPlace:
 
     async def absent(self, chunks: Sequence[BlobRef]) -> list[str]:
         return [one.sha256 for one in await self._ask(chunks) if one.state != "present"]
+
+    async def damaged(self, chunks: Sequence[BlobRef]) -> list[str]:
+        """The names of those that the cloud has read through, all of each, and does not have whole. It
+        reads them where they lie: the link carries names only."""
+        found: list[str] = []
+        for start in range(0, len(chunks), limits.BACKUP_CHECKED_CHUNKS):
+            asked = CheckChunks(chunks=list(chunks[start : start + limits.BACKUP_CHECKED_CHUNKS]))
+
+            async def check(asked: CheckChunks = asked) -> Damaged:
+                token = await self._token()
+                return await self._client.post(PATH + "/check", asked, Damaged, token=token)
+
+            found += (await self._patiently(check)).damaged
+        return found
 
     async def _list(self) -> BackupsHere:
         token = await self._token()

@@ -24,7 +24,8 @@ class PlaceStatus(msgspec.Struct, kw_only=True):
     """How backups to one place go; times in ms since 1970, 0 for never.
 
     `taken_ms` is of the latest complete backup, `read_back_ms` when some of it was last read back,
-    `checked_ms` when all of it was, and its database opened and checked.
+    `checked_ms` when all of it was: of a folder by the node, and its database opened and checked;
+    of the cloud by the cloud, chunk for chunk.
     """
 
     taken_ms: int = 0

@@ -1,10 +1,11 @@
 """What of a node's folder goes into a backup, as it was at one moment, while the node goes on.
 
 The database's file and its write-ahead log are copied as they lie on the disk, encrypted or not: a
-page that did not change is the same bytes again. For a few milliseconds nobody may write, and the
-valid part of the log is read; from then on a read transaction keeps SQLite from moving anything newer
-into the file. What it still moves there meanwhile is in the copied log too, and overlays the file
-when the copy is opened.
+page that did not change is the same bytes again. Nobody who writes is held up: a read transaction keeps
+SQLite from moving anything newer than itself into the file, and from beginning the log anew before
+that was moved. So the log as it is read at any moment from then on, over the file as it is read at
+any later one, is the database at a moment: what SQLite still moves into the file is in the log that
+was read, and overlays it when the copy is opened; a commit of which only a part was read is none.
 
 Only for a process that has the database open nowhere else: closing a file ends the locks that its
 process holds on it.
@@ -37,7 +38,7 @@ RESTORE_FOLDER = "restore"
 _NOT_FOLDERS = (BLOBS_FOLDER, BACKUP_FOLDER, RESTORE_FOLDER)
 _PASSING = (".new", ".lock", ".part", ".reserve")
 _WAL_HEAD_BYTES, _FRAME_HEAD_BYTES = 32, 24
-_LOCK_TRIES_MS = 10_000
+_LOG_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -79,54 +80,54 @@ def snapshot(data: Path, key: bytes | None) -> Iterator[Snapshot | None]:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         stack.callback(os.close, descriptor)  # after the connections: see above
         try:
-            writer = connect(path, key, writer=True)
-            stack.callback(close_untouched, writer)
             reader = connect(path, key, writer=False)
             stack.callback(close_untouched, reader)
-            found = _frozen(writer, reader, path, descriptor)
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         except apsw.BusyError:
-            raise Unavailable(
-                "The database is being written without a pause.",
-                code="backup.busy",
-                hint="The backup is tried again by itself.",
-            ) from None
+            raise _busy() from None
         except apsw.Error as error:
             raise explained(error, path) from error
-        yield found
-
-
-def _frozen(
-    writer: apsw.Connection, reader: apsw.Connection, path: Path, descriptor: int
-) -> Snapshot:
-    writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # so that little is left in the log
-    writer.set_busy_timeout(_LOCK_TRIES_MS)
-    writer.execute("BEGIN IMMEDIATE")
-    try:
-        reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         log = _valid_log(path.with_name(LOG_FILE))
-        size_bytes = os.fstat(descriptor).st_size
-    finally:
-        writer.execute("ROLLBACK")
-    return Snapshot(descriptor, size_bytes, log)
+        yield Snapshot(descriptor, os.fstat(descriptor).st_size, log)
 
 
 def _valid_log(path: Path) -> bytes:
-    """The frames since the log was last begun anew: older ones behind them have other salts."""
-    try:
-        with path.open("rb") as file:  # SQLite holds no locks on this file
-            head = file.read(_WAL_HEAD_BYTES)
-            if len(head) < _WAL_HEAD_BYTES:
-                return b""
-            page_bytes = int(struct.unpack(">I", head[8:12])[0])
-            salts, frames = head[16:24], [head]
-            while len(frame := file.read(_FRAME_HEAD_BYTES + page_bytes)) > page_bytes:
-                if frame[8:16] != salts or len(frame) < _FRAME_HEAD_BYTES + page_bytes:
-                    break
-                frames.append(frame)
-    except FileNotFoundError:
+    """The frames since the log was last begun anew: older ones behind them have other salts.
+
+    If all of the log was in the file when our reader came, a writer may begin the log anew, once, while
+    it is read: then it is read again, as half of each would be no moment at all. A writer changes the
+    head before anything else.
+    """
+    for _ in range(_LOG_TRIES):
+        try:
+            with path.open("rb") as file:  # SQLite holds no locks on this file
+                log = file.read()
+                file.seek(0)
+                head = file.read(_WAL_HEAD_BYTES)
+        except FileNotFoundError:
+            return b""
+        if log[:_WAL_HEAD_BYTES] == head:
+            return _of_one_beginning(log)
+    raise _busy()
+
+
+def _of_one_beginning(log: bytes) -> bytes:
+    if len(log) < _WAL_HEAD_BYTES:
         return b""
-    return b"".join(frames) if len(frames) > 1 else b""
+    step = _FRAME_HEAD_BYTES + int(struct.unpack(">I", log[8:12])[0])
+    salts, end = log[16:24], _WAL_HEAD_BYTES
+    while end + step <= len(log) and log[end + 8 : end + 16] == salts:
+        end += step
+    return log[:end] if end > _WAL_HEAD_BYTES else b""
+
+
+def _busy() -> Unavailable:
+    return Unavailable(
+        "The database is locked, or its log is begun anew without a pause.",
+        code="backup.busy",
+        hint="The backup is tried again by itself.",
+    )
 
 
 def beside(data: Path) -> Iterator[SourceFile]:

@@ -7,6 +7,7 @@ sealed under a key the cloud never has.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +26,8 @@ from beira.kernel.backup import (
     SHA256_BYTES,
     BackupHere,
     BackupsHere,
+    CheckChunks,
+    Damaged,
     KeepBackup,
     KeptBackup,
     KeptChunks,
@@ -32,7 +35,7 @@ from beira.kernel.backup import (
 )
 from beira.kernel.blob import BlobHolding, BlobRef, StoredBlob, checked_ref, holding_id
 from beira.kernel.collection import collection_of
-from beira.kernel.errors import BeiraError, Corrupt, Invalid
+from beira.kernel.errors import BeiraError, Corrupt, Invalid, NotFound
 from beira.kernel.query import Column, Compare, Op, Order, Query, where
 from beira.kernel.record import DELETED, Record, Row
 from beira.sync.blob_gate import BlobGate
@@ -50,6 +53,7 @@ class BackupGate:
     def __init__(self, blobs: BlobGate, host_of: Callable[[str], Awaitable[Host]]) -> None:
         self._blobs = blobs
         self._host_of = host_of
+        self._checking = asyncio.Semaphore(limits.BACKUP_CHECKS_AT_ONCE)
 
     async def of(self, node: Principal) -> BackupsHere:
         """The backups of the node that asks."""
@@ -97,6 +101,48 @@ class BackupGate:
         await self._forget_old(host, node)
         log.info("backup.kept", node=node.id, chunks=len(names), size_bytes=size_bytes)
         return Lacking()
+
+    async def check(self, node: Principal, asked: CheckChunks) -> Damaged:
+        """Read chunks through, and let go of those that are not what they are called: then the node
+        can send them anew. Nothing but names goes over the link.
+
+        Raises: Invalid `backup.names` for too many; Unavailable if the storage cannot be read.
+        """
+        if len(asked.chunks) > limits.BACKUP_CHECKED_CHUNKS:
+            raise Invalid(
+                f"At most {limits.BACKUP_CHECKED_CHUNKS} chunks at a time.", code="backup.names"
+            )
+        host = await self._host_of(node.tenant)
+        names = [checked_ref(ref).sha256 for ref in asked.chunks]
+        lacking = set((await _lacking(host, node, names))[0])
+        damaged = [name for name in names if name in lacking]
+        for ref in asked.chunks:
+            if ref.sha256 not in lacking and not await self._is_whole(node.tenant, ref):
+                damaged.append(ref.sha256)
+                await self._let_go(host, ref.sha256)
+        if damaged:
+            log.warning("backup.damaged", node=node.id, chunks=damaged)
+        return Damaged(damaged=damaged)
+
+    async def _is_whole(self, tenant: str, ref: BlobRef) -> bool:
+        digest = hashlib.sha256()
+        storage = self._blobs.storage
+        async with self._checking:
+            try:
+                if await storage.size(tenant, ref.sha256) != ref.size_bytes:
+                    return False
+                async for piece in pieces(storage, tenant, ref.sha256, 0, ref.size_bytes):
+                    await asyncio.to_thread(digest.update, piece)
+            except NotFound:
+                return False
+        return digest.hexdigest() == ref.sha256
+
+    async def _let_go(self, host: Host, name: str) -> None:
+        """Say first that it is not there: a backup must not be kept on the word of what goes away."""
+        declared = collection_of(StoredBlob)
+        gone = declared.check({"stored_at": None}, whole=False)
+        await host.store.commit([host.stamped(declared, name, TENANT_PARTITION, gone)])
+        await self._blobs.storage.delete(host.place.tenant, name)
 
     async def _names(self, host: Host, node: Principal, asked: KeepBackup) -> list[str]:
         """The chunks, as the node has listed them in a blob."""
@@ -193,9 +239,18 @@ def backup_routes(gate: BackupGate, admit: Admit) -> ControllerRouterHandler:
             raise Invalid(f"Not understood: {error}.", code="backup.ask") from None
         return _json(await gate.keep(node, asked))
 
+    @post("/check", status_code=200)
+    async def check(request: Request[Any, Any, Any]) -> Response[bytes]:
+        node = (await admitted_node(admit, request.headers.get("authorization", "")))[0]
+        try:
+            asked = msgspec.json.decode(await request.body(), type=CheckChunks)
+        except msgspec.MsgspecError as error:
+            raise Invalid(f"Not understood: {error}.", code="backup.ask") from None
+        return _json(await gate.check(node, asked))
+
     return Router(
         path="/sync/v1/backups",
-        route_handlers=[list_them, keep],
+        route_handlers=[list_them, keep, check],
         exception_handlers={BeiraError: _told},
         include_in_schema=False,
     )
