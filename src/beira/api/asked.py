@@ -17,13 +17,9 @@ from litestar import Request
 
 from beira.api.dialect import Selection, column_name, filters, ordering, selection, split
 from beira.api.errors import NotAcceptable, NotCovered, OutOfRange, WrongMedia
+from beira.kernel import limits
 from beira.kernel.errors import BeiraError, Invalid, TooLarge
 from beira.kernel.query import Filter, Order
-
-QUERY_BYTES = 65_536
-"""How long the part of an address behind the question mark may be."""
-JSON_NESTING = 64
-"""How deep lists and objects of a body may lie in each other."""
 
 _RESERVED = frozenset({"select", "order", "limit", "offset", "columns", "on_conflict"})
 _NUMBER = re.compile(r"[0-9]{1,15}\Z")
@@ -91,8 +87,10 @@ def asked(request: Request[Any, Any, Any]) -> Asked:
 def parameters(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
     """The address's parameters, in order, decoded strictly. Raises Invalid, TooLarge."""
     raw: bytes = request.scope["query_string"]
-    if len(raw) > QUERY_BYTES:
-        raise TooLarge(f"The address is over {QUERY_BYTES} bytes.", hint="Ask in several requests.")
+    if len(raw) > limits.QUESTION_BYTES:
+        raise TooLarge(
+            f"The address is over {limits.QUESTION_BYTES} bytes.", hint="Ask in several requests."
+        )
     pairs = []
     for part in raw.split(b"&"):
         if part:
@@ -118,14 +116,14 @@ def decoded(content: bytes) -> Any:
     except (msgspec.DecodeError, UnicodeError) as error:
         raise _bad_body(str(error)) from None
     if _is_deep(value):
-        raise _bad_body(f"it is nested more than {JSON_NESTING} deep")
+        raise _bad_body(f"it is nested more than {limits.BODY_DEPTH} deep")
     return value
 
 
 def _is_deep(value: Any) -> bool:
     """Whether a value nests deeper than every part of a host and its databases can follow."""
     level = [value]
-    for _ in range(JSON_NESTING):
+    for _ in range(limits.BODY_DEPTH):
         level = (
             [
                 inner

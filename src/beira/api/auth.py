@@ -19,11 +19,11 @@ from beira.api.asked import body_of, parameters
 from beira.api.door import Door, bearer
 from beira.api.errors import JSON
 from beira.api.ports import NodeDoor, Person, SignIn, Tokens
+from beira.kernel import limits
 from beira.kernel.errors import Invalid, NotFound
 
 AnyRequest = Request[Any, Any, Any]
 Address = Callable[[AnyRequest], str]
-TEXT_CHARS = 4_096
 
 
 def auth_routes(
@@ -242,7 +242,7 @@ def _text(body: dict[str, Any], name: str, default: str | None = None) -> str:
     value = body.get(name, default)
     if value is None and default is not None:
         value = default
-    if not isinstance(value, str) or len(value) > TEXT_CHARS or "\x00" in value:
+    if not isinstance(value, str) or len(value) > limits.SIGN_IN_TEXT_CHARS or "\x00" in value:
         raise Invalid(
             f"{name} is missing, or is no text.",
             code="body.invalid",

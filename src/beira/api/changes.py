@@ -24,9 +24,8 @@ from beira.kernel.record import Row
 from beira.store.port import News
 
 log = structlog.get_logger(__name__)
-SEEN = 10_000
+SEEN = limits.CHANGES_SEEN
 """How many records a feed remembers to have told of, to tell an update from an insert."""
-READ_AT_ONCE = 8
 ALL = ""
 """As a collection's name: every collection."""
 
@@ -142,8 +141,8 @@ class Feed:
         names = {name for name, _ in self._wanted}
         keys = [(name, id) for name, id, _ in news.rows if name in names or ALL in names]
         rows: list[Row | None] = []
-        for start in range(0, len(keys), READ_AT_ONCE):
-            part = keys[start : start + READ_AT_ONCE]
+        for start in range(0, len(keys), limits.CHANGES_READ_AT_ONCE):
+            part = keys[start : start + limits.CHANGES_READ_AT_ONCE]
             rows += await asyncio.gather(*(self._host.store.get(name, id) for name, id in part))
         return [row for row in rows if row is not None]
 

@@ -15,9 +15,6 @@ from beira.kernel import limits
 from beira.kernel.errors import BeiraError, Invalid, TooLarge
 from beira.kernel.query import Column, Compare, Every, Filter, Measure, Not, Op, Order, Some
 
-NESTING = 16
-"""How deep and(...) and or(...) may lie in each other."""
-
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _OPERATOR = re.compile(r"([a-z]+)(?:\((any|all)\))?\.")
 _LOGIC = re.compile(r"(not\.)?(and|or)\(")
@@ -259,8 +256,10 @@ class _Reader:
         self._terms = 0
 
     def term(self, depth: int) -> Filter:
-        if depth > NESTING:
-            raise TooLarge(f"Filters nest {NESTING} deep at most.", code="filter.nesting")
+        if depth > limits.FILTER_DEPTH:
+            raise TooLarge(
+                f"Filters nest {limits.FILTER_DEPTH} deep at most.", code="filter.nesting"
+            )
         found = _LOGIC.match(self._text, self._at)
         if found is None:
             return self._comparison()

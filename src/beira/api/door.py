@@ -9,10 +9,9 @@ import structlog
 
 from beira.api.ports import Authenticator, Hosts
 from beira.host import Host
+from beira.kernel import limits
 from beira.kernel.access import Principal, partitions
 from beira.kernel.errors import Denied, Unauthenticated
-
-TOKEN_CHARS = 8_192
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def bearer(headers: Mapping[str, str]) -> str:
     """The token of `Authorization: Bearer`. An `apikey` alone speaks for nobody."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     token = token.strip()
-    if scheme.lower() != "bearer" or not token or len(token) > TOKEN_CHARS:
+    if scheme.lower() != "bearer" or not token or len(token) > limits.BEARER_CHARS:
         raise _nobody()
     return token
 

@@ -28,9 +28,8 @@ from beira.kernel import limits
 from beira.kernel.errors import BeiraError, Full, Invalid, Unauthenticated, Unavailable
 
 log = structlog.get_logger(__name__)
-RECHECK_S = 10.0
-CHANNELS = 100
-TOPIC_CHARS = 255
+RECHECK_S = limits.RECHECK_EVERY_S
+CHANNELS = limits.CHANNELS_PER_SOCKET
 TOO_SLOW = "Changes came faster than they were read, and some were left out: fetch again."
 
 
@@ -229,9 +228,10 @@ class Connection:
         return {}
 
     async def _join(self, message: Message) -> dict[str, Any]:
-        if len(message.topic) > TOPIC_CHARS or len(self._channels) >= CHANNELS:
+        if len(message.topic) > limits.TOPIC_CHARS or len(self._channels) >= CHANNELS:
             raise Full(
-                f"A connection has {CHANNELS} channels at most, with names of up to {TOPIC_CHARS}.",
+                f"A connection has {CHANNELS} channels at most, "
+                f"with names of up to {limits.TOPIC_CHARS}.",
                 code="channels.full",
                 hint="Leave some channels first.",
             )

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import msgspec
 
 from beira.api.phoenix import Message
+from beira.kernel import limits
 from beira.kernel.errors import TooLarge
 
-PRESENCE_BYTES = 16_384
 Room = tuple[str, str]
 Metas = dict[str, Any]
 
@@ -72,8 +72,8 @@ class Rooms:
 
     def track(self, member: Member, meta: Metas) -> None:
         """Be present with `meta`, in place of what was told before. Raises TooLarge."""
-        if len(msgspec.json.encode(meta)) > PRESENCE_BYTES:
-            raise TooLarge(f"Presence carries {PRESENCE_BYTES} bytes at most.")
+        if len(msgspec.json.encode(meta)) > limits.PRESENCE_BYTES:
+            raise TooLarge(f"Presence carries {limits.PRESENCE_BYTES} bytes at most.")
         present = self._present.setdefault(_room(member), {})
         before = present.get(id(member))
         meta = {**meta, "phx_ref": secrets.token_urlsafe(9)}

@@ -10,15 +10,13 @@ from typing import Any
 from beira.api.changes import Change
 from beira.api.dialect import column_name, filters, split
 from beira.api.door import Caller
+from beira.kernel import limits
 from beira.kernel.access import hidden_fields, may_read, require
 from beira.kernel.clock import ms_of
 from beira.kernel.collection import Collection, FieldType, timestamp
 from beira.kernel.errors import Invalid
 from beira.kernel.query import Column, Filter, Query, checked
 from beira.store.plan import plan
-
-WISHES = 50
-"""How many kinds of change one channel may ask for."""
 
 _EVENTS = ("*", "INSERT", "UPDATE", "DELETE")
 _SCHEMAS = ("public", "*")
@@ -50,8 +48,11 @@ def wishes_of(caller: Caller, given: object) -> tuple[Wish, ...]:
     """Read a join's wishes. Raises Invalid, NotFound, Denied."""
     if given is None:
         return ()
-    if not isinstance(given, list) or len(given) > WISHES:
-        raise Invalid(f"A channel asks for {WISHES} kinds of change at most.", code="wish.invalid")
+    if not isinstance(given, list) or len(given) > limits.WISHES_PER_CHANNEL:
+        raise Invalid(
+            f"A channel asks for {limits.WISHES_PER_CHANNEL} kinds of change at most.",
+            code="wish.invalid",
+        )
     return tuple(_wish(caller, number, item) for number, item in enumerate(given, 1))
 
 

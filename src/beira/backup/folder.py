@@ -28,9 +28,8 @@ from beira.kernel.blob import BlobRef
 from beira.kernel.errors import BeiraError, Full, Invalid, NotFound, Unavailable
 
 T = TypeVar("T")
-SPARED_S = 86_400
+SPARED_S = limits.BACKUP_SPARED_S
 """A chunk that no manifest names may belong to a backup that is being made."""
-FREE_LEAST_BYTES = 67_108_864
 _MANIFEST = re.compile(r"(\d{1,16})-([0-9a-f]{64})\Z")
 _NODE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}\Z")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
@@ -95,7 +94,7 @@ class FolderPlace:
     def _put(self, chunks: Sequence[tuple[str, bytes]]) -> None:
         if not self._root.is_dir():
             raise FileNotFoundError(errno.ENOENT, "it is not there", str(self._root))
-        if shutil.disk_usage(self._root).free < FREE_LEAST_BYTES:
+        if shutil.disk_usage(self._root).free < limits.BACKUP_FREE_BYTES:
             raise _full(self._root)
         for name, data in chunks:
             path = self._chunk(name)

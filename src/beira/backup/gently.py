@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import time
 
-REST_MOST_S = 0.25
+from beira.kernel import limits
 
 
 def synced(descriptor: int) -> None:
     """See a file or folder through to the disk, and rest."""
     begun_s = time.monotonic()
     os.fsync(descriptor)
-    time.sleep(min(time.monotonic() - begun_s, REST_MOST_S))
+    time.sleep(min(time.monotonic() - begun_s, limits.BACKUP_REST_MOST_S))

@@ -15,8 +15,9 @@ from typing import TypeAlias
 from beira.backup.manifest import ChunkRef, FileEntry
 from beira.backup.port import Place
 from beira.backup.seal import Sealer
+from beira.kernel import limits
 
-BATCH_BYTES = 16_777_216
+BATCH_BYTES = limits.BACKUP_BATCH_BYTES
 """So much is read before it is stored: two such batches are in memory at a time."""
 
 Piece: TypeAlias = bytes

@@ -23,12 +23,10 @@ from beira.kernel.blob import BlobRef
 from beira.kernel.errors import BeiraError, Corrupt, Full, TooMany
 
 log = structlog.get_logger(__name__)
-AT_ONCE = 4
 SYNC_EVERY_CHUNKS = 32
 """Written so much, it is synced, as a disk should not be given it all at once: by a machine that does
 nothing else. Beside a running node each chunk is."""
 AWAIT_TURN_S = 1.0
-TRIES = 30
 
 
 @dataclass
@@ -60,7 +58,7 @@ class _Pull:
             numbers = iter(range(len(file.chunks)))
             workers = [
                 asyncio.create_task(self._work(file, descriptor, there, numbers))
-                for _ in range(min(1 if self.gently else AT_ONCE, len(file.chunks)))
+                for _ in range(min(1 if self.gently else limits.RESTORE_AT_ONCE, len(file.chunks)))
             ]
             try:
                 await asyncio.gather(*workers)
@@ -192,7 +190,7 @@ def _damaged(label: str, names: Sequence[str]) -> Corrupt:
 
 async def _patiently(place: Place, ref: ChunkRef) -> bytes:
     """Read it; a place that is busy with others is asked again."""
-    for _ in range(TRIES):
+    for _ in range(limits.RESTORE_TRIES):
         try:
             return await place.read(BlobRef(sha256=ref.hex, size_bytes=ref.size_bytes))
         except TooMany:

@@ -22,7 +22,6 @@ from beira.kernel.errors import Corrupt
 
 KEYS_BYTES = 96
 NONCE_BYTES = 12
-MANIFEST_BYTES_MOST = 268_435_456
 _LEVEL = 1
 _PLAIN, _ZSTD = b"\x00", b"\x01"
 _CHUNK, _MANIFEST = b"beira chunk 1", b"beira manifest 1"
@@ -65,7 +64,7 @@ class Sealer:
 
     def open_manifest(self, sealed: bytes) -> bytes | None:
         """Its content, or None if this key does not open it or it is damaged."""
-        return self._opened(sealed, _MANIFEST, MANIFEST_BYTES_MOST)
+        return self._opened(sealed, _MANIFEST, limits.BACKUP_MANIFEST_BYTES)
 
     def _nonce(self, body: bytes) -> bytes:
         return hashlib.blake2b(body, key=self._nonce_key, digest_size=NONCE_BYTES).digest()

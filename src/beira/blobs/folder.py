@@ -29,7 +29,6 @@ from beira.kernel import limits
 from beira.kernel.blob import BlobRef
 from beira.kernel.errors import BeiraError, Conflict, Corrupt, Misconfigured, Unavailable
 
-HASHES_KEPT = 256
 READ_BYTES = 1_048_576
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
@@ -242,7 +241,7 @@ class _Hashes:
         begun.update(data)
         with self._lock:
             self._begun[path] = begun, offset + len(data)
-            while len(self._begun) > HASHES_KEPT:
+            while len(self._begun) > limits.BLOB_HASHES_KEPT:
                 self._begun.popitem(last=False)
 
     def known(self, path: Path, size: int) -> str | None:

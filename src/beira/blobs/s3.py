@@ -22,13 +22,12 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import S3Store
 
 from beira.blobs.port import checked_part, missing, wrong_offset
+from beira.kernel import limits
 from beira.kernel.blob import BlobRef
 from beira.kernel.errors import BeiraError, Corrupt, Misconfigured, Unavailable
 
 log = structlog.get_logger(__name__)
 PART_BYTES = 8_388_608
-PARTS_AT_ONCE = 2
-RETRIES = 3
 RETRY_FOR = timedelta(seconds=15)
 REQUEST_TIMEOUT = timedelta(seconds=60)
 CONNECT_TIMEOUT = timedelta(seconds=5)
@@ -48,7 +47,7 @@ class S3Blobs:
                     "connect_timeout": CONNECT_TIMEOUT,
                     "allow_http": True,
                 },
-                retry_config={"max_retries": RETRIES, "retry_timeout": RETRY_FOR},
+                retry_config={"max_retries": limits.S3_TRIES, "retry_timeout": RETRY_FOR},
                 **config,
             )
         except (BaseError, ValueError) as error:
@@ -167,7 +166,11 @@ class S3Blobs:
             await obstore.put_async(self._store, key, b"".join([piece async for piece in whole]))
         else:
             await obstore.put_async(
-                self._store, key, whole, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+                self._store,
+                key,
+                whole,
+                chunk_size=PART_BYTES,
+                max_concurrency=limits.S3_PARTS_AT_ONCE,
             )
 
     async def _verified(self, paths: list[str], ref: BlobRef) -> AsyncIterator[bytes]:

@@ -18,7 +18,6 @@ from beira.kernel.errors import Unavailable
 from beira.store.postgres import PostgresCloud
 
 log = structlog.get_logger(__name__)
-RETRY_MOST_S = 10.0
 
 
 class Opening:
@@ -75,7 +74,7 @@ class Opening:
         while not self.done:
             log.warning("cloud.database_away", why=error.message, again_in_s=wait_s)
             await asyncio.sleep(wait_s)
-            wait_s = min(wait_s * 2, RETRY_MOST_S)
+            wait_s = min(wait_s * 2, limits.DATABASE_RETRY_S)
             try:
                 await self._open()
             except Unavailable as again:

@@ -26,8 +26,6 @@ from beira.store.postgres import PostgresCloud
 
 FRESH_S = 60
 HOUR_S = 3_600
-ASK_TIMEOUT_S = 5
-NODES_MOST = 200_000
 LANES = ("critical", "important", "normal")
 _OPEN: Filter = Some((where(state="open"), Compare("state", Op.IS, None)))
 
@@ -110,7 +108,7 @@ def _there(config: CloudConfig) -> None:
 
 
 async def _replica(address: str) -> ReplicaStatus:
-    timeout = aiohttp.ClientTimeout(total=ASK_TIMEOUT_S)
+    timeout = aiohttp.ClientTimeout(total=limits.STATUS_TIMEOUT_S)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
@@ -136,7 +134,7 @@ async def _tenant(database: PostgresCloud, id: str, name: str) -> TenantStatus:
         lanes={lane: LaneShare() for lane in LANES},
     )
     now = datetime.now(UTC)
-    for offset in range(0, NODES_MOST, limits.QUERY_ROWS):
+    for offset in range(0, limits.STATUS_NODES, limits.QUERY_ROWS):
         asked = Query(collection="node_status", limit=limits.QUERY_ROWS, offset=offset)
         rows = (await store.query(asked)).rows
         for row in rows:

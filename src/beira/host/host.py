@@ -43,11 +43,9 @@ T = TypeVar("T")
 CLOCK_MARK = "clock.last"
 OFFSET_MARK = "clock.offset"
 TURN_MARK = "turn."
-TURNS = 256
+TURNS = limits.TURNS_KEPT
 """Marks among which the ids of calls are spread: two of one id meet at the same mark."""
-TURN_TRIES = 50
 DEFAULT_ZONE = "America/Sao_Paulo"
-TIMED_COMMANDS = 100
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ class Host:
         self.wall = wall
         self.clock = clock or HybridClock()
         self.private = private or PrivateFiles()
-        self.took_ms: deque[float] = deque(maxlen=TIMED_COMMANDS)
+        self.took_ms: deque[float] = deque(maxlen=limits.TIMED_COMMANDS)
         self.blobs: Blobs | None = None
         self.signer: Signer | None = None
         self.verifier: Verifier | None = None
@@ -299,7 +297,7 @@ class Host:
         """
         digest = hashlib.blake2b(receipt.id.encode(), digest_size=2).digest()
         mark = f"{TURN_MARK}{int.from_bytes(digest) % TURNS}"
-        for _ in range(TURN_TRIES):
+        for _ in range(limits.TURN_TRIES):
             turn = (await self.store.marks(mark)).get(mark)
             earlier = await self._earlier(receipt.id, receipt.command, receipt.by)
             if earlier is not None:

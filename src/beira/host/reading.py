@@ -20,7 +20,6 @@ from beira.kernel.query import Column, Compare, Every, Filter, Op, Order, Some, 
 from beira.kernel.record import Record
 
 R = TypeVar("R", bound=Record)
-OFFSET_MOST = 1_000_000
 FORMULA = re.compile(r"\s*[=+\-@\t\r]")
 """A spreadsheet takes text that begins so for a formula."""
 
@@ -119,7 +118,7 @@ def date_of(text: str) -> date | None:
 def whole_of(text: str) -> int:
     """A number from an address, 0 for what is none."""
     short = text.isascii() and text.isdigit() and len(text) < 10
-    return min(int(text), OFFSET_MOST) if short else 0
+    return min(int(text), limits.OFFSET_ROWS) if short else 0
 
 
 def words_filter(text: str, columns: Iterable[str]) -> Filter | None:

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from beira.host.host import Host
+from beira.kernel import limits
 from beira.kernel.access import node_partition, site_partition
 from beira.kernel.collection import Collection, Scope, timestamp
 from beira.kernel.errors import BeiraError
@@ -22,9 +23,6 @@ log = structlog.get_logger(__name__)
 EVERY_S = 60.0
 MARK = "rollup:"
 """Before a collection's name: the place, (stamp number, id), up to which it was looked at."""
-PAGE_ROWS = 1_000
-HOUR_ROWS = 200_000
-"""An hour with more records is added up from the first so many, and the log says so."""
 
 
 class Rollups:
@@ -62,7 +60,9 @@ class Rollups:
 
     async def _page(self, item: Collection, place: tuple[int, str]) -> tuple[Row, ...]:
         partition = self._partition(item)
-        return await self._host.store.rows(item.name, partition, after=place, most=PAGE_ROWS)
+        return await self._host.store.rows(
+            item.name, partition, after=place, most=limits.ROLLUP_PAGE_ROWS
+        )
 
     def _hours(self, item: Collection, page: Iterable[Row]) -> list[str]:
         """The hours that the rows fall into, but for those of which some records are forgotten: they
@@ -101,12 +101,17 @@ class Rollups:
         at, rows = item.rollup.at, list[dict[str, Value]]()
         until = f"{hour[:13]}:59:59.999999Z"
         within = Every((Compare(at, Op.GTE, hour), Compare(at, Op.LTE, until)))
-        while len(rows) < HOUR_ROWS:
+        while len(rows) < limits.ROLLUP_ROWS:
             page = await self._host.store.query(
-                Query(collection=item.name, where=within, limit=PAGE_ROWS, offset=len(rows))
+                Query(
+                    collection=item.name,
+                    where=within,
+                    limit=limits.ROLLUP_PAGE_ROWS,
+                    offset=len(rows),
+                )
             )
             rows += page.rows
-            if len(page.rows) < PAGE_ROWS:
+            if len(page.rows) < limits.ROLLUP_PAGE_ROWS:
                 return rows
-        log.warning("rollup.cut", collection=item.name, hour=hour, rows=HOUR_ROWS)
+        log.warning("rollup.cut", collection=item.name, hour=hour, rows=limits.ROLLUP_ROWS)
         return rows

@@ -21,10 +21,7 @@ from beira.identity.private_files import PrivateFiles
 from beira.kernel import limits
 from beira.kernel.errors import Misconfigured
 
-BACKLOG = 1_024
 _PORT = re.compile(r":\d*\Z")
-CONNECTIONS = 20_000
-STOP_TIMEOUT_S = 5
 _PORT = re.compile(r":\d+$")
 
 
@@ -102,7 +99,7 @@ def bind(listen: Listen) -> socket.socket:
             code="listen.failed",
             hint="Stop what uses it, or choose another with --port.",
         ) from None
-    bound.listen(BACKLOG)
+    bound.listen(limits.BACKLOG)
     return bound
 
 
@@ -146,8 +143,8 @@ async def serving(app: Litestar, listen: Listen) -> AsyncIterator[str]:
         ws_ping_timeout=limits.PING_EVERY_S,
         ws_max_size=limits.MESSAGE_BYTES,
         ws_per_message_deflate=False,
-        timeout_graceful_shutdown=STOP_TIMEOUT_S,
-        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=limits.SERVER_STOP_S,
+        limit_concurrency=limits.CONNECTIONS,
         server_header=False,
         proxy_headers=False,
     )

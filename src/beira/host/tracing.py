@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from beira.kernel import limits
 from beira.kernel.errors import Misconfigured
 from beira.kernel.record import Row
 
@@ -26,11 +27,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-TRACES_PER_BATCH = 100
+TRACES_PER_BATCH = limits.TRACES_PER_BATCH
 """Commands of one batch that get spans of their own; a batch after days offline has thousands."""
-RECENT = 2_000
+RECENT = limits.TRACES_RECENT
 """Records whose trace is remembered until a page was told of them."""
-PUSHES = 64
 TRACE_FIELD = "trace"
 
 
@@ -276,7 +276,7 @@ class _Pushes(Quiet):
         span = self._tracing.linked("sync.push", traces)
         span.set_attributes({"beira.lane": lane, "beira.rows": count})
         self._open[lane, upto] = span
-        while len(self._open) > PUSHES:
+        while len(self._open) > limits.TRACED_PUSHES:
             self._open.popitem(last=False)
 
     def confirmed(self, lane: str, upto: int) -> None:

@@ -22,11 +22,10 @@ from beira.identity.shapes import Revocation, SignedIn
 from beira.identity.tenants import Tenants
 from beira.identity.vault import Passwords, ServerKey
 from beira.identity.watch import Watch
+from beira.kernel import limits
 from beira.kernel.access import Kind, Principal
 from beira.kernel.errors import Unauthenticated
 from beira.store.postgres.cloud import PostgresCloud
-
-AUDIT_DAYS = 365
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,7 +172,7 @@ class Identity:
         """Remove what has expired, and audit entries over a year old. Once an hour is enough."""
         now = self._core.now()
         async with self._core.database.open() as connection:
-            await connection.execute("SELECT tidy($1, $2)", now, now - AUDIT_DAYS * 86_400)
+            await connection.execute("SELECT tidy($1, $2)", now, now - limits.AUDIT_DAYS * 86_400)
 
     async def _reload_keys(self) -> None:
         await self._ring.load(self._core.now())

@@ -18,8 +18,7 @@ from beira.identity.database import Database, Transaction
 from beira.identity.vault import ServerKey, base64url
 from beira.kernel import limits
 
-PUBLISH_S = 3_600
-RELOAD_S = 10
+PUBLISH_S = limits.KEY_PUBLISH_S
 _LOCK = 0x62656972
 
 
@@ -80,7 +79,7 @@ class KeyRing:
 
     async def trusted_with(self, kid: str, now_s: float) -> dict[str, OKPKey]:
         """The trusted keys, read anew (not too often) if `kid` is not among those known."""
-        if kid not in self._kept and now_s >= self._loaded_s + RELOAD_S:
+        if kid not in self._kept and now_s >= self._loaded_s + limits.KEY_RELOAD_S:
             await self.load(now_s)
         return self.trusted(now_s)
 

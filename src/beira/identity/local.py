@@ -27,9 +27,8 @@ from beira.kernel.access import Kind, Principal
 from beira.kernel.errors import TooMany, Unauthenticated
 
 MARK = "identity.local"
-PEOPLE_KEPT = 200
-SESSIONS_KEPT = 200
-COUNTED_KEPT = 2_000
+PEOPLE_KEPT = limits.LOCAL_PEOPLE
+SESSIONS_KEPT = limits.LOCAL_SESSIONS
 DAY_S = 86_400
 
 GetRights = Callable[[str], Awaitable[Rights | None]]
@@ -379,7 +378,7 @@ class LocalIdentity:
             self._tries[key] = (since, min(count + 1, limits.SIGN_IN_TRIES + 1))
             if count >= limits.SIGN_IN_TRIES:
                 wait_s = max(wait_s, since + limits.SIGN_IN_WINDOW_S - now)
-        _bound(self._tries, COUNTED_KEPT)
+        _bound(self._tries, limits.LOCAL_TRIES)
         if wait_s > 0:
             raise TooMany("Too many tries.", retry_after_s=wait_s, code="auth.too_many")
 

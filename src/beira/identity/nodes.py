@@ -36,8 +36,7 @@ from beira.store.gathering import Gathering
 CODE_CHARS = 10
 PAUSE_S = 0.02
 """From one reading of the rows of nodes that come to the next; the first after a rest goes at once."""
-TRIES_PER_CODE = 5
-KEYS_REMEMBERED = 10
+TRIES_PER_CODE = limits.TRIES_PER_CODE
 
 
 class Nodes:
@@ -309,7 +308,7 @@ class Nodes:
             old = await connection.fetch(
                 "SELECT public_key FROM old_keys WHERE node = $1 ORDER BY replaced_at DESC LIMIT $2",
                 node,
-                KEYS_REMEMBERED,
+                limits.NODE_KEYS_KEPT,
             )
         if any(_signed_by(assertion, node, row["public_key"]) for row in old):
             raise replaced() from None

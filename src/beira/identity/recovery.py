@@ -25,8 +25,6 @@ CODE_CHARS = 20
 SELECTOR_CHARS = 10
 _LOOK = "SELECT * FROM recoveries WHERE selector = $1"
 _TAKE = "DELETE FROM recoveries WHERE selector = $1 RETURNING *"
-ISSUED_MOST = 20
-"""Of one tenant within an hour."""
 
 
 class Recovery:
@@ -59,7 +57,10 @@ class Recovery:
         if by.kind is Kind.PERSON:
             await self._people.prove(by, password)
         await self._core.guard.count(
-            [f"recovery:{tenant}"], most=ISSUED_MOST, window_s=3_600, now_s=self._core.now()
+            [f"recovery:{tenant}"],
+            most=limits.RECOVERY_CODES_OPEN,
+            window_s=3_600,
+            now_s=self._core.now(),
         )
         code = vault.new_code(CODE_CHARS)
         expires_at = self._core.now() + limits.RECOVERY_CODE_S

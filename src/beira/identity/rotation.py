@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from enum import Enum
 
-GRACE_S = 60
+from beira.kernel import limits
+
+GRACE_S = limits.REFRESH_GRACE_S
 
 
 class Turn(Enum):

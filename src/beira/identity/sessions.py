@@ -15,12 +15,9 @@ from beira.kernel import limits
 from beira.kernel.access import Kind, Principal
 from beira.kernel.errors import Denied, NotFound, Unauthenticated
 
-SESSION_MOST_S = 90 * 86_400
-"""However often it is refreshed, a session ends then and its person signs in anew."""
-SESSIONS_MOST = 100
+SESSIONS_MOST = limits.SESSIONS_PER_PERSON
 """Of one account; a further sign-in ends the oldest."""
 RECENT_S = 600
-LABEL_CHARS = 120
 
 
 class Sessions:
@@ -52,8 +49,8 @@ class Sessions:
             salt,
             now,
             now + limits.REFRESH_TOKEN_S,
-            label[:LABEL_CHARS],
-            address[:LABEL_CHARS],
+            label[: limits.SESSION_LABEL_CHARS],
+            address[: limits.SESSION_LABEL_CHARS],
         )
         too_many = await connection.fetch(
             "SELECT sessions_cap($1, $2, $3) AS id", account["id"], SESSIONS_MOST, now
@@ -189,7 +186,7 @@ class Sessions:
     async def _turn(self, connection: Transaction, row: Any, shown: int) -> int | None:
         """The turn of the token to give, or None for one that was stolen."""
         now = self._core.now()
-        until = min(now + limits.REFRESH_TOKEN_S, row["created_at"] + SESSION_MOST_S)
+        until = min(now + limits.REFRESH_TOKEN_S, row["created_at"] + limits.SESSION_S)
         decision = decide(shown, row["turn"], row["turned_at"], now)
         if decision is Turn.NEXT:
             args = (row["id"], shown, now, until)
@@ -208,7 +205,7 @@ class Sessions:
         if row["revoked_at"] is not None:
             raise gone()
         now = self._core.now()
-        if row["expires_at"] <= now or row["created_at"] + SESSION_MOST_S <= now:
+        if row["expires_at"] <= now or row["created_at"] + limits.SESSION_S <= now:
             raise Unauthenticated(
                 "The sign-in has expired.", code="auth.expired", hint="Sign in again."
             )

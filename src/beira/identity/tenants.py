@@ -22,9 +22,7 @@ from beira.kernel import limits
 from beira.kernel.access import Kind, Principal
 from beira.kernel.errors import BeiraError, Conflict, Denied, Invalid, NotFound
 
-INVITATION_S = 3 * 86_400
 INVITATION_CHARS = 20
-GROUPS_PER_SITE = 20
 
 
 class Tenants:
@@ -126,7 +124,7 @@ class Tenants:
         _check_role(role, sites)
         code = vault.new_code(INVITATION_CHARS)
         selector, secret = code.replace("-", "")[:10], code.replace("-", "")[10:]
-        expires_at = self._core.now() + INVITATION_S
+        expires_at = self._core.now() + limits.INVITATION_S
         async with self._core.database.open(tenant) as connection:
             await self._check_sites(connection, sites)
             await connection.execute(
@@ -320,8 +318,10 @@ def _check_role(role: str, sites: tuple[str, ...] | None) -> None:
 
 
 def _groups(groups: tuple[str, ...]) -> tuple[str, ...]:
-    if len(groups) > GROUPS_PER_SITE:
-        raise Invalid(f"A site is in {GROUPS_PER_SITE} groups at most.", hint="Join some of them.")
+    if len(groups) > limits.GROUPS_PER_SITE:
+        raise Invalid(
+            f"A site is in {limits.GROUPS_PER_SITE} groups at most.", hint="Join some of them."
+        )
     return tuple(sorted({checked_id(g) for g in groups}))
 
 

@@ -23,6 +23,7 @@ from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import OKPKey
 
 from beira.identity.vault import base64url, from_base64url
+from beira.kernel import limits
 from beira.kernel.errors import BeiraError, Unauthenticated
 
 # The libraries of other languages know the algorithm by its old name only (RFC 9864 has a new one).
@@ -32,9 +33,7 @@ ALGORITHM = "EdDSA"
 AUDIENCE = "beira"
 ACCESS, NODE_ACCESS, ASSERTION = "at+jwt", "node-at+jwt", "node+jwt"
 """Types: a cloud's access token, one of a node for itself, what a node signs to get one."""
-TOKEN_CHARS = 4_096
-PROVEN_KEPT = 4_096
-CLOCK_LEEWAY_S = 30
+CLOCK_LEEWAY_S = limits.TOKEN_LEEWAY_S
 """How far ahead another replica's clock may be before its fresh tokens are refused."""
 
 
@@ -114,7 +113,7 @@ def verifies(data: bytes, signature: bytes, key: OKPKey | None) -> bool:
 def peek(token: str) -> tuple[str, dict[str, Any]]:
     """The `kid` and the claims of a token, unproven: only to choose the key that must prove it."""
     try:
-        if len(token) > TOKEN_CHARS:
+        if len(token) > limits.TOKEN_CHARS:
             raise ValueError
         found = jws.extract_compact(token.encode("ascii"))
         claims = msgspec.json.decode(found.payload, type=dict[str, Any])
@@ -195,7 +194,7 @@ class Verifier:
             return claims
         kid, _ = peek(token)
         proven: AccessClaims = convert(verify(token, keys, self._typ), AccessClaims)
-        if len(self._proven) >= PROVEN_KEPT:
+        if len(self._proven) >= limits.TOKENS_PROVEN:
             self._proven.clear()
         self._proven[digest] = (keys[kid], proven)
         return proven

@@ -36,9 +36,7 @@ from beira.kernel.errors import Corrupt, Invalid, Misconfigured, TooMany
 
 T = TypeVar("T")
 KEY_BYTES = 32
-EMAIL_CHARS = 254
-HASHES_AT_ONCE = 2
-HASHES_WAITING = 64
+HASHES_WAITING = limits.HASHES_WAITING
 CODE_ALPHABET = "34679ACDEFGHJKMNPQRTVWXY"
 """No 0 O, 1 I L, 2 Z, 5 S, 8 B, U: what people mistake for another when they read or hear it."""
 SELECTOR_CHARS = 4
@@ -193,7 +191,7 @@ class Passwords:
     """Argon2id off the event loop, a few at a time: a flood of sign-ins must not take all memory."""
 
     def __init__(self) -> None:
-        self._turn = asyncio.Semaphore(HASHES_AT_ONCE)
+        self._turn = asyncio.Semaphore(limits.HASHES_AT_ONCE)
         self._waiting = 0
         self._dummy = _hasher.hash(secrets.token_hex(16))
 
@@ -261,10 +259,10 @@ def email_of(text: str) -> str:
 
     Raises Invalid `auth.email_invalid`.
     """
-    email = unicodedata.normalize("NFKC", text[: EMAIL_CHARS * 2]).strip().casefold()
+    email = unicodedata.normalize("NFKC", text[: limits.EMAIL_CHARS * 2]).strip().casefold()
     name, at, domain = email.rpartition("@")
     odd = any(c.isspace() or not c.isprintable() for c in email)
-    if not (name and at and domain) or odd or len(email) > EMAIL_CHARS:
+    if not (name and at and domain) or odd or len(email) > limits.EMAIL_CHARS:
         raise Invalid(
             "That is not an e-mail address.",
             code="auth.email_invalid",

@@ -1,7 +1,7 @@
 """What was revoked, told to every replica at once, and the short memory that this makes safe.
 
 Each replica keeps one connection on LISTEN. While it is heard, what a session or node may do is
-remembered for `REMEMBER_S`; news of a change drops it. While it is not, nothing is remembered and
+remembered for `RIGHTS_FRESH_S`; news of a change drops it. While it is not, nothing is remembered and
 every check asks the database. When it is back, subscribers are told what was revoked meanwhile,
 and then `lost`: rights may have changed too, so check again what is live.
 """
@@ -24,12 +24,6 @@ from beira.kernel.access import Principal
 from beira.kernel.errors import BeiraError, Full
 
 log = structlog.get_logger(__name__)
-REMEMBER_S = 20
-REMEMBERED = 10_000
-RETRY_MOST_S = 5.0
-ANSWER_S = 5.0
-CLOCKS_APART_S = 60.0
-"""How far replicas' clocks may differ without news being missed."""
 Listener = Callable[[Revocation], None]
 
 
@@ -90,9 +84,9 @@ class Watch:
         told = self._told
         principal = await ask()
         if self._heard and told == self._told:
-            if len(self._memory) >= REMEMBERED:
+            if len(self._memory) >= limits.RIGHTS_REMEMBERED:
                 self._memory.clear()
-            self._memory[key] = (principal, now_s + REMEMBER_S)
+            self._memory[key] = (principal, now_s + limits.RIGHTS_FRESH_S)
         return principal
 
     def tell(self, news: Revocation) -> None:
@@ -119,7 +113,9 @@ class Watch:
         wait_s = limits.RECONNECT_FIRST_S
         while True:
             try:
-                async with self._database.cloud.pool.acquire(timeout=ANSWER_S) as connection:
+                async with self._database.cloud.pool.acquire(
+                    timeout=limits.IDENTITY_ANSWER_S
+                ) as connection:
                     await connection.add_listener(CHANNEL, self._received)
                     self._heard, wait_s = True, limits.RECONNECT_FIRST_S
                     if first.is_set():
@@ -146,12 +142,12 @@ class Watch:
                 self._memory.clear()
                 first.set()
             await asyncio.sleep(wait_s)
-            wait_s = min(wait_s * 2, RETRY_MOST_S)
+            wait_s = min(wait_s * 2, limits.IDENTITY_RETRY_S)
 
     async def _catch_up(self) -> None:
         """Tell what was revoked while nothing was heard, and then that rights may have changed too."""
         async with self._database.open() as connection:
-            since = self._heard_s - CLOCKS_APART_S
+            since = self._heard_s - limits.CLOCKS_APART_S
             rows = await connection.fetch("SELECT * FROM revoked_since($1)", since)
         for row in rows:
             self.tell(Revocation(kind=row["kind"], id=row["id"], tenant=row["tenant"]))
@@ -168,11 +164,11 @@ class Watch:
         connection.add_termination_listener(end)
         while not ended.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._keys_stale.wait(), REMEMBER_S / 2)
+                await asyncio.wait_for(self._keys_stale.wait(), limits.RIGHTS_FRESH_S / 2)
             if self._keys_stale.is_set() and not ended.is_set():
                 self._keys_stale.clear()
                 await self._on_keys()
-            await connection.fetchval("SELECT 1", timeout=ANSWER_S)
+            await connection.fetchval("SELECT 1", timeout=limits.IDENTITY_ANSWER_S)
             self._heard_s = self._now()
 
 

@@ -8,11 +8,12 @@ from typing import Annotated
 
 import msgspec
 
+from beira.kernel import limits
 from beira.kernel.blob import BlobRef
 from beira.kernel.collection import LOCAL, NORMAL, TENANT, Blob, Fetch, collection, collection_of
 from beira.kernel.record import State
 
-NAMES_PER_RECORD = 2_000
+NAMES_PER_RECORD = limits.BACKUP_NAMES_PER_RECORD
 SHA256_BYTES = 32
 
 

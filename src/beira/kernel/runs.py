@@ -11,11 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from beira.kernel import limits
 from beira.kernel.collection import Lane
 from beira.kernel.record import Value
-
-MOST_RUNS = 8
-"""How many runs without a single acknowledgement a node remembers."""
 
 
 def run_of(runs: Sequence[int]) -> int:
@@ -25,7 +23,7 @@ def run_of(runs: Sequence[int]) -> int:
 
 def with_run(runs: Sequence[int], run: int) -> list[int]:
     """What a program that starts remembers: the run of the last acknowledgement is always the first."""
-    return [*runs[:1], *runs[1:][-(MOST_RUNS - 2) :], run]
+    return [*runs[:1], *runs[1:][-(limits.RUNS_REMEMBERED - 2) :], run]
 
 
 def has_of(mark: Value, runs: Sequence[int], acked: int) -> int:

@@ -14,14 +14,13 @@ from typing import Annotated, Any
 
 import msgspec
 
+from beira.kernel import limits
 from beira.kernel.blob import BlobRef
 from beira.kernel.collection import LOCAL, NORMAL, TENANT, Blob, Fetch, collection, collection_of
 from beira.kernel.command import Command
 from beira.kernel.errors import Invalid
 from beira.kernel.record import State
 
-METADATA_CHARS = 8_192
-NAME_CHARS = 255
 _KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069/\\]")
 
@@ -59,8 +58,8 @@ def told_by(metadata: str) -> Told:
     Raises Invalid `upload.metadata`.
     """
     pairs: dict[str, str] = {}
-    if len(metadata) > METADATA_CHARS:
-        raise _invalid(f"it has over {METADATA_CHARS} characters")
+    if len(metadata) > limits.UPLOAD_METADATA_CHARS:
+        raise _invalid(f"it has over {limits.UPLOAD_METADATA_CHARS} characters")
     for pair in filter(None, (part.strip() for part in metadata.split(","))):
         key, _, value = pair.partition(" ")
         if not _KEY.match(key) or key in pairs:
@@ -81,7 +80,7 @@ def told_by(metadata: str) -> Told:
 def clean_name(text: str) -> str:
     """A file's name as people may be shown it: without folders and what cannot be seen."""
     name = _UNPRINTABLE.sub(" ", text.replace("\\", "/").rpartition("/")[2])
-    return " ".join(name.split())[:NAME_CHARS] or "?"
+    return " ".join(name.split())[: limits.FILE_NAME_CHARS] or "?"
 
 
 def handed_over(upload: Upload) -> dict[str, object]:

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from beira.kernel import limits
 from beira.kernel.errors import BeiraError, Corrupt, Invalid, NotFound, Unavailable
 from beira.node.report import NodeStatusReport
 
 T = TypeVar("T")
 DEMO_NODES = Path(".demo/nodes.json")
 DEFAULT = "http://127.0.0.1:8700"
-TIMEOUT_S = 30
 
 
 class Answer(msgspec.Struct):
@@ -100,7 +100,7 @@ def _answer(
     one that syncs takes longer to load than a node takes to answer."""
     place = urlsplit(url)
     kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
-    connection = kind(place.hostname or "", place.port, timeout=TIMEOUT_S)
+    connection = kind(place.hostname or "", place.port, timeout=limits.ASK_TIMEOUT_S)
     try:
         path = place.path + (f"?{place.query}" if place.query else "")
         connection.request(method, path, body, headers)

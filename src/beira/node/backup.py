@@ -60,9 +60,8 @@ SAMPLE = 32
 """So many chunks are read back after each backup."""
 KNOWN_FILE = "known-"
 TRIAL_FOLDER = "trial"
-ROUNDS_WITHOUT_NEWS = 3
 CLOUD = "cloud"
-THREADS, NICENESS = 4, 10
+NICENESS = 10
 Progress = Callable[[str, Made, int], None]
 """Told (place, how far, bytes in all)."""
 
@@ -202,7 +201,7 @@ async def _rounds(job: _Job, place: Place, known: Known) -> tuple[Manifest, int]
     What was stored by then counts, so each round has less to do. Returns also the bytes stored."""
     new_bytes = 0
     idle = 0
-    while idle < ROUNDS_WITHOUT_NEWS:
+    while idle < limits.BACKUP_ROUNDS_IDLE:
         made, manifest = await _round(job, place, known)
         new_bytes += made.new_bytes
         idle = 0 if made.new_bytes else idle + 1
@@ -351,7 +350,7 @@ def main(given: str) -> None:
     from beira.node.process import failing_plainly
 
     async def giving_way(plan: BackupPlan) -> None:
-        pool = ThreadPoolExecutor(THREADS, initializer=_give_way)
+        pool = ThreadPoolExecutor(limits.BACKUP_THREADS, initializer=_give_way)
         asyncio.get_running_loop().set_default_executor(pool)
         await back_up(plan)
 

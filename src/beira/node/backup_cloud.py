@@ -21,9 +21,6 @@ from beira.sync.blob_transfer import Pace
 
 T = TypeVar("T")
 PATH = "/sync/v1/backups"
-AT_ONCE = 2
-"""Requests at a time; the blobs' lane of the running node has its own."""
-TRIES = 8
 _OF_THE_CLOUD = ("backups", "")
 
 
@@ -47,7 +44,7 @@ class CloudPlace:
         self._client, self._blobs, self._token = client, blobs, token
         self._pace = Pace(bytes_per_s, time.monotonic)
         self._pace.busy = spare
-        self._sending = asyncio.Semaphore(AT_ONCE)
+        self._sending = asyncio.Semaphore(limits.BACKUP_REQUESTS_AT_ONCE)
 
     async def generations(self) -> list[Generation]:
         told = await self._patiently(self._list)
@@ -139,13 +136,13 @@ class CloudPlace:
     async def _send(self, ref: BlobRef, data: bytes, told: Told) -> None:
         """Carry one chunk until the cloud says that it is there. It alone knows how far it is."""
         async with self._sending:
-            for failures in range(1, TRIES + 1):
+            for failures in range(1, limits.BACKUP_TRIES + 1):
                 try:
                     while told.state != "present":
                         told = await self._step(ref, data, told)
                     return
                 except (TooMany, Unavailable, Corrupt, Conflict):
-                    if failures == TRIES:
+                    if failures == limits.BACKUP_TRIES:
                         raise
                     await asyncio.sleep(retry_after_s(failures, 1.0))
                 (told,) = await self._ask([ref])
@@ -168,7 +165,7 @@ class CloudPlace:
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What passes by itself is tried again."""
-        for failures in range(1, TRIES):
+        for failures in range(1, limits.BACKUP_TRIES):
             try:
                 return await ask()
             except (TooMany, Unavailable):

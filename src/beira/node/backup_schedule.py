@@ -23,12 +23,7 @@ from beira.node.backup_files import BackupPlan, BackupStatus, PlaceStatus
 
 log = structlog.get_logger(__name__)
 LOOK_EVERY_S = 30.0
-AGAIN_AFTER_S = 1_800
-"""What failed is tried again sooner than what went well is made anew."""
-LATE = 4
-"""Backups are late once so many should have been made since the last."""
 SPREAD = 0.1
-STOP_S = 10.0
 
 
 class Backups:
@@ -77,7 +72,7 @@ class Backups:
     def _is_due_at(self, place: PlaceStatus) -> bool:
         every_s = self._plan.every_s * (1 - self._later)
         if place.error:
-            every_s = min(every_s, AGAIN_AFTER_S)
+            every_s = min(every_s, limits.BACKUP_AGAIN_S)
         age_ms = self._now_ms() - place.tried_ms
         return age_ms < 0 or age_ms >= every_s * 1000  # a clock that was in the future, too
 
@@ -102,7 +97,7 @@ class Backups:
         """People hear of it once for each time it goes wrong for long."""
         if not backup_files.has_key(self._data):
             return
-        late_ms = self._plan.every_s * LATE * 1000
+        late_ms = self._plan.every_s * limits.BACKUPS_LATE * 1000
         for name in self._places():
             place = told.places.get(name, PlaceStatus())
             if place.error and self._now_ms() - max(place.taken_ms, self._begun_ms) > late_ms:
@@ -139,7 +134,7 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
-            async with asyncio.timeout(STOP_S):
+            async with asyncio.timeout(limits.BACKUP_STOP_S):
                 await process.wait()
         except TimeoutError:
             process.kill()

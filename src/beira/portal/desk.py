@@ -43,10 +43,8 @@ log = structlog.get_logger(__name__)
 HERE = Path(__file__).parent
 LANGUAGES = ("pt-BR", "en")
 THEMES = ("auto", "light", "dark")
-FORM_FIELDS = 300
 YEAR_S = 31_536_000
 STANDING_S = 20.0
-STANDINGS = 2_000
 OUTAGE_MARK = "<!--outage-->"
 CSRF = re.compile(r"[0-9a-f]{32}\Z")
 POLICY = (
@@ -233,7 +231,7 @@ class Desk:
         account = await self.people.people.account(who)
         tenants = tuple((m.tenant, m.name) for m in account.memberships)
         standing = Standing(dict(tenants).get(who.tenant, ""), tenants, account.admin)
-        if len(self._standings) >= STANDINGS:
+        if len(self._standings) >= limits.STANDINGS_KEPT:
             self._standings.clear()
         self._standings[key] = (standing, time.monotonic() + STANDING_S)
         return standing
@@ -404,7 +402,7 @@ def _asked(request: AnyRequest, proxies: tuple[str, ...]) -> Asked:
 async def _with_form(request: AnyRequest, asked: Asked) -> Asked:
     data = await request.form()
     fields: dict[str, str] = {}
-    for name, value in list(data.multi_items())[:FORM_FIELDS]:
+    for name, value in list(data.multi_items())[: limits.FORM_FIELDS]:
         if isinstance(value, str):
             fields[name] = value[: limits.TEXT_CHARS]
     return Asked(**{**{n: getattr(asked, n) for n in Asked.__slots__}, "form": fields})

@@ -12,11 +12,10 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 
-PAGES = 1_000
-PAGES_PER_SESSION = 40
-BYTES = 33_554_432
-KEPT_S = 43_200
-SECRETS = 4_000
+from beira.kernel import limits
+
+PAGES_PER_SESSION = limits.PAGES_PER_SESSION
+BYTES = limits.PAGES_KEPT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Kept:
         """This refresh token was good, and `whose`."""
         self._known[_digest(secret)] = whose
         self._known.move_to_end(_digest(secret))
-        while len(self._known) > SECRETS:
+        while len(self._known) > limits.SESSION_SECRETS:
             self._known.popitem(last=False)
 
     def whose(self, secret: str) -> Whose | None:
@@ -63,13 +62,13 @@ class Kept:
             self._drop(mine[0])
         self._pages[(whose, url)] = Shown(html, now_s)
         self._size_bytes += len(html)
-        while self._pages and (len(self._pages) > PAGES or self._size_bytes > BYTES):
+        while self._pages and (len(self._pages) > limits.PAGES_KEPT or self._size_bytes > BYTES):
             self._drop(next(iter(self._pages)))
 
     def last(self, whose: Whose, url: str, now_s: float) -> Shown | None:
-        """What `whose` was last shown at `url`, if that was within `KEPT_S`."""
+        """What `whose` was last shown at `url`, if that was within `PAGES_KEPT_S`."""
         shown = self._pages.get((whose, url))
-        if shown is not None and now_s - shown.at_s > KEPT_S:
+        if shown is not None and now_s - shown.at_s > limits.PAGES_KEPT_S:
             self._drop((whose, url))
             return None
         return shown

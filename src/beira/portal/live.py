@@ -23,8 +23,7 @@ log = structlog.get_logger(__name__)
 GATHER_S = 0.05
 HEARTBEAT_S = 15.0
 PULSE_S = 2.0
-PULSE_TIMEOUT_S = 3.0
-STREAMS_PER_PERSON = 24
+STREAMS_PER_PERSON = limits.STREAMS_PER_PERSON
 RETRY_MS = 1_500
 
 Still = Callable[[], Awaitable[Principal]]
@@ -149,7 +148,7 @@ class Live:
 
     async def _ask(self, host: Host) -> None:
         try:
-            async with asyncio.timeout(PULSE_TIMEOUT_S):
+            async with asyncio.timeout(limits.PULSE_TIMEOUT_S):
                 await host.store.marks("portal.")
             up = True
         except (BeiraError, TimeoutError, OSError):

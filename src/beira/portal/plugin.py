@@ -21,6 +21,7 @@ from beira.api.ports import Revocations, SignIn
 from beira.host import Host
 from beira.host.apps import load
 from beira.host.page import Page, Pages, Reply
+from beira.kernel import limits
 from beira.kernel.access import Principal
 from beira.kernel.app import Catalogue
 from beira.kernel.errors import BeiraError, Misconfigured, Unauthenticated
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from beira.identity.cloud import Identity
     from beira.identity.shapes import Revocation
 
-FORM_BYTES = 262_144
 STATIC_AGE_S = 31_536_000
 AnyRequest = Request[Any, Any, Any]
 
@@ -92,7 +92,7 @@ class Portal(InitPlugin):
         pages = Router(
             path="/",
             route_handlers=[*handlers, _live(desk)],
-            request_max_body_size=FORM_BYTES,
+            request_max_body_size=limits.FORM_BYTES,
             include_in_schema=False,
         )
         statics = {b.name: b.static for b in desk.bundles if b.static}

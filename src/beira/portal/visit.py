@@ -33,7 +33,6 @@ from beira.portal.words import told
 if TYPE_CHECKING:
     from beira.portal.desk import Desk
 
-SITES_SHOWN = 500
 NOBODY = "nobody"
 
 
@@ -152,7 +151,7 @@ class Visit:
         """Take up the tenant's host, and its sites with their time zones."""
         self._host = host
         if host is not None:
-            page = await self.rows("sites", order=(Order("name"),), limit=SITES_SHOWN)
+            page = await self.rows("sites", order=(Order("name"),), limit=limits.SITES_SHOWN)
             granted = self.principal.sites
             rows = [r for r in page.rows if granted is None or r["id"] in granted]
             self._sites = {str(r["id"]): str(r["name"]) for r in rows}

@@ -7,10 +7,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from beira.kernel import limits
 from beira.kernel.errors import BeiraError, Unavailable
-
-MOST = 100
-"""Questions in one."""
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -31,7 +29,7 @@ class Gathering(Generic[Q, A]):
         together: Callable[[list[Q]], Awaitable[Sequence[A | BeiraError]]],
         *,
         pause_s: float = 0.0,
-        most: int = MOST,
+        most: int = limits.QUESTIONS_GATHERED,
     ) -> None:
         self._together = together
         self._pause_s, self._most = pause_s, most

@@ -58,8 +58,8 @@ CLOUD_MARK = "sync.cloud"
 RUNS_MARK = "sync.runs"
 SCHEMA_MARK = "sync.collections"
 TICK_S = 1.0
-STATUS_EVERY_S = 15.0
-ROOM_AGAIN_S = 30.0
+STATUS_EVERY_S = limits.STATUS_EVERY_S
+ROOM_AGAIN_S = limits.ROOM_AGAIN_S
 
 
 class Agent:

@@ -42,9 +42,6 @@ from beira.sync.blob_gate import BlobGate
 from beira.sync.routes import Admit, admitted_node
 
 log = structlog.get_logger(__name__)
-NAMES_BYTES_MOST = 33_554_432
-"""A million chunks."""
-LACKING_TOLD = 10_000
 
 
 class BackupGate:
@@ -77,7 +74,7 @@ class BackupGate:
         names = await self._names(host, node, asked)
         lacking, size_bytes = await _lacking(host, node, [asked.manifest.sha256, *names])
         if lacking:
-            return Lacking(lacking=lacking[:LACKING_TOLD])
+            return Lacking(lacking=lacking[: limits.BACKUP_LACKING_TOLD])
         id = f"{node.id}.{asked.taken_ms}"
         starts = range(0, len(names), NAMES_PER_RECORD)
         parts: list[Record] = [
@@ -148,7 +145,7 @@ class BackupGate:
         """The chunks, as the node has listed them in a blob."""
         ref = checked_ref(asked.names)
         checked_ref(asked.manifest)
-        if ref.size_bytes > NAMES_BYTES_MOST or ref.size_bytes % SHA256_BYTES:
+        if ref.size_bytes > limits.BACKUP_NAMES_BYTES or ref.size_bytes % SHA256_BYTES:
             raise Invalid("That is no list of chunks.", code="backup.names")
         size = await self._blobs.size(node, ref.sha256, None)
         if size != ref.size_bytes:

@@ -36,8 +36,6 @@ from beira.sync.streams import lane_stream
 
 log = structlog.get_logger(__name__)
 LOOK_S = 5.0
-RESCAN_S = 3_600
-CHANGES_KEPT = 10_000
 
 
 class BlobState(msgspec.Struct, kw_only=True):
@@ -204,7 +202,7 @@ class BlobAgent:
             self._changed = None
         elif self._changed is not None:
             self._changed |= {(name, id) for name, id, _ in news.rows if name in self._declared}
-            if len(self._changed) > CHANGES_KEPT:
+            if len(self._changed) > limits.BLOB_CHANGES_KEPT:
                 self._changed = None
         if self._changed is None or self._changed:
             self._woken["follow"].set()
@@ -234,7 +232,7 @@ class BlobAgent:
             try:
                 changed, self._changed = self._changed, set()
                 now_s = self._host.wall.monotonic_s()
-                if changed is None or now_s - scanned_s > RESCAN_S:
+                if changed is None or now_s - scanned_s > limits.BLOB_RESCAN_EVERY_S:
                     await self._look_at_all()
                     scanned_s = now_s
                 else:

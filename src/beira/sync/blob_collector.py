@@ -31,8 +31,6 @@ log = structlog.get_logger(__name__)
 COLLECT_EVERY_S = 3_600
 TURN_MARK = "blob.collected"
 FIELDS_MARK = "blob.fields"
-WINDOW = 50_000
-"""So many blobs are looked at in one reading of the rows that may name them."""
 
 
 class Collector:
@@ -54,7 +52,7 @@ class Collector:
         while True:
             window = [name async for name in self._old(after)]
             gone += await self._collect_among(window)
-            if len(window) < WINDOW:
+            if len(window) < limits.BLOB_COLLECTED_AT_ONCE:
                 break
             after = window[-1]
         metrics.COLLECTED.inc(gone)
@@ -109,7 +107,7 @@ class Collector:
         async for row in self._rows("blobs", among=untouched, after=after):
             yield str(row["id"])
             told += 1
-            if told == WINDOW:
+            if told == limits.BLOB_COLLECTED_AT_ONCE:
                 return
 
     async def _rows(

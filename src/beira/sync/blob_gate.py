@@ -51,9 +51,6 @@ REPLICA = "cloud-"
 """How replicas sign what they write: nodes' ids begin otherwise, and cannot be forged."""
 CONDEMNED = timedelta(minutes=10)
 """A blob being collected is neither there nor missing. A collector that died frees it after this."""
-LOOKED_AT_ONCE = 16
-PROOFS_AT_ONCE = 2
-RESERVED_KEPT = 64
 SPARED_TRIES = 5
 SPARED_WAIT_S = 1.0
 R = TypeVar("R", bound=Record)
@@ -65,9 +62,9 @@ class BlobGate:
     def __init__(self, storage: BlobStore, host_of: Callable[[str], Awaitable[Host]]) -> None:
         self.storage = storage
         self._host_of = host_of
-        self._looking = asyncio.Semaphore(LOOKED_AT_ONCE)
-        self._proving = asyncio.Semaphore(PROOFS_AT_ONCE)
-        self._reserved: deque[tuple[str, BlobRef]] = deque(maxlen=RESERVED_KEPT)
+        self._looking = asyncio.Semaphore(limits.BLOBS_LOOKED_AT_ONCE)
+        self._proving = asyncio.Semaphore(limits.BLOB_PROOFS_AT_ONCE)
+        self._reserved: deque[tuple[str, BlobRef]] = deque(maxlen=limits.BLOB_RESERVED_KEPT)
 
     async def ask(self, node: Principal, refs: Sequence[BlobRef]) -> list[Told]:
         """What the cloud has of these blobs. Raises TooLarge, and as `checked_ref`."""

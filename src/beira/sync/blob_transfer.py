@@ -42,7 +42,6 @@ from beira.sync.blob_sources import Sources
 from beira.sync.put_off import TRIES_AT_ONCE, PutOff
 
 log = structlog.get_logger(__name__)
-KEYS_TRIED = 5
 LOOKED_AT = 50
 SMALL_BYTES = limits.BLOB_CHUNK_LEAST_BYTES
 READ_BYTES = 1_048_576
@@ -345,7 +344,7 @@ class Downloads:
         for address in self.sources.ready(name):
             self._from[name] = address
             return await self._get(name, address, offset, most)
-        for key in self._ledger.keys_of(name)[:KEYS_TRIED]:
+        for key in self._ledger.keys_of(name)[: limits.BLOB_KEYS_TRIED]:
             self._from[name] = key
             try:
                 return await self._get(name, key, offset, most)

@@ -35,13 +35,12 @@ from beira.sync.codec import PACKED, decoded
 
 NUMBER = SHIPPED
 NAME = f"beira.brief.{NUMBER}"
-MOST_BYTES = 32_768
+MOST_BYTES = limits.BRIEF_BYTES
 """Messages beyond this have enough in them to be compressed by themselves."""
 LEVEL = 19
 WRONG_DICTIONARY = "sync.dictionary"
 """An end says so whom the other's dictionary told nonsense; both then use the one that comes with
 Beira from the next session on."""
-COMPRESSORS = 32
 _MAGIC = (0xFD2FB528).to_bytes(4, "little")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UUID_BYTES, _NEAR_UUID_BYTES, _MOMENT_BYTES = 16, (11, 12), 8
@@ -360,7 +359,7 @@ def _compressor(known: Dictionary, tail: bytes) -> zstandard.ZstdCompressor:
     return zstandard.ZstdCompressor(level=LEVEL, dict_data=known.with_tail(tail))
 
 
-@lru_cache(maxsize=COMPRESSORS)
+@lru_cache(maxsize=limits.COMPRESSORS_KEPT)
 def _shared(known: Dictionary) -> zstandard.ZstdCompressor:
     return _compressor(known, b"")
 

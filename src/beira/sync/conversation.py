@@ -46,8 +46,6 @@ from beira.sync.standing import Standing
 from beira.sync.streams import FLOOR_MARK, feed_route, feed_stream
 
 log = structlog.get_logger(__name__)
-COMMITS_IN_FLIGHT = 2
-"""While the database is at one commit of a lane, the next is made ready. No other lane overtakes."""
 Sender = Callable[[list[Wire]], Awaitable[None]]
 Still = Callable[[], Awaitable[object]]
 """Asks again whether a node may still be here; raises as identity does when it may not."""
@@ -221,7 +219,7 @@ class Conversation:
             self._make_room()
             lane = one_lane(actions)
             if lane is not None:
-                await self._commits.room(COMMITS_IN_FLIGHT if lane == self._lane else 1)
+                await self._commits.room(limits.COMMITS_IN_FLIGHT if lane == self._lane else 1)
                 self._lane = lane
                 self._commits.start(self.perform(actions))
             else:

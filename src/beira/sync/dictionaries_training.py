@@ -22,7 +22,6 @@ from beira.kernel import limits
 from beira.kernel.errors import BeiraError, Unavailable
 
 LEVEL = 19
-MEMORY_BYTES = 1 << 30
 NICENESS = 19
 
 
@@ -104,7 +103,9 @@ def _failed(why: str) -> BeiraError:
 
 def main() -> None:
     os.nice(NICENESS)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (limits.DICTIONARY_MEMORY_BYTES, limits.DICTIONARY_MEMORY_BYTES)
+    )
     resource.setrlimit(
         resource.RLIMIT_CPU, (limits.DICTIONARY_TRAINING_S, limits.DICTIONARY_TRAINING_S)
     )

@@ -33,7 +33,6 @@ from beira.store.rows import row_bytes
 from beira.sync import losing
 
 log = structlog.get_logger(__name__)
-PAGE_ROWS = 500
 
 
 def inspected(registry: Registry) -> list[Collection]:
@@ -173,9 +172,9 @@ async def _pages(
     """All rows that count, a page at a time, in the order of writing."""
     declared = store.registry[collection]
     while True:
-        page = await store.rows(collection, partition, after=after, most=PAGE_ROWS)
+        page = await store.rows(collection, partition, after=after, most=limits.INSPECTED_ROWS)
         if page:
             after = (page[-1].stamp.hlc, page[-1].id)
             yield [row for row in page if counts(declared, row, node)]
-        if len(page) < PAGE_ROWS:
+        if len(page) < limits.INSPECTED_ROWS:
             return

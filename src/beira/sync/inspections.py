@@ -27,7 +27,6 @@ HORIZON_MARK = "horizon:"
 forgotten deletions up to this stamp number before they were heard of here."""
 DAY_MS = 86_400_000
 LOOK_EVERY_S = 5.0
-REFUSED_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ class Inspections:
         query = Query(
             collection="quarantine",
             columns=(Column("in_collection"), Column("record")),
-            limit=REFUSED_ROWS,
+            limit=limits.REFUSED_ROWS,
         )
         page = await self._store.query(query)
         return frozenset((row["in_collection"], row["record"]) for row in page.rows)

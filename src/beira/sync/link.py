@@ -25,7 +25,6 @@ SOCKET_PATH = "/sync/v1/ws"
 EXCHANGE_PATH = "/sync/v1/exchange"
 WAIT_PATH = "/sync/v1/wait"
 DICTIONARY_PATH = "/sync/v1/dictionaries/"
-TRY_SOCKET_AGAIN_S = 900
 
 
 class TokenSource(Protocol):
@@ -142,7 +141,7 @@ class CloudConnector:
     def _http_works(self) -> None:
         """Where HTTP was needed and works, the WebSocket is not tried again for a while."""
         now_s = asyncio.get_running_loop().time()
-        self._socket_blocked_until_s = now_s + TRY_SOCKET_AGAIN_S
+        self._socket_blocked_until_s = now_s + limits.SOCKET_AGAIN_S
 
     async def _socket(self, session: aiohttp.ClientSession, headers: dict[str, str]) -> SocketLink:
         shelf = NO_SHELF if self._dictionaries is None else self._dictionaries

@@ -7,14 +7,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from beira.kernel import limits
 from beira.kernel.query import Compare, Op, Query
 from beira.kernel.record import Row, Value
 from beira.store.gathering import Gathering
 from beira.store.port import Store
 
-MOST = 500
-"""Notes in one commit."""
-PAUSE_S = 0.25
+PAUSE_S = limits.NOTES_EVERY_S
 """From one commit to the next: what hundreds of nodes say in that time costs as much as what one says.
 The first after a rest goes at once."""
 READ_PAUSE_S = 0.05
@@ -32,9 +31,11 @@ class Notes:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._writing: Gathering[_Note, None] = Gathering(self._written, pause_s=PAUSE_S, most=MOST)
+        self._writing: Gathering[_Note, None] = Gathering(
+            self._written, pause_s=PAUSE_S, most=limits.NOTES_PER_COMMIT
+        )
         self._reading: Gathering[tuple[str, str], Known | None] = Gathering(
-            self._read, pause_s=READ_PAUSE_S, most=MOST
+            self._read, pause_s=READ_PAUSE_S, most=limits.NOTES_PER_COMMIT
         )
 
     async def write(self, *rows: Row, marks: dict[str, int] | None = None) -> None:

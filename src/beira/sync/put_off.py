@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import islice
 
+from beira.kernel import limits
+
 AGAIN_S = 60.0
-AGAIN_MOST_S = 3_600.0
-LASTING_MOST_S = 86_400.0
-TRIES_AT_ONCE = 3
+TRIES_AT_ONCE = limits.BLOB_TRIES_AT_ONCE
 
 
 class PutOff:
@@ -27,7 +27,7 @@ class PutOff:
             self._lasting.add(name)
             at_once = min(at_once, 1)
         failures = self._until.get(name, (0, 0.0))[0]
-        most_s = LASTING_MOST_S if name in self._lasting else AGAIN_MOST_S
+        most_s = limits.BLOB_LASTING_MOST_S if name in self._lasting else limits.BLOB_AGAIN_MOST_S
         doubled = AGAIN_S * 2.0 ** min(max(0, failures - at_once), 16)
         wait_s = 0.0 if failures < at_once else min(most_s, doubled)
         self._until[name] = failures + 1, self._steady_s() + wait_s

@@ -23,7 +23,6 @@ from beira.kernel.system import Loss, LostValue, Quarantined
 from beira.kernel.wire import Refused
 
 log = structlog.get_logger(__name__)
-MESSAGE_CHARS = 1_000
 UNTAMED_CHARS = limits.RECORD_BYTES // 4
 
 
@@ -36,7 +35,7 @@ def quarantined(host: Host, node: str, row: Row, why: Refused) -> Row:
         in_collection=_tame(row.collection, limits.NAME_CHARS),
         record=_tame(row.id, limits.ID_CHARS),
         code=why.code,
-        message=_tame(why.message, MESSAGE_CHARS),
+        message=_tame(why.message, limits.REFUSAL_CHARS),
         at=host.now(),
         row=_whole(row),
     )

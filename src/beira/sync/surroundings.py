@@ -8,6 +8,7 @@ from dataclasses import replace
 import msgspec
 
 from beira.host.host import Host
+from beira.kernel import limits
 from beira.kernel.access import partitions
 from beira.kernel.calendar import conditions
 from beira.kernel.policy import Conditions
@@ -15,8 +16,6 @@ from beira.kernel.query import Query
 from beira.kernel.system import SyncWindow
 
 LOOK_EVERY_S = 10.0
-WINDOWS = 200
-"""Windows beyond so many are not looked at; a tenant has a handful."""
 
 
 class Surroundings:
@@ -39,7 +38,9 @@ class Surroundings:
         return replace(self._machine(), held=calendar.held, share=calendar.share)
 
     async def _windows(self) -> list[SyncWindow]:
-        page = await self._host.store.query(Query(collection="sync_windows", limit=WINDOWS))
+        page = await self._host.store.query(
+            Query(collection="sync_windows", limit=limits.WINDOWS_READ)
+        )
         names = set(SyncWindow.__struct_fields__)
         known = [{k: v for k, v in row.items() if k in names} for row in page.rows]
         return [msgspec.convert(row, SyncWindow, strict=False) for row in known]

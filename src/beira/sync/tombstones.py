@@ -20,7 +20,6 @@ from beira.kernel.query import Column, Query
 from beira.sync.streams import FLOOR_MARK, feed_stream
 
 log = structlog.get_logger(__name__)
-BATCH_ROWS = 1_000
 
 
 async def collect(host: Host) -> int:
@@ -29,10 +28,14 @@ async def collect(host: Host) -> int:
     before_hlc = hlc_at(host.wall.now_ms() - limits.TOMBSTONE_LEAST_S * 1000)
     for partition, upto in (await _known_to_all(host)).items():
         while count := await host.store.collect(
-            feed_stream(partition), upto, before_hlc, floor=FLOOR_MARK + partition, most=BATCH_ROWS
+            feed_stream(partition),
+            upto,
+            before_hlc,
+            floor=FLOOR_MARK + partition,
+            most=limits.TOMBSTONES_AT_ONCE,
         ):
             gone += count
-            if count < BATCH_ROWS:
+            if count < limits.TOMBSTONES_AT_ONCE:
                 break
     if gone:
         log.info("tombstones.collected", tenant=host.place.tenant, rows=gone)

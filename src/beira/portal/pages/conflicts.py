@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from beira.host.page import Reply
+from beira.kernel import limits
 from beira.kernel.access import Kind, Principal, may_write
 from beira.kernel.collection import Collection, Field, FieldType
 from beira.kernel.errors import BeiraError, Unavailable
@@ -20,8 +21,6 @@ from beira.sync.conflicts import PAGE_ROWS, lost_values, restore
 CALLED_BY = ("name", "title", "label", "text")
 """Fields that records are called by, if they have one; else their first text says it."""
 GIST_CHARS = 48
-VALUE_CHARS = 300
-NODES_SHOWN = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ async def _list(visit: Visit, template: str, *, error: BeiraError | None = None)
     text = visit.asked.get("from", "0")
     offset = min(int(text), 1_000_000) if text.isascii() and text.isdigit() else 0
     page = await lost_values(visit.host, visit.principal, restored=not only_open, offset=offset)
-    nodes = (await visit.rows("node_info", limit=NODES_SHOWN)).rows
+    nodes = (await visit.rows("node_info", limit=limits.CONFLICT_NODES)).rows
     names = {str(row["id"]): str(row["name"]) for row in nodes}
     gists = await _gists(visit, page.rows)
     return visit.render(
@@ -163,7 +162,11 @@ def _said(visit: Visit, declared: Collection, name: str, value: Any) -> str:
         return visit.t(f"R$ {value / 100:.2f}".replace(".", ","), f"R$ {value / 100:.2f}")
     chosen = visit.words.get(f"option.{value}") if isinstance(value, str) else None
     text = chosen[0] if chosen else as_text(value)
-    return text if len(text) <= VALUE_CHARS else text[: VALUE_CHARS - 1] + "…"
+    return (
+        text
+        if len(text) <= limits.CONFLICT_VALUE_CHARS
+        else text[: limits.CONFLICT_VALUE_CHARS - 1] + "…"
+    )
 
 
 def _is_time(field: Field | None) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from beira.host.page import Reply
+from beira.kernel import limits
 from beira.kernel.access import node_partition, require
 from beira.kernel.collection import Lane
 from beira.kernel.command import Command, Runs
@@ -22,7 +23,6 @@ from beira.portal.words import trouble
 
 FRESH_S = 60
 RAW_LEAST_BYTES = 10_000
-NODES_SHOWN = 1_000
 LANES = (Lane.CRITICAL, Lane.IMPORTANT, Lane.NORMAL)
 
 
@@ -136,8 +136,8 @@ async def clear(visit: Visit) -> Reply:
 
 async def all_nodes(visit: Visit) -> list[dict[str, Any]]:
     """Every node this person may know of, with how it is."""
-    infos = (await visit.rows("node_info", order=(Order("name"),), limit=NODES_SHOWN)).rows
-    statuses = (await visit.rows("node_status", limit=NODES_SHOWN)).rows
+    infos = (await visit.rows("node_info", order=(Order("name"),), limit=limits.NODES_SHOWN)).rows
+    statuses = (await visit.rows("node_status", limit=limits.NODES_SHOWN)).rows
     by_id = {row["id"]: row for row in statuses}
     names = visit.site_names
     seen = [row for row in infos if visit.principal.sites is None or row["site"] in names]

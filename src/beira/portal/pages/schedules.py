@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from beira.host.page import Reply
+from beira.kernel import limits
 from beira.kernel.access import TENANT_PARTITION, group_partition, node_partition, site_partition
 from beira.kernel.errors import Conflict, NotFound
 from beira.kernel.query import Order
@@ -19,9 +20,6 @@ from beira.portal.pages.own import OWNER, own
 from beira.portal.visit import Visit
 from beira.portal.week import monday_of, week
 
-WINDOWS_MOST = 200
-"""As many as a node looks at (`sync.surroundings`)."""
-TITLE_CHARS = 48
 SHARES = (100, 75, 50, 30, 20, 10, 5)
 KINDS = ("business", "event", "maintenance")
 HOLDS = ("none", "normal", "important")
@@ -90,7 +88,7 @@ async def _save(visit: Visit, id: str) -> Reply:
     window, errors = _given(visit, typed, places)
     if window is None:
         return await _form_page(visit, typed, errors, status=400)
-    if not id and len(await _windows(visit)) >= WINDOWS_MOST:
+    if not id and len(await _windows(visit)) >= limits.WINDOWS_PER_SITE:
         raise Conflict("There are too many windows.", code="calendar.full")
     async with visit.host.writing() as ctx:
         ctx.put(window)
@@ -132,7 +130,7 @@ async def _form_page(
 
 async def _windows(visit: Visit) -> list[SyncWindow]:
     order = (Order("begins"), Order("id"))
-    rows = (await visit.rows("sync_windows", order=order, limit=WINDOWS_MOST)).rows
+    rows = (await visit.rows("sync_windows", order=order, limit=limits.WINDOWS_PER_SITE)).rows
     return [_decoded(row) for row in rows]
 
 
@@ -235,7 +233,7 @@ def _wrong(visit: Visit, form: Form, places: Mapping[str, str]) -> dict[str, str
     """What is wrong with a form, but for its hours and dates."""
     errors: dict[str, str] = {}
     choose = visit.t("Escolha um da lista.", "Choose one of the list.")
-    if not 0 < len(form.title) <= TITLE_CHARS:
+    if not 0 < len(form.title) <= limits.WINDOW_TITLE_CHARS:
         errors["title"] = visit.t("De 1 a 48 letras.", "1 to 48 characters.")
     for name, allowed in (("kind", KINDS), ("hold", HOLDS), ("place", tuple(places))):
         if getattr(form, name) not in allowed:

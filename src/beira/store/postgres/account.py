@@ -18,9 +18,10 @@ from pathlib import Path
 
 import structlog
 
+from beira.kernel import limits
+
 _log = structlog.get_logger(__name__)
 NAME = "nobody"
-CHECK_TIMEOUT_S = 30
 _PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAP_AMBIENT = 1, 8, 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAPABILITY_VERSION = 0x20080522
@@ -86,7 +87,7 @@ class Account:
                 preexec_fn=self.become(end_with_parent=False),
                 check=True,
                 capture_output=True,
-                timeout=CHECK_TIMEOUT_S,
+                timeout=limits.ACCOUNT_CHECK_S,
                 cwd="/",
             )
         except (OSError, subprocess.SubprocessError):

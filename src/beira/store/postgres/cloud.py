@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 import asyncpg
 
+from beira.kernel import limits
 from beira.kernel.collection import Registry
 from beira.kernel.errors import Misconfigured
 from beira.store.postgres import schema
@@ -27,18 +28,11 @@ from beira.store.postgres.store import PostgresStore
 from beira.store.sql import Dialect, PostgresDialect, quoted
 
 APP_ROLE = "beira_app"
-POOL_SIZE = 10
-CONNECT_TIMEOUT_S = 3.0
-ACQUIRE_TIMEOUT_S = 3.0
-ANSWER_TIMEOUT_S = 10.0
-SERVER_TIMEOUT_MS = 9_000
-"""The server gives up first, and lets go of the locks of a program that vanished."""
-HEALTH_TIMEOUT_S = 0.5
+ACQUIRE_TIMEOUT_S = limits.POSTGRES_ACQUIRE_S
+ANSWER_TIMEOUT_S = limits.POSTGRES_ANSWER_S
 PAUSE_S = 1.0
 """After no answer in time, how long further calls are refused at once rather than kept waiting."""
-TRIES = 5
 INSTANCE_FRESH_S = 10.0
-STATEMENTS_CACHED = 1_000
 OLDEST_VERSION = 150_000
 BUILTIN_COLLATIONS_VERSION = 170_000
 
@@ -71,7 +65,7 @@ class PostgresCloud:
         registry: Registry,
         *,
         owner_dsn: str | None = None,
-        pool_size: int = POOL_SIZE,
+        pool_size: int = limits.POSTGRES_CONNECTIONS,
     ) -> PostgresCloud:
         """Connect, bring the tables to this release, and start listening for news.
 
@@ -86,7 +80,7 @@ class PostgresCloud:
         await cloud.connect(pool_size=pool_size)
         return cloud
 
-    async def connect(self, *, pool_size: int = POOL_SIZE) -> None:
+    async def connect(self, *, pool_size: int = limits.POSTGRES_CONNECTIONS) -> None:
         """What `open` does, for a database made before it can be reached: until then all that is
         asked of it raises Unavailable. After a failure it may be called again; connected, it does
         nothing. Raises as `open`."""
@@ -136,7 +130,7 @@ class PostgresCloud:
     async def healthy(self) -> bool:
         """Whether the database answers now (within half a second)."""
         try:
-            async with asyncio.timeout(HEALTH_TIMEOUT_S), self._acquired() as connection:
+            async with asyncio.timeout(limits.POSTGRES_HEALTH_S), self._acquired() as connection:
                 await connection.execute("SELECT 1")
         except Exception:
             return False
@@ -194,7 +188,7 @@ class PostgresCloud:
         """
         with translated():
             async with self._queue.turn(locks):
-                for _ in range(TRIES - 1):
+                for _ in range(limits.POSTGRES_TRIES - 1):
                     with contextlib.suppress(*AGAIN):
                         return await self._once(tenant, work, locks, snapshot)
                 return await self._once(tenant, work, locks, snapshot)
@@ -258,28 +252,28 @@ class PostgresCloud:
             self._dsn,
             min_size=0,
             max_size=size,
-            timeout=CONNECT_TIMEOUT_S,
+            timeout=limits.POSTGRES_CONNECT_S,
             command_timeout=ANSWER_TIMEOUT_S,
-            statement_cache_size=STATEMENTS_CACHED,
+            statement_cache_size=limits.POSTGRES_STATEMENTS,
             init=self._become,
             reset=_leave_as_is,
         )
         await self._check_walled()
 
     async def _connect(self) -> asyncpg.Connection:
-        connection = await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S)
+        connection = await asyncpg.connect(self._dsn, timeout=limits.POSTGRES_CONNECT_S)
         await self._become(connection)
         return connection
 
     async def _connect_owner(self) -> asyncpg.Connection:
-        return await asyncpg.connect(self._owner_dsn, timeout=CONNECT_TIMEOUT_S)
+        return await asyncpg.connect(self._owner_dsn, timeout=limits.POSTGRES_CONNECT_S)
 
     async def _become(self, connection: asyncpg.Connection) -> None:
         if self._set_role:
             await connection.execute(f"SET ROLE {quoted(self._role)}")
 
     async def _user_of(self, dsn: str) -> str:
-        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S)
+        connection = await asyncpg.connect(dsn, timeout=limits.POSTGRES_CONNECT_S)
         try:
             return str(await connection.fetchval("SELECT current_user"))
         finally:
@@ -314,8 +308,8 @@ class PostgresCloud:
 _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _TENANT = f"""
 SELECT set_config('beira.tenant', {{tenant}}, true),
-  set_config('statement_timeout', '{SERVER_TIMEOUT_MS}', true),
-  set_config('idle_in_transaction_session_timeout', '{SERVER_TIMEOUT_MS}', true)
+  set_config('statement_timeout', '{limits.POSTGRES_STATEMENT_MS}', true),
+  set_config('idle_in_transaction_session_timeout', '{limits.POSTGRES_STATEMENT_MS}', true)
 """
 _DATABASE = "SELECT oid FROM pg_database WHERE datname = current_database()"
 _INSTANCE = (
@@ -371,7 +365,7 @@ async def _ensure_app_role(owner: asyncpg.Connection) -> bool:
 async def _roll_back(connection: asyncpg.Connection) -> None:
     try:
         if not connection.is_closed() and connection.is_in_transaction():
-            await connection.execute("ROLLBACK", timeout=HEALTH_TIMEOUT_S)
+            await connection.execute("ROLLBACK", timeout=limits.POSTGRES_HEALTH_S)
     except (*BROKEN, asyncpg.PostgresError):
         connection.terminate()
 

@@ -26,6 +26,7 @@ import asyncpg
 import msgspec
 import structlog
 
+from beira.kernel import limits
 from beira.kernel.errors import Misconfigured, Unavailable
 from beira.store.postgres.account import Account
 from beira.store.postgres.failures import BROKEN
@@ -33,20 +34,17 @@ from beira.store.postgres.failures import BROKEN
 DATABASE = "beira"
 OWNER = "postgres"
 APP = "beira_app"
-START_TIMEOUT_S = 60
-STOP_TIMEOUT_S = 30
 RESTART_AFTER_S = 1.0
 POLL_S = 0.03
 WATCH_S = 0.25
 SOCKET_PATH_BYTES = 100
-CONNECTIONS = 60
 _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
-    "max_connections": str(CONNECTIONS),
+    "max_connections": str(limits.POSTGRES_CONNECTIONS_MOST),
     "shared_buffers": "64MB",
     "max_wal_size": "512MB",
     "jit": "off",
@@ -166,10 +164,10 @@ class EmbeddedPostgres:
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGINT)  # fast: ends sessions, then a checkpoint
             try:
-                await asyncio.to_thread(process.wait, STOP_TIMEOUT_S)
+                await asyncio.to_thread(process.wait, limits.POSTGRES_STOP_S)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGQUIT)
-                await asyncio.to_thread(process.wait, STOP_TIMEOUT_S)
+                await asyncio.to_thread(process.wait, limits.POSTGRES_STOP_S)
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -297,7 +295,7 @@ class EmbeddedPostgres:
         except (OSError, ValueError, IndexError):
             return
         _log.warning("ending a PostgreSQL that was left over", pid=lines[0])
-        stop = ("--pgdata=" + str(self._data), "--mode=fast", f"--timeout={STOP_TIMEOUT_S}")
+        stop = ("--pgdata=" + str(self._data), "--mode=fast", f"--timeout={limits.POSTGRES_STOP_S}")
         with contextlib.suppress(Unavailable):  # a stale file: the number is another process's now
             await self._run("pg_ctl", "stop", *stop)
 
@@ -305,7 +303,7 @@ class EmbeddedPostgres:
         log = self._directory / "start.log"
         self._process = self._spawn(log)
         try:
-            async with asyncio.timeout(START_TIMEOUT_S):
+            async with asyncio.timeout(limits.POSTGRES_START_S):
                 while not await self._answers():
                     if self._process.poll() is not None:
                         raise Unavailable(
@@ -316,7 +314,7 @@ class EmbeddedPostgres:
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
             raise Unavailable(
-                f"PostgreSQL has not come up within {START_TIMEOUT_S} s.",
+                f"PostgreSQL has not come up within {limits.POSTGRES_START_S} s.",
                 code="database.start",
                 hint=f"See {self._data / 'log'}.",
             ) from None
@@ -346,7 +344,7 @@ class EmbeddedPostgres:
 
     async def _connect(self, database: str) -> asyncpg.Connection:
         dsn = self._dsn(OWNER, self._passwords.owner, database)
-        return await asyncpg.connect(dsn, timeout=START_TIMEOUT_S)
+        return await asyncpg.connect(dsn, timeout=limits.POSTGRES_START_S)
 
     async def _ensure_role(self) -> None:
         connection = await self._connect(OWNER)
@@ -381,7 +379,7 @@ class EmbeddedPostgres:
                 cwd="/",
                 env=_environment(),
                 preexec_fn=self._account.become(end_with_parent=False),
-                timeout=START_TIMEOUT_S,
+                timeout=limits.POSTGRES_START_S,
                 check=False,
             )
 

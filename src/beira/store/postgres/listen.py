@@ -18,6 +18,7 @@ import asyncpg
 import msgspec
 import structlog
 
+from beira.kernel import limits
 from beira.kernel.errors import BeiraError
 from beira.kernel.record import Row
 from beira.store.news import Listeners
@@ -25,12 +26,8 @@ from beira.store.port import News
 from beira.store.postgres.failures import BROKEN, translated
 
 CHANNEL = "beira_news"
-PAYLOAD_BYTES = 7_900
-"""PostgreSQL takes payloads of less than 8,000 bytes."""
 PING_EVERY_S = 15.0
-PING_TIMEOUT_S = 5.0
 RETRY_FIRST_S = 0.1
-RETRY_MOST_S = 5.0
 
 _log = structlog.get_logger(__name__)
 
@@ -66,7 +63,7 @@ def told(tenant: str, runs: Iterable[tuple[str, str, list[str]]]) -> list[str]:
             upto = bisect_right(ends, ends[start] + room - head) - 1
             if upto <= start:
                 made.append([])
-                room = PAYLOAD_BYTES
+                room = limits.NOTIFY_BYTES
                 upto = max(start + 1, bisect_right(ends, ends[start] + room - head) - 1)
             made[-1].append(_Payload(tenant, collection, partition, ids[start:upto]))
             room -= head + ends[upto] - ends[start]
@@ -140,7 +137,7 @@ class NewsDesk:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(lost.wait(), PING_EVERY_S)
                 return
-            await connection.execute("SELECT 1", timeout=PING_TIMEOUT_S)
+            await connection.execute("SELECT 1", timeout=limits.LISTEN_ANSWER_S)
 
     async def _again(self) -> asyncpg.Connection:
         wait_s = RETRY_FIRST_S
@@ -149,7 +146,7 @@ class NewsDesk:
                 return await self._listen()
             except (*BROKEN, asyncpg.PostgresError, BeiraError):
                 await asyncio.sleep(wait_s)
-                wait_s = min(wait_s * 2, RETRY_MOST_S)
+                wait_s = min(wait_s * 2, limits.LISTEN_RETRY_S)
 
     def _heard(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
         try:

@@ -15,13 +15,13 @@ from typing import Any
 
 import asyncpg
 
+from beira.kernel import limits
 from beira.kernel.errors import Conflict, Corrupt, Misconfigured, Unavailable
 from beira.store.postgres.failures import translated
 from beira.store.postgres.schema import SCHEMA, wall_off
 from beira.store.sql import quoted
 
 MOVED_TABLE = "_moved"
-LOCK_TIMEOUT_S = 30
 PIECES = 16
 """Pieces of a copy read ahead; each is 64 KiB or so."""
 Progress = Callable[[str, int, int], None]
@@ -142,12 +142,12 @@ async def _names(connection: asyncpg.Connection, schema: str) -> list[str]:
 async def _keep_writers_out(source: asyncpg.Connection, names: Iterable[tuple[str, str]]) -> None:
     """Readers go on; writers wait, and after some seconds are told to come back."""
     listed = ", ".join(f"{schema}.{quoted(name)}" for schema, name in names)
-    await source.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
+    await source.execute(f"SET LOCAL lock_timeout = '{limits.MOVE_LOCK_S}s'")
     try:
         await source.execute(f"LOCK TABLE {listed} IN SHARE MODE")
     except asyncpg.LockNotAvailableError:
         raise Unavailable(
-            f"Writers did not make way within {LOCK_TIMEOUT_S} s.",
+            f"Writers did not make way within {limits.MOVE_LOCK_S} s.",
             code="move.busy",
             hint="Try again, or stop the cloud's replicas first.",
         ) from None

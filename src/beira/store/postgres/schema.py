@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import asyncpg
 import msgspec
 
+from beira.kernel import limits
 from beira.kernel.collection import Collection, FieldType, Registry
 from beira.kernel.errors import Misconfigured
 from beira.kernel.record import DELETED, Value
@@ -52,8 +53,6 @@ _SYSTEM_TABLES = {
     ),
 }
 _MOVE_ROWS = 1_000
-LOCK_TIMEOUT_MS = 5_000
-"""Whoever waits to change a table keeps everybody else waiting behind: rather start again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ async def migrate(owner: asyncpg.Connection, registry: Registry, app_role: str) 
     """
     async with owner.transaction():
         await make_schema(owner, SCHEMA, app_role)
-        await owner.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+        await owner.execute(f"SET LOCAL lock_timeout = {limits.SCHEMA_LOCK_MS}")
         found = await _look(owner)
         for name, body in _SYSTEM_TABLES.items():
             await _ensure_table(owner, found, name, body)

@@ -33,9 +33,6 @@ from beira.store.sql import compiled
 if TYPE_CHECKING:
     from beira.store.postgres.cloud import PostgresCloud
 
-READ_ROWS = 250
-READ_ROWS_MOST = 1_000
-"""Rows are read in steps of so many, so that a small `most_bytes` never loads a whole stream."""
 
 T = TypeVar("T")
 Key = tuple[str, str]
@@ -446,8 +443,8 @@ class PostgresStore:
 def _step(*, used: int, room: int, had: int) -> int:
     """How many rows to read next: about as many as there is room for."""
     if not had:
-        return READ_ROWS
-    return max(READ_ROWS, min(READ_ROWS_MOST, room * had // max(1, used)))
+        return limits.READ_ROWS
+    return max(limits.READ_ROWS, min(limits.READ_ROWS_MOST, room * had // max(1, used)))
 
 
 def _together(found: Sequence[Sequence[Row]]) -> Sequence[Row]:

@@ -14,21 +14,16 @@ from urllib.parse import quote
 
 import apsw
 
+from beira.kernel import limits
 from beira.kernel.errors import BeiraError, Corrupt, Full, Misconfigured, Unavailable
 from beira.store.sql import ilike_function
 
 APPLICATION_ID = 0x42454952
-BUSY_TIMEOUT_MS = 5_000
-WAL_PAGES = 1_000
-WAL_LEFT_BYTES = 16_777_216
-WRITER_CACHE_KIB = 8_192
-READER_CACHE_KIB = 2_048
-STATEMENTS = 256
+WAL_PAGES = limits.LOG_PAGES
+WAL_LEFT_BYTES = limits.LOG_LEFT_BYTES
 KEY_BYTES = 32
 CIPHER = "sqlcipher"
 """AES-256-CBC with an HMAC-SHA-512 for each page, as SQLCipher 4 writes it (docs/decisions/0012)."""
-CHECKED_BYTES = 33_554_432
-"""Files up to this size are checked page by page at each opening: under a fifth of a second."""
 _PLAIN_HEADER = b"SQLite format 3\x00"
 _DOCTOR = "The file is left untouched: `beira node repair` saves what can be read, and keeps it."
 
@@ -40,16 +35,18 @@ def connect(path: Path, key: bytes | None, *, writer: bool) -> apsw.Connection:
     """
     flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if writer else 0)
     flags |= apsw.SQLITE_OPEN_URI  # VACUUM INTO takes the copy's key by its address
-    connection = apsw.Connection(address(path), flags, statementcachesize=STATEMENTS)
+    connection = apsw.Connection(address(path), flags, statementcachesize=limits.SQLITE_STATEMENTS)
     try:
         if key is not None:  # a raw key: AES-256 with an HMAC for each page, no slow derivation
             connection.pragma("cipher", CIPHER)
             connection.pragma("key", "raw:" + key.hex())
-        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        connection.set_busy_timeout(limits.SQLITE_BUSY_MS)
         connection.pragma("trusted_schema", False)
         connection.pragma("foreign_keys", True)
         connection.pragma("temp_store", "memory")
-        connection.pragma("cache_size", -(WRITER_CACHE_KIB if writer else READER_CACHE_KIB))
+        connection.pragma(
+            "cache_size", -(limits.WRITER_CACHE_KIB if writer else limits.READER_CACHE_KIB)
+        )
         connection.pragma("query_only", not writer)
         function: Any = ilike_function
         connection.create_scalar_function("beira_ilike", function, 2, deterministic=True)
@@ -113,7 +110,7 @@ def is_plain(path: Path) -> bool:
 def check_pages(connection: apsw.Connection, path: Path) -> None:
     """Raise Corrupt if a page of a small database is damaged. A large one would take too long at
     each start: there `integrity` is asked for by whoever wants to know."""
-    if path.stat().st_size <= CHECKED_BYTES:
+    if path.stat().st_size <= limits.CHECKED_BYTES:
         said = connection.execute("PRAGMA quick_check(1)").get
         if said != "ok":
             raise apsw.CorruptError(str(said).replace("\n", " "))

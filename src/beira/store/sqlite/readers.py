@@ -12,17 +12,17 @@ from typing import TypeVar
 
 import apsw
 
+from beira.kernel import limits
 from beira.kernel.errors import Unavailable
 from beira.store.sqlite.files import connect, explained
 
 T = TypeVar("T")
 
-THREADS = 2
-WAITING = 1_000
+WAITING = limits.READS_WAITING
 """Reads that may wait; more are refused, for whoever asks has given up by then."""
 
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = limits.READ_TIMEOUT_S
 _STEPS = 50_000
 """SQLite's own instructions between two looks at the clock: some milliseconds."""
 
@@ -34,7 +34,9 @@ class Readers:
         self._mine = threading.local()
         self._connections: list[apsw.Connection] = []
         self._waiting = 0
-        self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(THREADS, f"reader {path.name}")
+        self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(
+            limits.READER_THREADS, f"reader {path.name}"
+        )
 
     async def run(
         self, read: Callable[[apsw.Connection], T], *, timeout_s: float | None = None
