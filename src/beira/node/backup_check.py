@@ -8,6 +8,8 @@ import apsw
 
 from beira.kernel.errors import Corrupt
 from beira.store.sqlite.files import connect, explained
+from beira.store.sqlite.salvage import MARKS
+from beira.sync.inspections import CHECKED_MARK
 
 
 def check_database(path: Path, key: bytes | None) -> None:
@@ -30,3 +32,15 @@ def check_database(path: Path, key: bytes | None) -> None:
             code="backup.database",
             hint="An older backup is taken; or restore, and then: beira node repair.",
         )
+
+
+def forget_comparisons(path: Path, key: bytes | None) -> None:
+    """A database of some time ago: whatever it was found to agree with then, it is compared with all
+    of the cloud's once it is there. What the node wrote since the backup comes back by that alone, as
+    no feed tells a node of its own writes."""
+    connection = connect(path, key, writer=True)
+    try:
+        if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (MARKS,)).get:
+            connection.execute(f"DELETE FROM {MARKS} WHERE name GLOB ?", (CHECKED_MARK + "*",))  # noqa: S608
+    finally:
+        connection.close(True)

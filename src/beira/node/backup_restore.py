@@ -31,7 +31,7 @@ from beira.kernel.errors import BeiraError, Corrupt, Full, Invalid, Misconfigure
 from beira.node import at_rest, backup_files, settled
 from beira.node.at_rest import DATABASE_FILE, KEY_FILE
 from beira.node.backup import folder_place
-from beira.node.backup_check import check_database
+from beira.node.backup_check import check_database, forget_comparisons
 from beira.node.backup_cloud import CloudPlace
 from beira.node.backup_source import LOG_FILE, RESTORE_FOLDER
 from beira.node.cloud_client import CloudClient, TokenSource
@@ -290,6 +290,7 @@ async def _pull(
     if path.exists():
         key = at_rest.keyed(manifest.data_keys, moving=manifest.key_moving).database_key(path)
         await asyncio.to_thread(check_database, path, key)
+        await asyncio.to_thread(forget_comparisons, path, key)
     return pulled.done_bytes - pulled.kept_bytes
 
 
