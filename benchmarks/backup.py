@@ -19,12 +19,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import apsw
 import structlog
 
 from beira.cloud import program as cloud_program
@@ -49,6 +47,29 @@ from beira.node.backup_source import snapshot
 for _ in range({SNAPSHOTS}):
     with snapshot(pathlib.Path(sys.argv[1]), None):
         time.sleep(0.1)
+"""
+
+
+WRITES = """
+import pathlib, sys, threading, time
+from beira.store.sqlite.files import connect
+
+ended = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+connection = connect(pathlib.Path(sys.argv[1]), None, writer=True)
+connection.execute("CREATE TABLE IF NOT EXISTS ticks (at REAL)")
+took_ms = []
+
+def waited_ms():
+    # of this thread, in nanoseconds: on a processor, waiting for one
+    return int(open("/proc/thread-self/schedstat").read().split()[1]) / 1e6
+
+while not ended.wait(0.005):
+    begun, waited = time.perf_counter(), waited_ms()
+    connection.execute("INSERT INTO ticks VALUES (?)", (begun,))
+    took_ms.append((time.perf_counter() - begun) * 1_000 - (waited_ms() - waited))
+connection.close(True)
+print(*took_ms)
 """
 
 
@@ -83,32 +104,26 @@ def change(path: Path, rows: int) -> None:
     connection.close(True)
 
 
-class Writer(threading.Thread):
-    """Commits a row every few milliseconds, each synced, as the node's writer does."""
+class Writer:
+    """Commits a row every few milliseconds, each synced, as the node's writer does: in a process of its
+    own, as a node is. `took_ms` without what a commit waited for a processor: other programs on a
+    shared machine take that, and a backup gives way to them."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path, self._ended = path, threading.Event()
+        program = [sys.executable, "-c", WRITES, str(path)]
+        self._process = subprocess.Popen(
+            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self.took_ms: list[float] = []
 
-    def run(self) -> None:
-        connection: apsw.Connection = connect(self._path, None, writer=True)
-        connection.execute("CREATE TABLE IF NOT EXISTS ticks (at REAL)")
-        while not self._ended.wait(0.005):
-            begun = time.perf_counter()
-            connection.execute("INSERT INTO ticks VALUES (?)", (begun,))
-            self.took_ms.append((time.perf_counter() - begun) * 1_000)
-        connection.close(True)
-
     def stop(self) -> None:
-        self._ended.set()
-        self.join()
+        said, _ = self._process.communicate()  # its standard input ends, and so does it
+        self.took_ms = [float(line) for line in said.split()]
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[Writer]:
     writer = Writer(path)
-    writer.start()
     try:
         yield writer
     finally:
@@ -180,8 +195,10 @@ async def measure(cloud: Cloud, address: str, folder: Path, size: int, in_cloud:
     stall, usual = max(beside.took_ms), percentile(alone.took_ms, 0.99)
     figure("backup.write_p99", percentile(beside.took_ms, 0.99), "ms", peer="no backup",
            ratio=percentile(beside.took_ms, 0.99) / usual)  # fmt: skip
-    figure("backup.write_worst", stall, "ms", peer="no backup, worst",
-           ratio=stall / max(alone.took_ms))  # fmt: skip
+    figure(
+        "backup.write_worst", stall, "ms", peer="no backup, worst",
+        ratio=stall / max(alone.took_ms), target=f"< {STALL_MS:.0f}", met=stall < STALL_MS,
+    )  # fmt: skip
 
     await asyncio.to_thread(change, database, CHANGED_ROWS)
     took_s, _ = await beira("node", "backup", "--now", "--data", str(data), "--to", str(usb))
