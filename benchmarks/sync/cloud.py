@@ -37,10 +37,9 @@ START_S = 60.0
 class OpenDoor:
     """Tickets for a benchmark in which nobody clones anybody."""
 
-    async def starts_anew(self, tenant: str, node: str, ticket: int) -> bool:
-        return False
-
-    async def present_ticket(self, tenant: str, node: str, ticket: int, call: str = "") -> int:
+    async def present_ticket(
+        self, tenant: str, node: str, ticket: int, *, sure: bool = False
+    ) -> int:
         return ticket + 1
 
     async def confirm_ticket(self, tenant: str, node: str, ticket: int) -> None:
