@@ -20,7 +20,7 @@ from beira.kernel.collection import Lane, collection_of
 from beira.kernel.errors import BeiraError, Conflict, Denied
 from beira.kernel.policy import Conditions
 from beira.kernel.query import Query
-from beira.kernel.record import Row, Value
+from beira.kernel.record import Row
 from beira.kernel.wire import Wire
 from beira.store.memory import MemoryStore
 from beira.sync.agent import Agent
@@ -28,7 +28,7 @@ from beira.sync.conversation import Conversation
 from beira.sync.gate import Gate
 from beira.sync.streams import feed_route, lane_stream, log_route
 from tests.simulation.disk import SimDisk
-from tests.simulation.laws import Saw, Witness, Written
+from tests.simulation.laws import Witness, Written
 from tests.simulation.links import Network, SimConnector
 from tests.simulation.releases import (
     TODAY,
@@ -156,8 +156,6 @@ class SimNode:
         self.conditions = Conditions()
         self.confirmed: set[tuple[str, str]] = set()
         self.attempted: set[tuple[str, str]] = set()
-        self.writes: dict[Value, tuple[str, str, str, Saw]] = {}
-        """Values about to be written: of which record and field, and what there is to know of each."""
         self.troubled_s = 0.0
         self.honest = True
         self.task: asyncio.Task[None] | None = None
@@ -187,15 +185,11 @@ class SimNode:
         self.task = asyncio.ensure_future(self.agent.run())
 
     def committing(self, rows: Sequence[Row]) -> None:
-        """Rows are about to be on the disk: what is there now is what their writer could have seen."""
-        for row in rows if self.writes else ():
-            for column, value in row.fields.items():
-                name, key, of, saw = self.writes.get(_hashable(value), ("", "", "", None))
-                if saw is not None and (name, key, of) == (row.collection, row.id, column):
-                    old = self.store._tables[name].get(key)
-                    saw.over = old.fields.get(column) if old is not None else None
-                    saw.there = True
-                    del self.writes[value]
+        """Rows are about to be on the disk."""
+        for row in rows:
+            old = self.store._tables[row.collection].get(row.id)
+            if old is not None:
+                self.world.witness.writes_over(self.place.node, old, row)
 
     async def crash(self) -> None:
         """The power goes: what was committed stays, what was being written may be there or not."""
@@ -245,6 +239,15 @@ class SimNode:
     def waits(self) -> set[tuple[str, str]]:
         """What its log names, of what its release knows."""
         return {key for key in self.kept() if key[0] in self.catalogue.collections}
+
+    def has_written(self, key: tuple[str, str]) -> bool:
+        """Whether anything of a record its release knows is this node's own, and not another's since."""
+        row = (
+            self.store._tables[key[0]].get(key[1]) if key[0] in self.catalogue.collections else None
+        )
+        return row is not None and any(
+            row.stamp_of(field).node == self.place.node for field in row.fields
+        )
 
     async def waiting(self) -> int:
         return len(self.waits())
@@ -371,10 +374,6 @@ class World:
         if old == f"epoch-{self.epoch}":
             self.epoch += 1
         return f"epoch-{self.epoch}"
-
-
-def _hashable(value: Value) -> Value:
-    return value if isinstance(value, str | int) else None
 
 
 def person(role: str) -> Principal:
