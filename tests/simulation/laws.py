@@ -289,8 +289,8 @@ class Witness:
             if node.place.node != name or node.agent._runs[-1:] != [run]:
                 continue
             stream = node.store._streams.get(lane_stream(int(lane)))
-            for key, (number, _) in stream.entries.items() if stream else ():
-                if number <= upto and node.has_written(key):
+            for key, (number, since_hlc) in stream.entries.items() if stream else ():
+                if number <= upto and node.has_written(key, since_hlc):
                     there = key[1] in self.world.store._tables.get(key[0], {}) or key in aside
                     assert there, (
                         f"law 6: {name} lane {lane} is at {upto}, but {key} ({number}) is missing"

@@ -215,3 +215,27 @@ def test_what_the_cloud_has_taken_already_keeps_its_place() -> None:
         assert notes["early"]["_hlc"] < notes["late"]["_hlc"]
 
     run_virtual(story())
+
+
+def test_after_a_restart_what_was_merged_before_is_still_earlier() -> None:
+    """The clock is slow, and what another node wrote, by a right one, was merged in an earlier run: who
+    writes over it now wins (seed 92310553)."""
+
+    async def story() -> None:
+        world = World(8, nodes=2)
+        slow, right = world.nodes
+        slow.wall.error_ms = -50_000
+        await world.boot()
+        await right.write(Good(id="g", name="before"))
+        await world.quiet()
+        slow.network.up = False
+        await slow.crash()
+        await slow.boot()
+        await slow.write(Good(id="g", name="after"))
+        slow.network.up = True
+        await world.quiet()
+        for store in (world.store, slow.store, right.store):
+            row = await store.get("goods", "g")
+            assert row is not None and row.fields["name"] == "after"
+
+    run_virtual(story())

@@ -240,14 +240,12 @@ class SimNode:
         """What its log names, of what its release knows."""
         return {key for key in self.kept() if key[0] in self.catalogue.collections}
 
-    def has_written(self, key: tuple[str, str]) -> bool:
-        """Whether anything of a record its release knows is this node's own, and not another's since."""
-        row = (
-            self.store._tables[key[0]].get(key[1]) if key[0] in self.catalogue.collections else None
-        )
-        return row is not None and any(
-            row.stamp_of(field).node == self.place.node for field in row.fields
-        )
+    def has_written(self, key: tuple[str, str], since_hlc: int) -> bool:
+        """Whether anything of a record its release knows, written since, is this node's own still."""
+        known = key[0] in self.catalogue.collections
+        row = self.store._tables[key[0]].get(key[1]) if known else None
+        stamps = [row.stamp_of(field) for field in row.fields] if row is not None else []
+        return any(s.node == self.place.node and s.hlc >= since_hlc for s in stamps)
 
     async def waiting(self) -> int:
         return len(self.waits())

@@ -41,6 +41,7 @@ log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
 CLOCK_MARK = "clock.last"
+SEEN_MARK = "clock.seen"
 OFFSET_MARK = "clock.offset"
 TURN_MARK = "turn."
 TURNS = limits.TURNS_KEPT
@@ -117,6 +118,7 @@ class Host:
         """Take up the clock where it was left, its measured skew, and what is known of the place."""
         marks = await self.store.marks("clock.")
         self.clock.last = max(self.clock.last, int(marks.get(CLOCK_MARK, 0)))
+        self.clock.saw(int(marks.get(SEEN_MARK, 0)))
         self.clock.offset_ms = int(marks.get(OFFSET_MARK, self.clock.offset_ms))
         await self.refresh_place()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from beira.host.host import Host
+from beira.host.host import SEEN_MARK, Host
 from beira.kernel.batch import newest_hlc
 from beira.kernel.clock import Stamp
 from beira.kernel.collection import Lane, Travel, collection_of
@@ -22,7 +22,8 @@ LANE = Lane.NORMAL
 async def merge(
     host: Host, store: NodeStore, rows: Sequence[Row], marks: Mapping[str, Value] | None = None
 ) -> Commit:
-    """Merge what came from the cloud."""
+    """Merge what came from the cloud. How late it is stays known when the program starts again: what is
+    written over it then must come after it."""
     host.clock.saw(newest_hlc(rows))
     me, name = host.place.node, collection_of(Loss).name
     stamp = Stamp(host.clock.tick(host.wall.now_ms()), int(LANE), me)
@@ -34,7 +35,8 @@ async def merge(
     def route(row: Row) -> str | None:
         return lane_stream(LANE) if row.collection == name else None
 
-    return await store.commit(rows, route=route, marks=marks, dropped=dropped)
+    seen = {SEEN_MARK: host.clock.seen}
+    return await store.commit(rows, route=route, marks={**seen, **(marks or {})}, dropped=dropped)
 
 
 def _leaves(host: Host, contest: Contest) -> bool:
