@@ -449,7 +449,8 @@ async def test_the_preview_is_what_the_grid_says(page: Page, directed: Directed)
     )
     await page.get_by_text("É uma previsão").wait_for()
     row = page.locator(".preview-row", has_text="canto novo").first
-    assert await row.locator("time").inner_text() == "08:00:00"
+    said = await row.locator("time").inner_text()
+    assert "08:00:00" <= said < "08:02:00", "a spot that is due may come first"
     await row.get_by_text("Manhã calma").wait_for()
     if AXE.exists():
         for width, height in SIZES:
