@@ -7,6 +7,7 @@ a quicker way to the same answer: one that is made anew gives the same.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta
@@ -26,7 +27,7 @@ OUT = -1
 TICK = timedelta(microseconds=1)
 
 
-class Pool:
+class Pool(ABC):
     """The common part: which of `assets` are in. A place is an index into `assets`."""
 
     def __init__(self, program: Program, assets: Sequence[str]) -> None:
@@ -58,9 +59,9 @@ class Pool:
             self._put(one)
         return None if place is None else (self.assets[place], place)
 
+    @abstractmethod
     def in_order(self, memory: Memory, now: datetime) -> list[AssetEntry]:
         """All of it, playable or not, in the order in which it would be played."""
-        raise NotImplementedError
 
     def _follow(self, memory: Memory, disk: OnDisk | None, now: datetime) -> None:
         passed = bisect_right(self._moments, now)
@@ -98,21 +99,21 @@ class Pool:
                 found += [(window.opens, place), (window.last_start + TICK, place)]
         return sorted(found)
 
+    @abstractmethod
     def _in_step(self, memory: Memory, now: datetime) -> bool:
         """Take in what was played since; False: lay out all anew."""
-        raise NotImplementedError
 
-    def _lay_out(self, fitting: list[int], memory: Memory, now: datetime) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _lay_out(self, fitting: list[int], memory: Memory, now: datetime) -> None: ...
 
-    def _pick(self, memory: Memory) -> int | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _pick(self, memory: Memory) -> int | None: ...
 
-    def _put(self, place: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _put(self, place: int) -> None: ...
 
-    def _take(self, place: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _take(self, place: int) -> None: ...
 
 
 class Ring(Pool):
