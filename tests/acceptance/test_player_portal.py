@@ -137,7 +137,7 @@ async def test_a_playlist_is_made_filled_and_put_in_order_by_keyboard(
     await page.keyboard.press("Enter")
     await page.locator("#tracks .track").nth(1).get_by_text("Sol de inverno").wait_for()
     focused = "() => document.activeElement.getAttribute('aria-label')"
-    assert await until(lambda: page.evaluate(focused)) == "Subir: Sol de inverno"
+    assert await page.evaluate(focused) == "Subir: Sol de inverno"
     await page.keyboard.press("Enter")
     await page.locator("#tracks .track").nth(0).get_by_text("Sol de inverno").wait_for()
     (made,) = await directed.rows("player_playlists", name="Noite")

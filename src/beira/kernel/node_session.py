@@ -120,6 +120,7 @@ Action: TypeAlias = (
 
 
 _CLOCK_MOVED = Close("clock.jumped", "The clock jumped: its skew is measured anew.", "", True)
+_CLOUD_CHANGED = Close("sync.cloud_changed", "The cloud's database has become another.", "", True)
 
 
 class NodeSession:
@@ -339,6 +340,8 @@ class NodeSession:
         return _actions(self._inspector.checked(message, now.steady_ms))
 
     def _welcomed(self, message: Welcome, now: Now) -> list[Action]:
+        if self.live and message.cloud != self.cloud:  # over HTTP each exchange brings a welcome
+            return [SaveTicket(message.ticket, self.cloud), _CLOUD_CHANGED]
         restart = message.restart if not self.live else {}
         self.cursors.update(dict.fromkeys(restart, 0))
         actions: list[Action] = [SaveTicket(message.ticket, message.cloud, restart)]

@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from beira.sdk import Invalid, Misconfigured
 
@@ -85,16 +86,16 @@ async def run(
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stderr is not None
+    passing = asyncio.ensure_future(_pass_on(process.stdout, heard, most_bytes))
+    saying = asyncio.ensure_future(_end_of(process.stderr))
     try:
         async with asyncio.timeout(wall_s):
-            _, said = await asyncio.gather(
-                _pass_on(process.stdout, heard, most_bytes), _end_of(process.stderr)
-            )
+            _, said = await asyncio.gather(passing, saying)
             code = await process.wait()
     except TimeoutError:
         raise _too_much("time") from None
     finally:
-        await _gone(process)
+        await _gone(process, passing, saying)
     if code in (-signal.SIGXCPU, -signal.SIGKILL):  # by its own limit, or the system's
         raise _too_much("processor time")
     return Ran(code, said)
@@ -118,12 +119,18 @@ async def _end_of(reader: asyncio.StreamReader) -> str:
     return held.decode(errors="replace")
 
 
-async def _gone(process: asyncio.subprocess.Process) -> None:
-    """However it came about: nothing of it goes on running."""
+async def _gone(process: asyncio.subprocess.Process, *reading: asyncio.Future[Any]) -> None:
+    """However it came about: nothing of it goes on running. What it still wrote is read and thrown
+    away, for asyncio calls a process ended only when its pipes are."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+    for task in reading:
+        task.cancel()
+    await asyncio.gather(*reading, return_exceptions=True)
+    pipes = [_end_of(pipe) for pipe in (process.stdout, process.stderr) if pipe is not None]
+    await asyncio.gather(*pipes)
+    await process.wait()
 
 
 def _too_much(of: str) -> Invalid:

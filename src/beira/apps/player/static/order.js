@@ -31,14 +31,15 @@
     var to = Number(list.dataset.from) + rows(list).indexOf(row);
     if (String(to) === row.dataset.at) return;
     htmx.ajax("POST", list.dataset.order, {
-      target: "#tracks", swap: "innerHTML",
+      target: "#tracks", swap: "innerHTML settle:0ms",
       values: { csrf: list.dataset.csrf, part: "yes", asset: row.dataset.asset, at: row.dataset.at, to: to, from: list.dataset.from }
     });
   }
   document.addEventListener("pointerup", release);
   document.addEventListener("pointercancel", release);
 
-  /* After an arrow was pressed the focus goes with the track. */
+  /* After an arrow was pressed the focus goes with the track: at once (settle:0ms), or a second press
+     of the key would move another. */
   var follow = "";
   document.body.addEventListener("htmx:beforeRequest", function (event) {
     var button = document.activeElement;
