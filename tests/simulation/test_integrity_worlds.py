@@ -304,3 +304,33 @@ def test_disguised_fields_never_leave_and_are_never_overwritten() -> None:
         assert (mine["who"], mine["remark"]) == ("João Silva", "calvo")
 
     run_virtual(story())
+
+
+@pytest.mark.parametrize("http", [False, True])
+def test_a_node_that_begins_where_deletions_were_forgotten_gets_there_in_steps(
+    monkeypatch: pytest.MonkeyPatch, http: bool
+) -> None:
+    """Its cursor is behind what was forgotten for most of the way: no reason to begin once more."""
+    monkeypatch.setattr(limits, "BATCH_CHANGES", 5)
+
+    async def story() -> None:
+        world = World(10, nodes=2)
+        first, fresh = world.nodes
+        fresh.network.up, fresh.network.http = False, http
+        await world.boot()
+        for i in range(100):
+            await first.write(Good(id=f"g{i}", name="x"))
+        await asyncio.sleep(60)
+        async with world.host.writing() as ctx:
+            ctx.delete(Good, "g0")
+            ctx.delete(Good, "g1")
+        await asyncio.sleep(limits.TOMBSTONE_LEAST_S + 60)
+        assert await tombstones.collect(world.host) == 2
+        fresh.network.up = True
+        for _ in range(20):
+            await asyncio.sleep(2)
+            fresh.network.cut()
+        await settled(world)
+        assert await world.rows(fresh.store, "goods") == await world.rows(world.store, "goods")
+
+    run_virtual(story())

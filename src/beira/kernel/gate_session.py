@@ -226,6 +226,11 @@ class GateSession:
             acked={int(lane): has for lane, has in self.acked.items()},
             partitions=granted,
             restart=restart,
+            floors={
+                partition: floor.number
+                for partition, floor in self.floors.items()
+                if partition in self.feeds and self.feeds[partition].fresh
+            },
             can=CAN,
         )
         return [Send(welcome), *self._feed()]
@@ -316,13 +321,15 @@ class GateSession:
 
     def _restarting(self, granted: Iterable[str], hello: Hello) -> dict[str, int]:
         """Partitions whose cursor means nothing any more: it counts another database's feed, or
-        deletions behind it are forgotten. One that begins anyway has nothing to be told."""
+        deletions behind it are forgotten. One that begins anyway has nothing to be told, nor has one
+        that began since and is on its way."""
         moved = bool(hello.cloud) and hello.cloud != self.cloud
         restart: dict[str, int] = {}
         for partition in granted:
             cursor, floor = hello.cursors.get(partition, 0), self.floors.get(partition, Floor())
-            if 0 < cursor < floor.number or (moved and cursor):
-                restart[partition] = floor.horizon_hlc if cursor < floor.number else 0
+            missed = cursor < floor.number != hello.floors.get(partition)
+            if cursor and (missed or moved):
+                restart[partition] = floor.horizon_hlc if missed else 0
         return restart
 
     def _asked(self, message: Check | Fetch) -> list[Action]:

@@ -63,11 +63,13 @@ class Send:
 @dataclass(frozen=True, slots=True)
 class SaveTicket:
     """Make the ticket durable, then call `ticket_saved`. The cursors of partitions in `restart` go
-    back to 0 with it, and their horizons (see `Welcome`) are kept until they are inspected."""
+    back to 0 with it, and their horizons (see `Welcome`) are kept until they are inspected. `floors`
+    are kept too."""
 
     ticket: int
     cloud: str
     restart: Mapping[str, int] = field(default_factory=dict)
+    floors: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,8 @@ _CLOUD_CHANGED = Close("sync.cloud_changed", "The cloud's database has become an
 class NodeSession:
     """One connection of a node.
 
-    `cursors` are how far each partition's feed is on disk, `acked` how far each lane was trimmed,
+    `cursors` are how far each partition's feed is on disk, `floors` what the cloud had forgotten when
+    each began (`Welcome`), `acked` how far each lane was trimmed,
     `written` the last number of each lane's log, `runs` as in `kernel.runs`. `sure`: the cloud has
     called this ticket an old one.
     """
@@ -140,6 +143,7 @@ class NodeSession:
         cursors: Mapping[str, int],
         acked: Mapping[Lane, int],
         written: Mapping[Lane, int],
+        floors: Mapping[str, int] | None = None,
         runs: Sequence[int] = (),
         sure: bool = False,
         link: Link | None = None,
@@ -148,6 +152,7 @@ class NodeSession:
         self.ticket = ticket
         self.cloud = cloud
         self.cursors = dict(cursors)
+        self.floors = dict(floors or {})
         self.runs = list(runs)
         self.sure = sure
         self.lanes = {
@@ -205,6 +210,7 @@ class NodeSession:
             sure=self.sure,
             logs=self.runs,
             acked={int(lane): state.acked for lane, state in self.lanes.items() if state.acked},
+            floors={p: n for p, n in self.floors.items() if 0 < self.cursors.get(p, 0) < n},
         )
 
     def received(self, message: Wire, now: Now) -> list[Action]:
@@ -340,11 +346,12 @@ class NodeSession:
         return _actions(self._inspector.checked(message, now.steady_ms))
 
     def _welcomed(self, message: Welcome, now: Now) -> list[Action]:
-        if self.live and message.cloud != self.cloud:  # over HTTP each exchange brings a welcome
-            return [SaveTicket(message.ticket, self.cloud), _CLOUD_CHANGED]
-        restart = message.restart if not self.live else {}
-        self.cursors.update(dict.fromkeys(restart, 0))
-        actions: list[Action] = [SaveTicket(message.ticket, message.cloud, restart)]
+        if self.live and (message.cloud != self.cloud or message.restart):  # as over HTTP, where
+            return [SaveTicket(message.ticket, self.cloud), _CLOUD_CHANGED]  # each exchange has one
+        self.cursors.update(dict.fromkeys(message.restart, 0))
+        floors = {p: n for p, n in message.floors.items() if not self.cursors.get(p)}
+        self.floors |= floors
+        actions: list[Action] = [SaveTicket(message.ticket, message.cloud, message.restart, floors)]
         self.partitions = message.partitions
         self.cloud = message.cloud
         self._cloud_compares = "check" in message.can

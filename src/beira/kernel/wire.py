@@ -29,6 +29,7 @@ class Hello(Message, tag="hello"):
     understands beyond the first release. `sure`: the cloud has called this very ticket an old one
     (`node.ticket_old`), and the node has no other. `logs` are the runs of its program since its log
     was last acknowledged, the present one last, and `acked` how far each lane was (`kernel.runs`).
+    `floors` say, of feeds not yet read up to there, what the cloud had told when they began.
     `dicts` are the dictionaries it has of its site's, as numbers with fingerprints
     (`kernel.dictionary`)."""
 
@@ -42,6 +43,7 @@ class Hello(Message, tag="hello"):
     sure: bool = False
     logs: list[int] = []
     acked: dict[int, int] = {}
+    floors: dict[str, int] = {}
     dicts: dict[int, str] = {}
 
 
@@ -59,6 +61,8 @@ class Welcome(Message, tag="welcome"):
     `restart` names partitions whose feed begins at 0 again, whatever the node's cursor says: the
     database is another one, or deletions the node has not heard of were forgotten meanwhile. Its
     values are stamp numbers: what was written up to them and is not in the cloud was deleted there.
+    `floors` says of each feed that begins at 0 up to where deletions were forgotten: only who was that
+    far, or began since, has heard of all.
     `can` names what the cloud understands beyond the first release. `speaks` is the dictionary of this
     session's brief messages (0: the one that comes with Beira), `dictionary` the newest there is.
     """
@@ -71,6 +75,7 @@ class Welcome(Message, tag="welcome"):
     acked: dict[int, int] = {}
     partitions: list[str] = []
     restart: dict[str, int] = {}
+    floors: dict[str, int] = {}
     can: list[str] = []
     speaks: int = 0
     dictionary: Offered | None = None

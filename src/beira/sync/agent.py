@@ -48,13 +48,14 @@ from beira.sync import losing, metrics
 from beira.sync.inspect import Mender, add_up
 from beira.sync.inspections import CHECKED_MARK, Inspections
 from beira.sync.link import Connector, Link
-from beira.sync.streams import lane_stream, log_route
+from beira.sync.streams import FLOOR_MARK, lane_stream, log_route
 from beira.sync.surroundings import Surroundings
 from beira.sync.telling import SyncState, told
 
 log = structlog.get_logger(__name__)
 TICKET_MARK = "sync.ticket"
 CLOUD_MARK = "sync.cloud"
+CURSOR_MARK = "cursor:"
 RUNS_MARK = "sync.runs"
 SCHEMA_MARK = "sync.collections"
 TICK_S = 1.0
@@ -122,8 +123,7 @@ class Agent:
 
     async def cursors(self) -> dict[str, int]:
         """How far each partition's feed is on disk."""
-        marks = await self.store.marks("cursor:")
-        return {name.removeprefix("cursor:"): int(value) for name, value in marks.items()}
+        return _named(CURSOR_MARK, await self.store.marks(CURSOR_MARK))
 
     async def _prepare(self) -> None:
         """Name this run of the program, and read feeds anew if other collections are declared than
@@ -135,7 +135,7 @@ class Agent:
         self.state.checked_ms = max(checked, default=None)
         declared = sorted(c.name for c in self.host.store.registry)
         if marks.get(SCHEMA_MARK) != declared:
-            cursors = {name: 0 for name in marks if name.startswith("cursor:")}
+            cursors = {name: 0 for name in marks if name.startswith(CURSOR_MARK)}
             await self._take_up_what_was_left(marks)
             await self.store.commit([], marks={SCHEMA_MARK: declared, **cursors})
 
@@ -180,6 +180,7 @@ class Agent:
             runs=self._runs,
             cloud=str(marks.get(CLOUD_MARK, "")),
             cursors=await self.cursors(),
+            floors=_named(FLOOR_MARK, marks),
             acked={lane: int(marks.get(f"acked:{int(lane)}", 0)) for lane in Lane},
             written={lane: await self.store.end(lane_stream(lane)) for lane in Lane},
             link=self._link_state,
@@ -302,7 +303,8 @@ class _Conversation:
         """Keep what the welcome said. A cloud that has less than it had confirmed, or another
         database, is compared with all that is here as soon as nothing else is to do."""
         marks: dict[str, Value] = {TICKET_MARK: action.ticket, CLOUD_MARK: action.cloud}
-        marks |= {f"cursor:{partition}": 0 for partition in action.restart}
+        marks |= {f"{CURSOR_MARK}{partition}": 0 for partition in action.restart}
+        marks |= {f"{FLOOR_MARK}{partition}": number for partition, number in action.floors.items()}
         doubtful = not self._warned and (self._session.cloud_behind or bool(action.restart))
         if doubtful:
             marks |= await self._inspections.doubt(self._session.partitions, action.restart)
@@ -441,7 +443,7 @@ class _Conversation:
     async def _merge(self, partition: str, rows: Block, upto: int) -> None:
         registry = self._store.registry
         known = Block([group for group in rows.groups if group.collection in registry])
-        host, marks = self._agent.host, {f"cursor:{partition}": upto}
+        host, marks = self._agent.host, {f"{CURSOR_MARK}{partition}": upto}
         await losing.merge(host, self._store, known, marks)
         if any(group.collection == "sites" for group in known.groups):
             await self._agent.host.refresh_place()
@@ -519,6 +521,15 @@ class _Trims:
             lane, upto = self._wanted.popitem()
             marks = {f"acked:{int(lane)}": upto, **self._agent.acknowledged()}
             await self._agent.store.trim(lane_stream(lane), upto, marks=marks)
+
+
+def _named(prefix: str, marks: Mapping[str, Value]) -> dict[str, int]:
+    """Those marks that begin so, by what follows."""
+    return {
+        name.removeprefix(prefix): int(value)
+        for name, value in marks.items()
+        if name.startswith(prefix)
+    }
 
 
 def _sum(total: dict[Lane, Delivery], fresh: dict[Lane, Delivery]) -> dict[Lane, Delivery]:

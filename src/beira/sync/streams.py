@@ -7,7 +7,8 @@ from beira.kernel.record import Row
 from beira.store.port import Route
 
 FLOOR_MARK = "floor:"
-"""Before a partition's name: what the cloud has forgotten of its deletions, [number, stamp number]."""
+"""Before a partition's name: what the cloud has forgotten of its deletions, [number, stamp number]; on
+a node that number, as it was when its feed began."""
 
 
 def lane_stream(lane: Lane | int) -> str:
