@@ -151,6 +151,12 @@ class Witness:
             if at in self.values and stamp.node == node and stamp > old.stamp_of(column):
                 self.seen.setdefault(at, set()).add(old.fields[column])
 
+    def forgotten(self, row: Row) -> None:
+        """A deleted record is no longer remembered, or rotted on a disk: whoever writes it again there
+        cannot see what it was."""
+        for column, value in row.fields.items():
+            self.seen.setdefault(((row.collection, row.id), column), set()).add(value)
+
     def cloud_restored(self) -> None:
         self.doubtful = True
         self.committed_rows.clear()

@@ -383,7 +383,7 @@ class _Story:
         named = node.waits()
         ids = [id for id in table if (name, id) not in named]
         if ids:
-            del table[self.chance.choice(ids)]
+            self.world.witness.forgotten(table.pop(self.chance.choice(ids)))
 
     async def delete(self, node: SimNode) -> None:
         kind = {id(OLDER): OlderGood, id(NEWER): NewerGood}.get(id(node.catalogue), Good)
@@ -396,7 +396,12 @@ class _Story:
             pass
 
     async def collect(self, node: SimNode) -> None:
+        tables = self.world.store._tables
+        before = {name: dict(rows) for name, rows in tables.items()}
         await tombstones.collect(self.world.host)
+        for name, rows in before.items():
+            for id in rows.keys() - tables[name].keys():
+                self.world.witness.forgotten(rows[id])
 
     # The end
 

@@ -9,11 +9,12 @@ from structlog.testing import capture_logs
 
 from beira.kernel import limits
 from beira.kernel.disguise import pseudonym
+from beira.kernel.system import SyncWindow
 from beira.sync import losing, tombstones
 from tests.simulation.life import SHORT_STEPS, live
 from tests.simulation.test_sync_worlds import SEEDS
 from tests.simulation.virtual import run_virtual
-from tests.simulation.world import Good, Note, Rule, SimNode, Visit, World
+from tests.simulation.world import Good, Log, Note, Rule, SimNode, Visit, World
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +57,32 @@ def test_a_restored_cloud_gets_back_what_it_had_confirmed() -> None:
         assert {"g", "g0", "g1", "g2"} == set(await world.rows(world.store, "goods"))
         for node in world.nodes:
             assert await world.rows(node.store, "goods") == await world.rows(world.store, "goods")
+
+    run_virtual(story())
+
+
+def test_a_window_that_the_cloud_has_lost_does_not_hold_for_good() -> None:
+    """All is compared once all is sent: so what is to be compared is not held back."""
+
+    async def story() -> None:
+        world = World(1, nodes=2)
+        first, second = world.nodes
+        await world.boot()
+        await settled(world)
+        copy = world.backup()
+        async with world.host.writing() as ctx:
+            ctx.put(
+                SyncWindow(id="w", title="always", begins="00:00", ends="00:00", hold="normal")
+            )
+        await asyncio.sleep(60)
+        await first.write(Log(id="waits", text="for the night"))
+        await asyncio.sleep(400)
+        assert "waits" not in await world.rows(world.store, "logs"), "a night of 24 hours"
+        await world.restore(copy)
+        await settled(world)
+        assert "waits" in await world.rows(world.store, "logs")
+        for node in (first, second):
+            assert not await world.rows(node.store, "sync_windows")
 
     run_virtual(story())
 

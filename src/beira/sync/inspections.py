@@ -18,13 +18,11 @@ from beira.kernel.record import Value
 from beira.store.port import NodeStore
 from beira.sync import metrics
 from beira.sync.inspect import inspected
+from beira.sync.surroundings import HORIZON_MARK
 
 log = structlog.get_logger(__name__)
 CHECKED_MARK = "checked:"
 """Before a partition's name: [when it was compared last, when fully, the stamp number then]."""
-HORIZON_MARK = "horizon:"
-"""Before a partition's name: it must be compared fully, whatever the clock says. The cloud had
-forgotten deletions up to this stamp number before they were heard of here."""
 DAY_MS = 86_400_000
 LOOK_EVERY_S = 5.0
 

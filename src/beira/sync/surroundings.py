@@ -15,6 +15,9 @@ from beira.kernel.policy import Conditions
 from beira.kernel.query import Query
 from beira.kernel.system import SyncWindow
 
+HORIZON_MARK = "horizon:"
+"""Before a partition's name: it must be compared fully, whatever the clock says. The cloud had
+forgotten deletions up to this stamp number before they were heard of here."""
 LOOK_EVERY_S = 10.0
 
 
@@ -35,7 +38,13 @@ class Surroundings:
         moment = self._host.now().astimezone(self._host.place.zone)
         places = partitions(self._host.place.principal) or ()
         calendar = conditions(await self._windows(), places, moment)
-        return replace(self._machine(), held=calendar.held, share=calendar.share)
+        held = frozenset() if await self._in_doubt() else calendar.held
+        return replace(self._machine(), held=held, share=calendar.share)
+
+    async def _in_doubt(self) -> bool:
+        """Whether what is here has yet to be compared with a cloud that is another one: that is done
+        once all is sent, and the window that holds it back may be one the cloud has lost."""
+        return bool(await self._host.store.marks(HORIZON_MARK))
 
     async def _windows(self) -> list[SyncWindow]:
         page = await self._host.store.query(

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from functools import reduce
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
-import msgspec
 
 from beira.kernel import limits
-from beira.kernel.batch import Block
 from beira.kernel.collection import Registry
 from beira.kernel.contest import Contest, contests
 from beira.kernel.errors import Conflict, Invalid, Unavailable
@@ -27,7 +24,8 @@ from beira.store.plan import plan
 from beira.store.port import Commit, Dropped, News, Pending, Route, Slice
 from beira.store.postgres import bulk, listen, streams
 from beira.store.postgres.listen import CHANNEL, payloads
-from beira.store.rows import Settled, normal, raised, sent_since, settle
+from beira.store.postgres.reading import Reading
+from beira.store.rows import Settled, normal, raised, settle
 from beira.store.sql import compiled
 
 if TYPE_CHECKING:
@@ -107,7 +105,7 @@ class PostgresStore:
             if last <= after:
                 return Slice(stream=stream, after=after, upto=after, rows=(), more=False)
             entries = await streams.entries(connection, self._tenant, stream, after, most + 1)
-            rows, upto = await self._named(connection, entries[:most], whole, most_bytes)
+            rows, upto = await self._reading(connection).named(entries[:most], whole, most_bytes)
             more = upto is not None or len(entries) > most
             if upto is None:
                 upto = entries[most - 1].number if more else last
@@ -139,7 +137,7 @@ class PostgresStore:
 
     async def get(self, collection: str, id: str) -> Row | None:
         key = (self.registry[collection].name, id)
-        present = await self._run(lambda c: self._present(c, [key]))
+        present = await self._run(lambda c: self._reading(c).present([key]))
         return present.get(key)
 
     async def rows(
@@ -219,6 +217,9 @@ class PostgresStore:
         if self._closed:
             raise Unavailable("The store is closed.", code="store.closed")
         return await self._cloud.run(self._tenant, work, locks=locks, snapshot=snapshot)
+
+    def _reading(self, connection: asyncpg.Connection) -> Reading:
+        return Reading(connection, self._tenant, self._cloud.tables, self.registry)
 
     def _folded(self, rows: Sequence[Row]) -> dict[Key, Row]:
         """One row a record, in the order in which they came last."""
@@ -340,7 +341,7 @@ class PostgresStore:
             rows = [row for row in rows if row.id not in fresh]
             if not rows:
                 return settled
-        present = await self._present(connection, [(name, row.id) for row in rows])
+        present = await self._reading(connection).present([(name, row.id) for row in rows])
         merged = [settle(collection, present.get((name, row.id)), row) for row in rows]
         for row, item in zip(rows, merged, strict=True):
             before = present.get((name, row.id))
@@ -358,104 +359,6 @@ class PostgresStore:
                 )
         return settled + taught
 
-    async def _present(self, connection: asyncpg.Connection, keys: Iterable[Key]) -> dict[Key, Row]:
-        """Those that there are, also of collections that only a newer release declares (it made
-        their tables), so that a node of that release gets them through this one too."""
-        ids: dict[str, list[str]] = {}
-        for collection, id in keys:
-            ids.setdefault(collection, []).append(id)
-        found: dict[Key, Row] = {}
-        for collection, wanted in ids.items():
-            table = self._cloud.tables.get(collection)
-            if table is not None:
-                records = await connection.fetch(table.select_all, self._tenant, wanted)
-                found |= {(collection, row.id): row for row in table.decode(records)}
-        return found
-
-    async def _named(
-        self,
-        connection: asyncpg.Connection,
-        entries: Sequence[streams.Entry],
-        whole: bool,
-        most_bytes: int,
-    ) -> tuple[Sequence[Row], int | None]:
-        """The rows that entries name, and the number of the last one if not all had room."""
-        room, at = most_bytes, 0
-        found: list[Sequence[Row]] = []
-        while at < len(entries):
-            count = _step(used=most_bytes - room, room=room, had=at)
-            step = entries[at : at + count]
-            block = await self._block(connection, step, whole)
-            if block is not None and (size := _block_bytes(block)) <= room:
-                found.append(block)
-                room -= size
-            else:
-                least = 0 if any(found) else 1
-                rows, room, upto = await self._one_by_one(connection, step, whole, room, least)
-                found.append(rows)
-                if upto is not None:
-                    return _together(found), upto
-            at += len(step)
-        return _together(found), None
-
-    async def _block(
-        self, connection: asyncpg.Connection, entries: Sequence[streams.Entry], whole: bool
-    ) -> Block | None:
-        """The rows of entries in columns, if all are there, of one collection and alike."""
-        name = entries[0].collection
-        table = self._cloud.tables.get(name)
-        if table is None or any(entry.collection != name for entry in entries):
-            return None
-        records = await connection.fetch(table.select_all, self._tenant, [e.id for e in entries])
-        by_id = {record["id"]: record for record in records}
-        if len(by_id) < len(entries):
-            return None
-        block = table.block([by_id[entry.id] for entry in entries])
-        return block if block is None or whole or not block.groups[0].stamps else None
-
-    async def _one_by_one(
-        self,
-        connection: asyncpg.Connection,
-        entries: Sequence[streams.Entry],
-        whole: bool,
-        room: int,
-        least: int,
-    ) -> tuple[list[Row], int, int | None]:
-        """The rows of entries, the room that is left after them, and the number of the last one if
-        not all had room: `least` of them have."""
-        rows: list[Row] = []
-        upto = entries[0].number - 1
-        present = await self._present(connection, [(e.collection, e.id) for e in entries])
-        for entry in entries:
-            row = present.get((entry.collection, entry.id))
-            if row is None:
-                continue
-            if not whole and entry.collection in self.registry:
-                row = sent_since(self.registry[entry.collection], row, entry.since_hlc)
-            room -= _row_bytes(row)
-            if room < 0 and len(rows) >= least:
-                return rows, room, upto
-            rows.append(row)
-            upto = entry.number
-        return rows, room, None
-
-
-def _step(*, used: int, room: int, had: int) -> int:
-    """How many rows to read next: about as many as there is room for."""
-    if not had:
-        return limits.READ_ROWS
-    return max(limits.READ_ROWS, min(limits.READ_ROWS_MOST, room * had // max(1, used)))
-
-
-def _together(found: Sequence[Sequence[Row]]) -> Sequence[Row]:
-    """In columns, if all is in columns of one collection."""
-    blocks = [rows for rows in found if isinstance(rows, Block)]
-    if 0 < len(blocks) == len(found):
-        joined = reduce(Block.joined, blocks)
-        if len(joined.groups) == 1:
-            return joined
-    return tuple(row for rows in found for row in rows)
-
 
 async def _notify(connection: asyncpg.Connection, texts: Sequence[str]) -> None:
     if texts:
@@ -468,21 +371,6 @@ def _is_plain(row: Row) -> bool:
     """Whether a row without stamps of its own is in normal form, but for the order of its fields,
     which no table keeps: nearly every row is, and finding out is ten times faster."""
     return bool(row.fields) and 0 < len(row.id) <= limits.ID_CHARS and "\x00" not in row.id
-
-
-def _block_bytes(block: Block) -> int:
-    """The same of all rows of a block."""
-    return sum(
-        len(msgspec.json.encode(group.columns))
-        + len(group.ids) * (96 + sum(len(name) + 3 for name in group.fields))
-        + 32 * len(group.stamps)
-        for group in block.groups
-    )
-
-
-def _row_bytes(row: Row) -> int:
-    """Roughly what a row weighs as JSON."""
-    return len(msgspec.json.encode(row.fields)) + 96 + 32 * len(row.stamps)
 
 
 def _routed(changed: Sequence[Settled], route: Route | None) -> dict[str, streams.Names]:
