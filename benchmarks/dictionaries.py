@@ -25,8 +25,8 @@ from beira.kernel.clock import hlc_at
 from beira.kernel.dictionary import FIRST_OWN, is_worth
 from beira.kernel.wire import Hello, Welcome, Wire
 from beira.sync.brief import BriefCodec, Dictionary, Known, Shelf, shipped
-from beira.sync.dictionaries_cloud import Sample, Samples
-from beira.sync.dictionaries_training import Request, trial
+from beira.sync.dictionaries.cloud import Sample, Samples
+from beira.sync.dictionaries.training import Request, trial
 
 TARGET = 0.95
 OWN_GOODS = (

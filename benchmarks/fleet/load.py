@@ -15,7 +15,7 @@ import msgspec
 from beira.kernel import limits
 from beira.kernel.collection import Lane
 from beira.kernel.policy import retry_after_s
-from beira.sync.agent import STATUS_EVERY_S
+from beira.sync.node.conversation import STATUS_EVERY_S
 from benchmarks.fleet.enrolled import Enrolled, challenge_of
 from benchmarks.fleet.visit import Visit, one_urgent
 

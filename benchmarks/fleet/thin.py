@@ -15,7 +15,7 @@ import zstandard
 from beira.kernel.wire import Welcome, Wire
 from beira.sync.brief import _MAGIC, Known, _decompressed, dictionary
 from beira.sync.codec import CODECS
-from beira.sync.link import SOCKET_PATH
+from beira.sync.node.link import SOCKET_PATH
 
 _packed = CODECS[0]
 _addresses = itertools.cycle([f"127.0.{a}.{b}" for a in range(1, 5) for b in range(1, 51)])

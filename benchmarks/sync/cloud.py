@@ -24,9 +24,9 @@ from beira.host.wall import SystemWall
 from beira.kernel.access import Principal
 from beira.store.port import News
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
-from beira.sync.conversation import Still
-from beira.sync.gate import Gate
-from beira.sync.routes import sync_routes
+from beira.sync.cloud.conversation import Still
+from beira.sync.cloud.gate import Gate
+from beira.sync.cloud.routes import sync_routes
 from beira.sync.streams import feed_route, feed_stream
 from benchmarks.sync import bare
 from benchmarks.sync.workload import CATALOGUE, Good, goods

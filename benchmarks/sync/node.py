@@ -16,8 +16,8 @@ from beira.kernel.record import Record, Row, Value
 from beira.kernel.wire import Hello, Push, Wire
 from beira.store.port import Commit
 from beira.store.sqlite import SqliteStore
-from beira.sync.agent import Agent
-from beira.sync.link import CloudConnector, Link
+from beira.sync.node.agent import Agent
+from beira.sync.node.link import CloudConnector, Link
 from beira.sync.streams import lane_stream, log_route
 from benchmarks.sync.workload import CATALOGUE
 

@@ -27,7 +27,7 @@ from beira.node import program as node_program
 from beira.node.backup import back_up
 from beira.node.backup_files import BackupPlan
 from beira.node.program import Node
-from beira.sync.backup_gate import BackupGate
+from beira.sync.cloud.backup_gate import BackupGate
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
     Company,
     command,

@@ -23,8 +23,8 @@ from beira.kernel.collection import CRITICAL
 from beira.kernel.errors import Full
 from beira.node import program as node_program
 from beira.node.program import Node, NodeConfig
-from beira.sync import blob_metrics as metrics
 from beira.sync import put_off
+from beira.sync.blobs import metrics
 from tests.acceptance.blob_app import Film, Recording, alone, installed_in
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
     Company,

@@ -16,7 +16,7 @@ from beira.kernel import limits
 from beira.kernel.wire import Push, Wire
 from beira.node.program import Node
 from beira.sync.brief import BriefCodec, Dictionary, shipped
-from beira.sync.link import SocketLink
+from beira.sync.node.link import SocketLink
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
     Company,
     company,

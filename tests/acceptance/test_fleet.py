@@ -25,8 +25,8 @@ from beira.kernel.wire import Status
 from beira.store.memory import MemoryStore
 from beira.store.port import News
 from beira.store.postgres import EmbeddedPostgres
-from beira.sync.doorway import Doorway
-from beira.sync.hearing import Hearing
+from beira.sync.cloud.doorway import Doorway
+from beira.sync.cloud.hearing import Hearing
 from tests.acceptance.support import (
     company_on,
     free_port,

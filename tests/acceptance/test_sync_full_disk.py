@@ -19,7 +19,7 @@ from beira.kernel.collection import CRITICAL, IMPORTANT, Lane
 from beira.kernel.errors import Full
 from beira.node import program as node_program
 from beira.node.program import Node
-from beira.sync import agent
+from beira.sync.node import conversation
 from tests.acceptance.support import (  # noqa: F401 (fixtures)
     Company,
     company,
@@ -112,7 +112,7 @@ async def test_a_full_disk_keeps_its_last_room_for_what_is_critical_and_loses_no
 async def test_a_node_with_a_full_disk_still_sends_what_it_holds_and_later_hears_what_it_missed(
     company: Company, disk: Path, monkeypatch: pytest.MonkeyPatch, http_only: bool
 ) -> None:
-    monkeypatch.setattr(agent, "ROOM_AGAIN_S", 0.5)
+    monkeypatch.setattr(conversation, "ROOM_AGAIN_S", 0.5)
     tenant = await company.tenant("angeloni")
     cloud = await company.host(tenant)
     data = await company.enrol(tenant)

@@ -17,7 +17,7 @@ from beira.kernel.record import Row
 from beira.kernel.system import SyncWindow
 from beira.kernel.wire import Hello, Push, Wire
 from beira.store.memory import MemoryStore
-from beira.sync import tombstones
+from beira.sync.cloud import tombstones
 from tests.simulation.laws import Given, check_all
 from tests.simulation.releases import (
     NEWER,

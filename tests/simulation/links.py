@@ -16,11 +16,11 @@ from beira.kernel import limits
 from beira.kernel.access import Principal
 from beira.kernel.errors import BeiraError, Denied, Unavailable
 from beira.kernel.wire import Hello, Wire
-from beira.sync import routes
 from beira.sync.brief import BriefCodec
+from beira.sync.cloud import routes
+from beira.sync.cloud.conversation import Conversation
 from beira.sync.codec import Codec, PackedCodec
-from beira.sync.conversation import Conversation
-from beira.sync.link import WAIT_PATH, HttpLink, Link
+from beira.sync.node.link import WAIT_PATH, HttpLink, Link
 
 if TYPE_CHECKING:
     from tests.simulation.world import Replica, World

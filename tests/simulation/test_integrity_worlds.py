@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 from beira.kernel import limits
 from beira.kernel.disguise import pseudonym
 from beira.kernel.system import SyncWindow
-from beira.sync import losing, tombstones
+from beira.sync.cloud import tombstones
+from beira.sync.node import losing
 from tests.simulation.life import SHORT_STEPS, live
 from tests.simulation.test_sync_worlds import SEEDS
 from tests.simulation.virtual import run_virtual
@@ -71,9 +72,7 @@ def test_a_window_that_the_cloud_has_lost_does_not_hold_for_good() -> None:
         await settled(world)
         copy = world.backup()
         async with world.host.writing() as ctx:
-            ctx.put(
-                SyncWindow(id="w", title="always", begins="00:00", ends="00:00", hold="normal")
-            )
+            ctx.put(SyncWindow(id="w", title="always", begins="00:00", ends="00:00", hold="normal"))
         await asyncio.sleep(60)
         await first.write(Log(id="waits", text="for the night"))
         await asyncio.sleep(400)

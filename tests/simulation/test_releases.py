@@ -11,7 +11,7 @@ import pytest
 from beira.kernel import limits
 from beira.kernel.wire import Bye, Check, Feed, Fetch, Hello, Welcome, Wire
 from beira.sync.codec import JsonCodec
-from beira.sync.link import Link
+from beira.sync.node.link import Link
 from tests.simulation.links import SimConnector, SimSocket
 from tests.simulation.virtual import run_virtual
 from tests.simulation.world import EPOCH_MS, Good, Note, Rule, SimNode, World

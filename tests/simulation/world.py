@@ -23,9 +23,9 @@ from beira.kernel.query import Query
 from beira.kernel.record import Row
 from beira.kernel.wire import Wire
 from beira.store.memory import MemoryStore
-from beira.sync.agent import Agent
-from beira.sync.conversation import Conversation
-from beira.sync.gate import Gate
+from beira.sync.cloud.conversation import Conversation
+from beira.sync.cloud.gate import Gate
+from beira.sync.node.agent import Agent
 from beira.sync.streams import feed_route, lane_stream, log_route
 from tests.simulation.disk import SimDisk
 from tests.simulation.laws import Witness, Written

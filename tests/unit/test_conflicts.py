@@ -15,7 +15,7 @@ from beira.kernel.errors import Conflict, Denied, NotFound
 from beira.kernel.record import State
 from beira.kernel.system import LostValue
 from beira.store.memory import MemoryStore
-from beira.sync.conflicts import restore
+from beira.sync.cloud.conflicts import restore
 from beira.sync.streams import feed_route, feed_stream
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)

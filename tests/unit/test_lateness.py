@@ -15,8 +15,8 @@ from beira.kernel.access import Kind, Principal, node_partition
 from beira.kernel.app import catalogue
 from beira.kernel.lateness import DAY_HOURS, Hours, added, day_of, fresh, judged
 from beira.store.memory import MemoryStore
-from beira.sync.notes import Notes
-from beira.sync.standing import HOUR_S, Standing
+from beira.sync.cloud.notes import Notes
+from beira.sync.cloud.standing import HOUR_S, Standing
 from beira.sync.streams import feed_route, feed_stream
 
 NODE = Principal(kind=Kind.NODE, id="n1", tenant="late-t", name="Balcão", sites=("s1",))

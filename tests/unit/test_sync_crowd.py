@@ -12,7 +12,7 @@ from tests.contract.records import REGISTRY, thing
 from beira.kernel.errors import Conflict, Unavailable
 from beira.kernel.record import Row
 from beira.store.memory import MemoryStore
-from beira.sync.crowd import Crowd, Pushed
+from beira.sync.cloud.crowd import Crowd, Pushed
 
 
 class Slow(MemoryStore):

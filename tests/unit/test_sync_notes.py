@@ -12,7 +12,7 @@ from tests.contract.records import REGISTRY, thing
 from beira.kernel.errors import Conflict
 from beira.kernel.record import Row
 from beira.store.memory import MemoryStore
-from beira.sync.notes import Notes
+from beira.sync.cloud.notes import Notes
 
 
 class Slow(MemoryStore):

@@ -25,7 +25,7 @@ from beira.api.uploads import CALL, Digest, Uploads
 from beira.kernel import limits
 from beira.kernel.errors import Invalid, Unavailable
 from beira.kernel.upload import Upload, told_by
-from beira.sync.doorway import Turnstile
+from beira.sync.cloud.doorway import Turnstile
 
 PATH = "/storage/v1/upload/resumable"
 VERSION = "1.0.0"

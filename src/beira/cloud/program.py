@@ -43,17 +43,17 @@ from beira.portal import Portal
 from beira.store.port import Store
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
 from beira.store.postgres.failures import away
-from beira.sync import tombstones
 from beira.sync.answers import Answers, answer_routes
-from beira.sync.backup_gate import BackupGate, backup_routes
-from beira.sync.blob_collector import Collector
-from beira.sync.blob_gate import BlobGate
-from beira.sync.blob_routes import blob_routes
-from beira.sync.cloud_blobs import CloudBlobs
-from beira.sync.conversation import Still
-from beira.sync.dictionaries_cloud import CloudDictionaries
-from beira.sync.gate import Gate
-from beira.sync.routes import sync_routes
+from beira.sync.blobs.collector import Collector
+from beira.sync.blobs.gate import BlobGate
+from beira.sync.blobs.routes import blob_routes
+from beira.sync.blobs.tenant import CloudBlobs
+from beira.sync.cloud import tombstones
+from beira.sync.cloud.backup_gate import BackupGate, backup_routes
+from beira.sync.cloud.conversation import Still
+from beira.sync.cloud.gate import Gate
+from beira.sync.cloud.routes import sync_routes
+from beira.sync.dictionaries.cloud import CloudDictionaries
 from beira.sync.streams import feed_route
 
 log = structlog.get_logger(__name__)

@@ -53,7 +53,7 @@ from beira.node.backup_cloud import CloudPlace
 from beira.node.backup_files import BACKUP_FOLDER, BackupPlan, BackupStatus, PlaceStatus
 from beira.node.backup_source import LOG_FILE, beside, snapshot
 from beira.node.cloud_client import CloudClient, TokenSource
-from beira.sync.blob_client import BlobClient
+from beira.sync.blobs.client import BlobClient
 
 log = structlog.get_logger(__name__)
 SAMPLE = 32

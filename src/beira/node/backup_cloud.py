@@ -16,8 +16,8 @@ from beira.kernel.blob import BlobRef, Told, proving
 from beira.kernel.errors import Conflict, Corrupt, TooMany, Unavailable
 from beira.kernel.policy import retry_after_s
 from beira.node.cloud_client import CloudClient, TokenSource
-from beira.sync.blob_client import BlobClient
-from beira.sync.blob_transfer import Pace
+from beira.sync.blobs.client import BlobClient
+from beira.sync.blobs.transfer import Pace
 
 T = TypeVar("T")
 PATH = "/sync/v1/backups"

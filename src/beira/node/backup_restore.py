@@ -35,7 +35,7 @@ from beira.node.backup_check import check_database, forget_comparisons
 from beira.node.backup_cloud import CloudPlace
 from beira.node.backup_source import LOG_FILE, RESTORE_FOLDER
 from beira.node.cloud_client import CloudClient, TokenSource
-from beira.sync.blob_client import BlobClient
+from beira.sync.blobs.client import BlobClient
 
 log = structlog.get_logger(__name__)
 FOLDER = RESTORE_FOLDER

@@ -48,12 +48,12 @@ from beira.node.rights import NodeRights
 from beira.node.status import node_routes
 from beira.portal import Portal
 from beira.store.sqlite import SqliteStore
-from beira.sync.agent import Agent
 from beira.sync.answers import CloudLine
-from beira.sync.blob_agent import BlobAgent
-from beira.sync.blob_client import BlobClient
-from beira.sync.dictionaries_node import NodeDictionaries
-from beira.sync.link import CloudConnector
+from beira.sync.blobs.agent import BlobAgent
+from beira.sync.blobs.client import BlobClient
+from beira.sync.dictionaries.node import NodeDictionaries
+from beira.sync.node.agent import Agent
+from beira.sync.node.link import CloudConnector
 from beira.sync.streams import log_route
 
 log = structlog.get_logger(__name__)

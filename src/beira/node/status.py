@@ -11,7 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 from beira.host import Host
 from beira.kernel.clock import ms_of
 from beira.node.report import LaneStatus, NodeStatusReport
-from beira.sync.agent import Agent
+from beira.sync.node.agent import Agent
 
 _AS_IT_IS = ("checked_ms", "mended", "held", "share", "metered", "low_battery")
 """Of the sync's state, what is told as it is."""

@@ -20,10 +20,10 @@ from beira.kernel import limits
 from beira.kernel.access import Principal
 from beira.kernel.app import Catalogue
 from beira.kernel.errors import BeiraError, Corrupt, NotFound, TooLarge, TooMany, Unavailable
-from beira.sync.doorway import Turnstile
-from beira.sync.link import TokenSource
+from beira.sync.cloud.doorway import Turnstile
+from beira.sync.cloud.routes import Admit, admitted_node
+from beira.sync.node.link import TokenSource
 from beira.sync.requests import CloudRequests
-from beira.sync.routes import Admit, admitted_node
 
 PATH = "/apps/v1"
 MEDIA_TYPE = "application/octet-stream"

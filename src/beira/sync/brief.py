@@ -30,8 +30,8 @@ from beira.kernel.dictionary import SHIPPED, agreed, fingerprint
 from beira.kernel.errors import BeiraError, Corrupt, TooLarge
 from beira.kernel.record import Value
 from beira.kernel.wire import Bye, Feed, Hello, Offered, Push, Welcome, Wire
-from beira.sync import dictionaries_metrics as metrics
 from beira.sync.codec import PACKED, decoded
+from beira.sync.dictionaries import metrics
 
 NUMBER = SHIPPED
 NAME = f"beira.brief.{NUMBER}"
@@ -347,7 +347,7 @@ class BriefCodec:
 @cache
 def dictionary() -> bytes:
     """The dictionary that comes with this release."""
-    return files("beira.sync").joinpath("dictionaries", f"{NUMBER}.zdict").read_bytes()
+    return files("beira.sync.dictionaries").joinpath(f"{NUMBER}.zdict").read_bytes()
 
 
 @cache

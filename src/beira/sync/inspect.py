@@ -30,7 +30,7 @@ from beira.kernel.record import Row
 from beira.kernel.wire import Check, Fetch
 from beira.store.port import NodeStore, Route, Store
 from beira.store.rows import row_bytes
-from beira.sync import losing
+from beira.sync.node import losing
 
 log = structlog.get_logger(__name__)
 

@@ -22,7 +22,7 @@ from beira.kernel.errors import (
     Unauthenticated,
     Unavailable,
 )
-from beira.sync.link import TokenSource
+from beira.sync.node.link import TokenSource
 
 READ_BYTES = 262_144
 RANGE_NOT_SATISFIABLE = 416

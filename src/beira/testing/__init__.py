@@ -27,8 +27,8 @@ from beira.kernel.record import Record
 from beira.store.memory import MemoryStore
 from beira.store.port import NodeStore
 from beira.store.sqlite import SqliteStore
-from beira.sync.agent import Agent
-from beira.sync.gate import Gate
+from beira.sync.cloud.gate import Gate
+from beira.sync.node.agent import Agent
 from beira.sync.streams import feed_route, log_route
 from beira.testing.cable import Cable, Tickets, same
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 from beira.kernel.access import Principal
 from beira.kernel.wire import Hello, Wire
+from beira.sync.cloud.conversation import Conversation
+from beira.sync.cloud.gate import Gate
 from beira.sync.codec import PackedCodec
-from beira.sync.conversation import Conversation
-from beira.sync.gate import Gate
 
 CODEC = PackedCodec()
 

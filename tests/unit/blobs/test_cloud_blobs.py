@@ -13,8 +13,8 @@ from tests.unit.blobs.world import World
 
 from beira.kernel import limits
 from beira.kernel.errors import Full, NotFound, TooLarge
-from beira.sync.blob_collector import Collector
-from beira.sync.cloud_blobs import CloudBlobs
+from beira.sync.blobs.collector import Collector
+from beira.sync.blobs.tenant import CloudBlobs
 
 CONTENT = bytes(range(256)) * 40_000
 

@@ -11,8 +11,8 @@ from tests.unit.blobs.world import Sound, Track, World, content, gone, principal
 from beira.kernel import limits
 from beira.kernel.blob import BlobRef, StoredBlob
 from beira.kernel.collection import collection_of
-from beira.sync.blob_collector import COLLECT_EVERY_S, FIELDS_MARK, Collector
-from beira.sync.blob_gate import CONDEMNED
+from beira.sync.blobs.collector import COLLECT_EVERY_S, FIELDS_MARK, Collector
+from beira.sync.blobs.gate import CONDEMNED
 
 NAMED, LISTED, SPARE = (content(10_000, seed=n) for n in (1, 2, 3))
 NODE = principal("acme/n1")

@@ -27,8 +27,8 @@ from beira.kernel.access import site_partition
 from beira.kernel.blob import BlobRef, StoredBlob, content_digest, proving
 from beira.kernel.collection import collection_of
 from beira.kernel.errors import BeiraError, Denied, NotFound, TooMany
-from beira.sync.blob_gate import BlobGate
-from beira.sync.doorway import Turnstile
+from beira.sync.blobs.gate import BlobGate
+from beira.sync.cloud.doorway import Turnstile
 
 DATA = content(100_000)
 REF = BlobRef(sha256=sha(DATA), size_bytes=len(DATA))

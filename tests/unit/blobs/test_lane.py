@@ -29,8 +29,8 @@ from beira.kernel import limits
 from beira.kernel.blob import BlobRef, Told
 from beira.kernel.collection import CRITICAL
 from beira.kernel.errors import BeiraError, Full, Unavailable
-from beira.sync.agent import CLOUD_MARK
-from beira.sync.blob_client import BlobClient
+from beira.sync.blobs.client import BlobClient
+from beira.sync.node.marks import CLOUD_MARK
 
 SMALL = content(100_000)
 LARGE = content(3_000_000, seed=2)

@@ -37,11 +37,11 @@ from beira.kernel.collection import (
 from beira.kernel.errors import Unauthenticated
 from beira.kernel.record import DELETED, Fact, Record, Row, State
 from beira.store.memory import MemoryStore
-from beira.sync.blob_agent import BlobAgent
-from beira.sync.blob_client import BlobClient
-from beira.sync.blob_gate import BlobGate
-from beira.sync.blob_routes import blob_routes
-from beira.sync.conversation import Still
+from beira.sync.blobs.agent import BlobAgent
+from beira.sync.blobs.client import BlobClient
+from beira.sync.blobs.gate import BlobGate
+from beira.sync.blobs.routes import blob_routes
+from beira.sync.cloud.conversation import Still
 
 PATIENCE_S = 30.0
 

@@ -23,8 +23,8 @@ from beira.kernel.app import catalogue
 from beira.kernel.record import Record
 from beira.kernel.system import NodeInfo, Site
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
-from beira.sync.blob_gate import BlobGate
-from beira.sync.cloud_blobs import CloudBlobs
+from beira.sync.blobs.gate import BlobGate
+from beira.sync.blobs.tenant import CloudBlobs
 from beira.sync.streams import feed_route
 
 CATALOGUE = catalogue([app])

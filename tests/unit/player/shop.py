@@ -33,7 +33,7 @@ from beira.blobs import FolderBlobs, Shelf
 from beira.host.host import Host, Place
 from beira.kernel.app import catalogue
 from beira.store.memory import MemoryStore
-from beira.sync.blob_agent import BlobAgent
+from beira.sync.blobs.agent import BlobAgent
 from beira.sync.streams import log_route
 from beira.testing import Clock
 

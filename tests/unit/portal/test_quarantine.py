@@ -23,7 +23,7 @@ from beira.kernel.quarantine import readmitted
 from beira.kernel.query import Query, where
 from beira.kernel.record import Row
 from beira.kernel.system import Quarantined
-from beira.sync.quarantine import discard, kept, replay
+from beira.sync.cloud.quarantine import discard, kept, replay
 
 AT = "2026-11-20T14:30:00Z"
 HOME = "site:angeloni-1"

@@ -9,7 +9,7 @@ from beira.kernel.clock import Stamp, hlc_at
 from beira.kernel.record import Row
 from beira.kernel.wire import Hello, Offered, Push, Welcome, Wire
 from beira.sync.brief import BriefCodec, Dictionary, Known, Shelf
-from beira.sync.dictionaries_training import Request, judged
+from beira.sync.dictionaries.training import Request, judged
 
 NOW_MS = 1_790_000_000_000
 PARTITIONS = ["node:n1", "site:a", "tenant"]

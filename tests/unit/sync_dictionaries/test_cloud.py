@@ -28,10 +28,11 @@ from beira.kernel.errors import BeiraError, NotFound, Unavailable
 from beira.kernel.record import DELETED, Fact, Row
 from beira.kernel.wire import Ack, Push
 from beira.store.memory import MemoryStore
-from beira.sync import dictionaries_cloud, dictionaries_training
 from beira.sync.brief import Dictionary, Known
-from beira.sync.dictionaries_cloud import CloudDictionaries, Samples
-from beira.sync.dictionaries_training import Request, Trial
+from beira.sync.dictionaries import cloud as dictionaries_cloud
+from beira.sync.dictionaries import training as dictionaries_training
+from beira.sync.dictionaries.cloud import CloudDictionaries, Samples
+from beira.sync.dictionaries.training import Request, Trial
 
 NAMES = {"a": "Zoraide Quixadá", "b": "Valdomiro Itaúna"}
 GOODS = {"a": "bicicleta aro 29", "b": "orquídea borboleta"}

@@ -12,7 +12,7 @@ from beira.kernel import limits
 from beira.kernel.collection import Registry
 from beira.kernel.errors import BeiraError, Unavailable
 from beira.store.memory import MemoryStore
-from beira.sync.dictionaries_node import MARK, NodeDictionaries
+from beira.sync.dictionaries.node import MARK, NodeDictionaries
 
 
 def store() -> MemoryStore:
@@ -105,7 +105,7 @@ async def test_it_waits_for_a_cheap_link_and_outlives_a_cloud_that_is_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks: list[bool] = []
-    monkeypatch.setattr("beira.sync.dictionaries_node.CHEAP_LOOK_S", 0)
+    monkeypatch.setattr("beira.sync.dictionaries.node.CHEAP_LOOK_S", 0)
 
     def cheap() -> bool:
         looks.append(len(looks) == 2)

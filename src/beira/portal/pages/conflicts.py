@@ -16,7 +16,7 @@ from beira.portal.formats import day, parsed
 from beira.portal.forms import as_text
 from beira.portal.pages.own import STAFF, own
 from beira.portal.visit import Visit
-from beira.sync.conflicts import PAGE_ROWS, lost_values, restore
+from beira.sync.cloud.conflicts import PAGE_ROWS, lost_values, restore
 
 CALLED_BY = ("name", "title", "label", "text")
 """Fields that records are called by, if they have one; else their first text says it."""

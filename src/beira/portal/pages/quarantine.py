@@ -22,8 +22,8 @@ from beira.portal.mend import Mending
 from beira.portal.pages.own import OWNER, own
 from beira.portal.visit import Visit
 from beira.portal.words import refusal
-from beira.sync.quarantine import discard as discard_record
-from beira.sync.quarantine import kept, replay
+from beira.sync.cloud.quarantine import discard as discard_record
+from beira.sync.cloud.quarantine import kept, replay
 
 PAGE_ROWS = 50
 GIST_FIELDS = 4

@@ -24,8 +24,8 @@ from beira.kernel.collection import collection_of, timestamp
 from beira.kernel.errors import Conflict
 from beira.kernel.query import Column, Every, Filter, Order, Query, where
 from beira.kernel.record import DELETED, Row
-from beira.sync import blob_metrics as metrics
-from beira.sync.blob_gate import is_condemned
+from beira.sync.blobs import metrics
+from beira.sync.blobs.gate import is_condemned
 
 log = structlog.get_logger(__name__)
 COLLECT_EVERY_S = 3_600

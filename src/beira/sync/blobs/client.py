@@ -13,8 +13,8 @@ import msgspec
 from beira.kernel import limits
 from beira.kernel.blob import BlobRef, RecordKey, Told, check_digest, content_digest
 from beira.kernel.errors import Corrupt
-from beira.sync.link import TokenSource
-from beira.sync.plain_reader import PlainReader
+from beira.sync.blobs.plain_reader import PlainReader
+from beira.sync.node.link import TokenSource
 from beira.sync.requests import CloudRequests
 
 PATH = "/sync/v1/blobs"

@@ -14,7 +14,7 @@ from beira.blobs import FolderBlobs, pieces
 from beira.blobs.port import missing
 from beira.kernel import limits
 from beira.kernel.blob import SHA256_CHARS, BlobRef, checked_ref
-from beira.sync.blob_gate import REPLICA, BlobGate
+from beira.sync.blobs.gate import REPLICA, BlobGate
 
 
 class CloudBlobs:

@@ -28,10 +28,10 @@ from beira.kernel.errors import BeiraError, Full
 from beira.kernel.policy import retry_after_s
 from beira.kernel.query import Order, Query, where
 from beira.store.port import News
-from beira.sync import blob_metrics as metrics
-from beira.sync.agent import CLOUD_MARK
-from beira.sync.blob_client import BlobClient
-from beira.sync.blob_transfer import Downloads, Pace, Uploads
+from beira.sync.blobs import metrics
+from beira.sync.blobs.client import BlobClient
+from beira.sync.blobs.transfer import Downloads, Pace, Uploads
+from beira.sync.node.marks import CLOUD_MARK
 from beira.sync.streams import lane_stream
 
 log = structlog.get_logger(__name__)

@@ -43,7 +43,7 @@ from beira.kernel.collection import collection_of
 from beira.kernel.errors import Conflict, Corrupt, Denied, Full, TooLarge, Unavailable
 from beira.kernel.query import Column, Compare, Measure, Op, Query
 from beira.kernel.record import DELETED, Record, Row
-from beira.sync import blob_metrics as metrics
+from beira.sync.blobs import metrics
 
 log = structlog.get_logger(__name__)
 NONCE_MARK = "blob.nonces"

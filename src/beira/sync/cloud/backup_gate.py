@@ -38,8 +38,8 @@ from beira.kernel.collection import collection_of
 from beira.kernel.errors import BeiraError, Corrupt, Invalid, NotFound
 from beira.kernel.query import Column, Compare, Op, Order, Query, where
 from beira.kernel.record import DELETED, Record, Row
-from beira.sync.blob_gate import BlobGate
-from beira.sync.routes import Admit, admitted_node
+from beira.sync.blobs.gate import BlobGate
+from beira.sync.cloud.routes import Admit, admitted_node
 
 log = structlog.get_logger(__name__)
 

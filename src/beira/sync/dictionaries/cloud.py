@@ -30,9 +30,9 @@ from beira.kernel.dictionary import FIRST_OWN, HELD_OUT, harmless, is_due, is_he
 from beira.kernel.errors import BeiraError, Conflict, NotFound
 from beira.kernel.record import Value
 from beira.kernel.wire import Feed, Offered, Push, Wire
-from beira.sync import dictionaries_metrics as metrics
 from beira.sync.brief import Dictionary, Known, Shelf, shipped
-from beira.sync.dictionaries_training import Request, trial
+from beira.sync.dictionaries import metrics
+from beira.sync.dictionaries.training import Request, trial
 
 log = structlog.get_logger(__name__)
 KEPT_MARK = "dictionary:"

@@ -1,6 +1,6 @@
 """Trains a dictionary in a process of its own, which gives way to all others and ends in time.
 
-    python -m beira.sync.dictionaries_training < request > trial
+    python -m beira.sync.dictionaries.training < request > trial
 
 The parent hands over messages and gets a dictionary with what it makes of those it was not trained
 on. The child reads no file, opens no socket and knows of no tenant.

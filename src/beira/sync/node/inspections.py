@@ -18,7 +18,7 @@ from beira.kernel.record import Value
 from beira.store.port import NodeStore
 from beira.sync import metrics
 from beira.sync.inspect import inspected
-from beira.sync.surroundings import HORIZON_MARK
+from beira.sync.node.surroundings import HORIZON_MARK
 
 log = structlog.get_logger(__name__)
 CHECKED_MARK = "checked:"

@@ -18,7 +18,7 @@ from beira.kernel.lateness import Hours, added, day_of, fresh, judged
 from beira.kernel.record import DELETED, Value
 from beira.kernel.system import Alert, NodeStatus
 from beira.sync import metrics
-from beira.sync.notes import Notes
+from beira.sync.cloud.notes import Notes
 
 log = structlog.get_logger(__name__)
 HOUR_S = 3_600

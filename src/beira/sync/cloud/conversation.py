@@ -34,15 +34,15 @@ from beira.kernel.record import Row, Value
 from beira.kernel.runs import LaneMarks
 from beira.kernel.wire import Push, Refused, Wire
 from beira.sync import metrics
-from beira.sync.beside import Beside
-from beira.sync.commits import has_room, joined, one_lane
-from beira.sync.crowd import Crowd, Pushed
-from beira.sync.doorway import Doorway
-from beira.sync.hearing import Hearing
+from beira.sync.cloud.beside import Beside
+from beira.sync.cloud.commits import has_room, joined, one_lane
+from beira.sync.cloud.crowd import Crowd, Pushed
+from beira.sync.cloud.doorway import Doorway
+from beira.sync.cloud.hearing import Hearing
+from beira.sync.cloud.notes import Notes
+from beira.sync.cloud.standing import Standing
 from beira.sync.inspect import compare, read_buckets
-from beira.sync.notes import Notes
 from beira.sync.set_aside import losses_told, lost_value, quarantined
-from beira.sync.standing import Standing
 from beira.sync.streams import FLOOR_MARK, feed_route, feed_stream
 
 log = structlog.get_logger(__name__)

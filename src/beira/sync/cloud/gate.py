@@ -18,8 +18,8 @@ from beira.kernel.gate_session import (
     GateSession,
 )
 from beira.sync import metrics
-from beira.sync.conversation import Conversation, Sender, Still, Tenant, Tickets
-from beira.sync.doorway import Doorway
+from beira.sync.cloud.conversation import Conversation, Sender, Still, Tenant, Tickets
+from beira.sync.cloud.doorway import Doorway
 from beira.sync.streams import feed_stream
 
 log = structlog.get_logger(__name__)

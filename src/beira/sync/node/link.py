@@ -18,7 +18,7 @@ from beira.kernel.errors import BeiraError, Denied, Unauthenticated, Unavailable
 from beira.kernel.wire import Confirm, Got, Hello, Wire
 from beira.sync.brief import NO_SHELF, BriefCodec
 from beira.sync.codec import Codec, PackedCodec
-from beira.sync.dictionaries_node import NodeDictionaries
+from beira.sync.dictionaries.node import NodeDictionaries
 
 log = structlog.get_logger(__name__)
 SOCKET_PATH = "/sync/v1/ws"

@@ -23,10 +23,10 @@ from beira.kernel.blob import (
     repr_digest,
 )
 from beira.kernel.errors import BeiraError, Corrupt, Invalid, TooMany
-from beira.sync import blob_metrics as metrics
-from beira.sync.blob_gate import BlobGate
-from beira.sync.doorway import Turnstile
-from beira.sync.routes import Admit, admitted_node
+from beira.sync.blobs import metrics
+from beira.sync.blobs.gate import BlobGate
+from beira.sync.cloud.doorway import Turnstile
+from beira.sync.cloud.routes import Admit, admitted_node
 
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})\Z")
 NUMBER_DIGITS = 15

@@ -14,7 +14,7 @@ from beira.store.port import Pending
 from beira.sync import metrics
 
 if TYPE_CHECKING:
-    from beira.sync.agent import Agent
+    from beira.sync.node.agent import Agent
 
 _AS_IT_IS = (
     "last_error", "last_code", "next_step", "bytes_raw", "bytes_sent", "mended", "held", "share",

@@ -20,10 +20,10 @@ from beira.kernel.access import Kind, Principal
 from beira.kernel.errors import BeiraError, Denied, Invalid, NotFound
 from beira.kernel.wire import Bye, Wire
 from beira.sync.brief import BriefCodec
+from beira.sync.cloud.conversation import Conversation, Still
+from beira.sync.cloud.gate import Gate
 from beira.sync.codec import CODECS, Codec, codec_of
-from beira.sync.conversation import Conversation, Still
-from beira.sync.dictionaries_cloud import CloudDictionaries
-from beira.sync.gate import Gate
+from beira.sync.dictionaries.cloud import CloudDictionaries
 
 Admit = Callable[[str], Awaitable[tuple[Principal, Still]]]
 """Turns a bearer token into who it stands for, and a way to ask again later."""

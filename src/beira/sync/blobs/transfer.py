@@ -36,9 +36,9 @@ from beira.kernel.errors import (
     Unavailable,
 )
 from beira.kernel.policy import Link, measured
-from beira.sync import blob_metrics as metrics
-from beira.sync.blob_client import BlobClient
-from beira.sync.blob_sources import Sources
+from beira.sync.blobs import metrics
+from beira.sync.blobs.client import BlobClient
+from beira.sync.blobs.sources import Sources
 from beira.sync.put_off import TRIES_AT_ONCE, PutOff
 
 log = structlog.get_logger(__name__)

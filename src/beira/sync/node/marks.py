@@ -1,0 +1,12 @@
+"""Marks a node keeps of its sync, beside the records and in one transaction with them."""
+
+TICKET_MARK = "sync.ticket"
+"""What proves that this is the only machine of its name; the cloud gives another each time."""
+CLOUD_MARK = "sync.cloud"
+"""The database last spoken with."""
+CURSOR_MARK = "cursor:"
+"""Before a partition's name: how far its feed is here."""
+RUNS_MARK = "sync.runs"
+"""The runs of this program since its log was acknowledged last (`kernel.runs`)."""
+SCHEMA_MARK = "sync.collections"
+"""The collections declared when the feeds were read."""
