@@ -43,12 +43,12 @@ from beira.portal import Portal
 from beira.store.port import Store
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud
 from beira.store.postgres.failures import away
-from beira.sync.answers import Answers, answer_routes
 from beira.sync.blobs.collector import Collector
 from beira.sync.blobs.gate import BlobGate
 from beira.sync.blobs.routes import blob_routes
 from beira.sync.blobs.tenant import CloudBlobs
 from beira.sync.cloud import tombstones
+from beira.sync.cloud.answers import Answers, answer_routes
 from beira.sync.cloud.backup_gate import BackupGate, backup_routes
 from beira.sync.cloud.conversation import Still
 from beira.sync.cloud.gate import Gate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable
@@ -11,21 +12,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from litestar import Litestar
-from litestar.datastructures import State
 
 import beira
-from beira.api import Api, ApiSettings, Door
-from beira.api.accounts import NodeAccounts
 from beira.blobs import FolderBlobs, Shelf
 from beira.host import Host, Place, Signature, SystemWall, tracing
 from beira.host.apps import installed, load
 from beira.host.calls import answering_calls
 from beira.host.rollups import Rollups
-from beira.host.serve import Listen, answering_to, own_names, serving
 from beira.identity.local import LocalIdentity
 from beira.identity.node_key import NodeKey
 from beira.identity.private_files import PrivateFiles
@@ -40,21 +36,22 @@ from beira.node import at_rest, settled
 from beira.node.at_rest import BLOBS_FOLDER, BLOBS_KEY_FILE, DATABASE_FILE, KEY_FILE
 from beira.node.backup_files import BackupPlan
 from beira.node.backup_schedule import Backups, latest
-from beira.node.cloud_client import CloudClient, RemoteAccounts, TokenSource
+from beira.node.cloud_client import CloudClient, TokenSource
 from beira.node.memory import give_back, sparing, without
 from beira.node.power import low_battery
 from beira.node.pseudonyms import pseudonym_key
 from beira.node.rights import NodeRights
-from beira.node.status import node_routes
-from beira.portal import Portal
 from beira.store.sqlite import SqliteStore
-from beira.sync.answers import CloudLine
 from beira.sync.blobs.agent import BlobAgent
 from beira.sync.blobs.client import BlobClient
 from beira.sync.dictionaries.node import NodeDictionaries
 from beira.sync.node.agent import Agent
+from beira.sync.node.line import CloudLine
 from beira.sync.node.link import CloudConnector
 from beira.sync.streams import log_route
+
+if TYPE_CHECKING:
+    from beira.host.serve import Listen
 
 log = structlog.get_logger(__name__)
 FORGET_EVERY_S = 3_600
@@ -174,10 +171,10 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
             if app.edge:
                 host.edges.append(await stack.enter_async_context(load(app.edge)(host)))
         await stack.enter_async_context(answering_calls(host))
-        accounts = NodeAccounts(identity, host.place, RemoteAccounts(cloud))
         with without():
-            site = _app(node, accounts, rights, config)
-        node.address = await stack.enter_async_context(serving(site, config.listen))
+            site = await asyncio.to_thread(importlib.import_module, "beira.node.site")
+            pages = site.serving_pages(node, config, rights, cloud)
+            node.address = await stack.enter_async_context(pages)
         stack.callback(node.stopping.set)
         if config.backup is not None:
             backups = Backups(config.backup, host)
@@ -310,40 +307,6 @@ class _KnownKeys:
 def _is_cheap(config: NodeConfig) -> bool:
     """Whether what may wait is carried now."""
     return not config.metered and not low_battery()
-
-
-def _app(node: Node, accounts: NodeAccounts, rights: NodeRights, config: NodeConfig) -> Litestar:
-    door = Door(accounts, node)
-    settings = ApiSettings(
-        origins=config.origins,
-        proxies=config.proxies,
-        metrics_from=(*ApiSettings().metrics_from, *config.metrics_from),
-    )
-    return Litestar(
-        route_handlers=node_routes(node.host, node.agent, beira.__version__),
-        plugins=[
-            Api(door, sign_in=accounts, revocations=rights, settings=settings),
-            Portal(
-                door=door,
-                sign_in=accounts,
-                node=node.host,
-                proxies=config.proxies,
-                revocations=rights,
-            ),
-        ],
-        state=State(
-            {
-                "host": node.host,
-                "pending": node.agent.pending,
-                "sync_state": lambda: node.agent.state,
-                "stopping": node.stopping,
-            }
-        ),
-        middleware=[answering_to(own_names(config.listen, config.names))],
-        openapi_config=None,
-        logging_config=None,
-        request_max_body_size=limits.BODY_BYTES,
-    )
 
 
 def _status(host: Host, data: Path) -> Callable[[], dict[str, Any]]:

@@ -24,6 +24,7 @@ from beira.kernel.errors import (
 )
 from beira.sync.node.link import TokenSource
 
+ANSWERS_PATH = "/apps/v1"
 READ_BYTES = 262_144
 RANGE_NOT_SATISFIABLE = 416
 _BY_STATUS: dict[int, type[BeiraError]] = {

@@ -1,7 +1,8 @@
 """What apps answer their nodes in the cloud: `POST /apps/v1/<app>/<name>`, bytes in and bytes out.
 
 For what is neither a record nor a file: a question whose answer depends on what the node holds. A node
-asks by `host.ask_cloud`, is admitted by the same token as for sync, and gets few answers at a time.
+asks by `host.ask_cloud` (`sync.node.line`), is admitted by the same token as for sync, and gets few
+answers at a time.
 """
 
 from __future__ import annotations
@@ -19,13 +20,11 @@ from beira.host.host import Host
 from beira.kernel import limits
 from beira.kernel.access import Principal
 from beira.kernel.app import Catalogue
-from beira.kernel.errors import BeiraError, Corrupt, NotFound, TooLarge, TooMany, Unavailable
+from beira.kernel.errors import BeiraError, Corrupt, NotFound, TooMany, Unavailable
 from beira.sync.cloud.doorway import Turnstile
 from beira.sync.cloud.routes import Admit, admitted_node
-from beira.sync.node.link import TokenSource
-from beira.sync.requests import CloudRequests
+from beira.sync.requests import ANSWERS_PATH
 
-PATH = "/apps/v1"
 MEDIA_TYPE = "application/octet-stream"
 Answer: TypeAlias = Callable[[Host, Principal, bytes], Awaitable[bytes]]
 
@@ -71,47 +70,11 @@ def answer_routes(answers: Answers, admit: Admit) -> ControllerRouterHandler:
             return Response(told, media_type=MEDIA_TYPE)
 
     return Router(
-        path=PATH,
+        path=ANSWERS_PATH,
         route_handlers=[answer],
         exception_handlers={BeiraError: _told},
         include_in_schema=False,
     )
-
-
-class CloudLine:
-    """A node's side. Implements `host.ports.Line`; `online` says whether it may be worth asking."""
-
-    def __init__(
-        self, url: str, token: TokenSource, online: Callable[[], bool], *, ssl: object = True
-    ) -> None:
-        self._requests = CloudRequests(url.rstrip("/") + PATH, token, ssl=ssl)
-        self._online = online
-        self.close = self._requests.close
-
-    async def ask(self, name: str, body: bytes) -> bytes:
-        """Raises Unavailable `cloud.away` without a link, TooLarge `answer.too_large` for a question
-        or an answer over the limit, and the cloud's own errors."""
-        if len(body) > limits.ASKED_BYTES:
-            raise _too_large("question", limits.ASKED_BYTES)
-        if not self._online():
-            raise Unavailable("There is no link to the cloud.", code="cloud.away")
-        try:
-            _, answer = await self._requests.send(
-                "POST",
-                f"/{name}",
-                data=body,
-                timeout_s=limits.ANSWER_TIMEOUT_S + limits.CONNECT_TIMEOUT_S,
-                most_bytes=limits.ANSWER_BYTES,
-            )
-        except Corrupt as error:
-            if error.code != "blob.answer":
-                raise
-            raise _too_large("answer", limits.ANSWER_BYTES) from None
-        return answer
-
-
-def _too_large(what: str, most_bytes: int) -> TooLarge:
-    return TooLarge(f"The {what} has over {most_bytes} bytes.", code="answer.too_large")
 
 
 def _told(request: Request[Any, Any, Any], error: BeiraError) -> Response[bytes]:
