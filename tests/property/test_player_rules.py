@@ -177,6 +177,38 @@ def test_laws_1_2_and_7_something_plays_and_nothing_out_of_its_window(
     live(*story, seen)
 
 
+windows = days.flatmap(lambda day: st.tuples(maybe_times(day), maybe_times(day), maybe_times(day)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    zone=zones,
+    texts=windows,
+    duration_s=st.sampled_from([0, 30, 200, 1_200]),
+    edge=st.integers(0, 2),
+    lengths=st.integers(-1, 0),
+    off_s=st.integers(-1, 1),
+)
+def test_law_2_a_track_is_begun_exactly_when_all_of_it_fits(
+    zone: str, texts: tuple[str | None, ...], duration_s: int, edge: int, lengths: int, off_s: int
+) -> None:
+    """About each edge of a window, to the second, and a track's length before it."""
+    tz = ZoneInfo(zone)
+    opens, *ends = [moment_of_text(text, tz) if text else None for text in texts]
+    about = (opens, *ends)[edge]
+    if about is None:
+        return
+    at = about + timedelta(seconds=lengths * duration_s + off_s)
+    asset = AssetEntry(id="a", file="f", size_bytes=1, title="", duration_ms=duration_s * 1000,
+                       valid_from=texts[0], valid_until=texts[1], licence_until=texts[2])  # fmt: skip
+    entries = [ShopEntry(id="shop", zone=zone), asset,
+               PlaylistEntry(id="p", name="", assets=("a",)), SlotEntry(id="s", playlist="p")]  # fmt: skip
+    heard_until = at + timedelta(seconds=duration_s)
+    fits = (opens is None or opens <= at) and all(heard_until <= end for end in ends if end)
+    chosen = choose(Program.of(entries), Memory(), at, OnDisk(["f"]))
+    assert (chosen.asset is not None) == fits
+
+
 @settings(max_examples=100, deadline=None)
 @given(story=stories)
 def test_law_8_what_is_kept_between_decisions_changes_none(
