@@ -74,6 +74,7 @@ class Deck:
         self._silent_from_s = 0.0
         self._lost_s = 0.0
         self._entered = 0
+        self._mute = False
 
     async def event(self) -> Event:
         return await self._events.get()
@@ -140,6 +141,7 @@ class Deck:
     async def _one_life(self) -> str:
         """Start an mpv, go on where the last one was, and look after it; why it ended."""
         self._again.clear()
+        self._mute = False
         if self._output == OFF:
             self.trouble = Trouble("player.off", "Sound is switched off here.", "Choose an output.")
             return await self._anew()
@@ -164,7 +166,7 @@ class Deck:
             for task in tasks:
                 task.cancel()
             ends = await asyncio.gather(*tasks, return_exceptions=True)
-        if died:
+        if died and not self._mute:
             self._of_this_file()
         for end in ends:
             if isinstance(end, BeiraError):
@@ -224,7 +226,10 @@ class Deck:
             await process.ask("loadfile", held.cue.path, "append-play", then=held.given)
 
     def _heard(self, message: dict[str, Any]) -> None:
-        """mpv tells of an entry of its playlist. Of entries we replaced it is not ours to care."""
+        """mpv tells of an entry of its playlist. Of entries we replaced it is not ours to care; nor,
+        once it found no output, what it makes of the others before it is stopped."""
+        if self._mute:
+            return
         entry = int(message.get("playlist_entry_id", 0))
         if message["event"] == "playback-restart":
             if self._now is not None and self._now.entry == self._entered:
@@ -249,6 +254,7 @@ class Deck:
                 "mpv finds no sound device, or it is in use.",
                 "Plug one in, or choose it in the player's settings (output).",
             )
+            self._mute = True
             if self._process is not None:
                 asyncio.get_running_loop().create_task(self._process.kill())
         else:
