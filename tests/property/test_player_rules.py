@@ -201,8 +201,8 @@ def test_law_2_a_track_is_begun_exactly_when_all_of_it_fits(
     at = about + timedelta(seconds=lengths * duration_s + off_s)
     asset = AssetEntry(id="a", file="f", size_bytes=1, title="", duration_ms=duration_s * 1000,
                        valid_from=texts[0], valid_until=texts[1], licence_until=texts[2])  # fmt: skip
-    entries = [ShopEntry(id="shop", zone=zone), asset,
-               PlaylistEntry(id="p", name="", assets=("a",)), SlotEntry(id="s", playlist="p")]  # fmt: skip
+    playlist = PlaylistEntry(id="p", name="", assets=("a",))
+    entries = [ShopEntry(id="shop", zone=zone), asset, playlist, SlotEntry(id="s", playlist="p")]
     heard_until = at + timedelta(seconds=duration_s)
     fits = (opens is None or opens <= at) and all(heard_until <= end for end in ends if end)
     chosen = choose(Program.of(entries), Memory(), at, OnDisk(["f"]))
