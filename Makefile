@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 DEMO ?= .demo
 ARGS ?=
 TESTS ?= tests
-WORKERS ?= 0
+WORKERS ?= 2
 BENCHMARKS ?= voice store sync portal blobs
 SOAK_S ?= 3600
 CHAOS_KILLS ?= 500
@@ -35,7 +35,7 @@ help: ## What can be made
 run: $(RUN_STAMP) assets ## Start the demonstration: a cloud, its portal and three nodes
 	@exec $(BIN)/beira demo $(ARGS)
 
-test: test-parts check ## Lint, types, import rules and all tests (WORKERS=2: on two)
+test: test-parts check ## Lint, types, import rules and all tests, on two workers (WORKERS=0: on one)
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS) $(ARGS)
 
 check: lint types imports ## What needs no running: lint, types, import rules

@@ -1,7 +1,7 @@
 """What the kernel offers an app. Apps import this module, and nothing else of Beira."""
 
 from beira.host import BlobNews, Host, News, Place, PrivateFiles, Signature, settings_at
-from beira.host.page import MenuItem, Page, Pages, Reply, View, page
+from beira.host.page import MenuItem, Page, Pages, Reply, SentFile, View, page
 from beira.host.reading import (
     between_days,
     csv_reply,
@@ -128,6 +128,7 @@ __all__ = [
     "Reply",
     "Rollup",
     "Runs",
+    "SentFile",
     "Setting",
     "Signature",
     "Site",

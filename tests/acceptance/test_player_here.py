@@ -98,6 +98,36 @@ async def test_the_levers_of_a_shop_work_on_its_own_page(
         await page.context.close()
 
 
+async def test_a_recording_is_announced_from_the_page_and_the_music_goes_on(
+    company: Company,
+    chromium: Browser,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    recorded, text = tmp_path / "Loja fecha às 18h.wav", tmp_path / "lista.wav"
+    recorded.write_bytes(tone(1_500, 330))
+    text.write_text("#EXTM3U\n/etc/passwd\n")
+    async with playing(company, monkeypatch) as (node, tenant):
+        player = node.host.edge(PlayerEdge)
+        page = await (await chromium.new_context(locale="pt-BR")).new_page()
+        await sign_in(page, node, tenant, "member")
+        await page.goto(node.address + "/player")
+        await page.get_by_text("Anúncio urgente").click()
+        await page.get_by_label("Ou uma gravação sua").set_input_files(text)
+        await page.get_by_role("button", name="Anunciar agora").click()
+        await expect(page.get_by_text("Isso não parece um áudio.")).to_be_visible()
+        before = player.playing.current
+        await page.get_by_label("Ou uma gravação sua").set_input_files(recorded)
+        await page.get_by_role("button", name="Anunciar agora").click()
+        await expect(page.get_by_text("Anúncio no ar.")).to_be_visible()
+        await until(lambda: player.playing.current is before)
+        played = page.locator("section", has_text="Já tocou").get_by_text("Loja fecha às 18h")
+        await expect(played).to_be_visible()
+        (told,) = [p for p in await player.last_plays(5) if p.kind == "announcement"]
+        assert told.outcome == "whole"
+        await page.context.close()
+
+
 async def test_a_guest_sees_and_touches_nothing_and_everybody_can_read_it(
     company: Company, chromium: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:

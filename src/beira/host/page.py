@@ -38,6 +38,14 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class SentFile:
+    """A file that came with a form. Its name is whatever the sender's machine says."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+
 class View(Protocol):
     """One request as a page sees it: who asks, what was given, and how to answer."""
 
@@ -70,6 +78,12 @@ class View(Protocol):
     @property
     def form(self) -> Mapping[str, str]:
         """The fields of a form that was sent."""
+        ...
+
+    @property
+    def files(self) -> Mapping[str, SentFile]:
+        """The files that came with it, all together at most `limits.BODY_BYTES`; none that is empty.
+        For larger ones there are uploads, in the cloud."""
         ...
 
     @property

@@ -11,7 +11,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from urllib.parse import quote, urlsplit
 import structlog
 from jinja2 import Environment, FileSystemLoader, PrefixLoader
 from litestar import Request, Response
+from litestar.datastructures import UploadFile
 from litestar.exceptions import HTTPException
 from litestar.response import Stream
 
@@ -27,7 +28,7 @@ from beira.api import Door
 from beira.api.door import Caller
 from beira.api.ports import SignIn
 from beira.host import Host
-from beira.host.page import MenuItem, Page, Pages, Reply
+from beira.host.page import MenuItem, Page, Pages, Reply, SentFile
 from beira.kernel import limits
 from beira.kernel.access import Principal
 from beira.kernel.errors import BeiraError, Denied, Invalid, NotFound, Unauthenticated, Unavailable
@@ -392,6 +393,7 @@ def _asked(request: AnyRequest, proxies: tuple[str, ...]) -> Asked:
         path={name: str(value) for name, value in request.path_params.items()},
         query={name: str(value)[:500] for name, value in request.query_params.multi_items()},
         form={},
+        files={},
         address=address_of(request, proxies),
         base=f"{request.url.scheme}://{request.headers.get('host', '')}",
         agent=request.headers.get("user-agent", "")[:200],
@@ -402,10 +404,13 @@ def _asked(request: AnyRequest, proxies: tuple[str, ...]) -> Asked:
 async def _with_form(request: AnyRequest, asked: Asked) -> Asked:
     data = await request.form()
     fields: dict[str, str] = {}
+    files: dict[str, SentFile] = {}
     for name, value in list(data.multi_items())[: limits.FORM_FIELDS]:
         if isinstance(value, str):
             fields[name] = value[: limits.TEXT_CHARS]
-    return Asked(**{**{n: getattr(asked, n) for n in Asked.__slots__}, "form": fields})
+        elif isinstance(value, UploadFile) and (sent := await value.read()):
+            files[name] = SentFile(value.filename[: limits.NAME_CHARS], sent)
+    return replace(asked, form=fields, files=files)
 
 
 def _look(request: AnyRequest) -> Look:

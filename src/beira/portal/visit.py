@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from beira.host import Host
 from beira.host.host import DEFAULT_ZONE
-from beira.host.page import Reply
+from beira.host.page import Reply, SentFile
 from beira.kernel import limits
 from beira.kernel.access import (
     Principal,
@@ -54,6 +54,7 @@ class Asked:
     path: Mapping[str, str]
     query: Mapping[str, str]
     form: Mapping[str, str] = field(repr=False)
+    files: Mapping[str, SentFile] = field(repr=False)
     address: str
     base: str = ""
     agent: str = ""
@@ -115,6 +116,10 @@ class Visit:
     @property
     def form(self) -> Mapping[str, str]:
         return self.request.form
+
+    @property
+    def files(self) -> Mapping[str, SentFile]:
+        return self.request.files
 
     @property
     def site(self) -> str:

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from itertools import count
 from pathlib import Path
 
 import aiohttp
@@ -84,11 +86,15 @@ class World:
 
 
 class Browser:
-    """A browser without scripts: cookies, forms and redirects."""
+    """A browser without scripts: cookies, forms and redirects. Each has an address of its own, as the
+    world's proxy tells: or wrong passwords of all tests together would be too many tries of one."""
+
+    _addresses = count(1)
 
     def __init__(self, url: str, language: str, **more: str) -> None:
         jar = aiohttp.CookieJar(unsafe=True)
-        headers = {"Accept-Language": language, **more}
+        address = IPv4Address("198.18.0.0") + next(self._addresses)
+        headers = {"Accept-Language": language, "X-Forwarded-For": str(address), **more}
         self.url, self.status, self.text, self.at = url, 0, "", ""
         self.headers: dict[str, str] = {}
         self.session = aiohttp.ClientSession(cookie_jar=jar, headers=headers)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any
 
+from beira.apps.player.commands import TITLE_CHARS
 from beira.apps.player.edge import PlayerEdge
 from beira.apps.player.under_way import UnderWay
 from beira.sdk import BeiraError, Invalid, Receipt, Reply, View, page
@@ -12,6 +14,8 @@ STAFF = ("owner", "member")
 LEVERS = ("player_play", "player_pause", "player_skip", "player_volume")
 PLAYS_SHOWN = 8
 FILES_SHOWN = 50
+RECORDING_BYTES = 4_000_000
+"""A form's body has room for it: minutes of what phones record."""
 
 
 @page("/player", where="node")
@@ -39,11 +43,28 @@ async def lever(view: View) -> Reply:
 
 @page("/player/announce", method="POST", roles=STAFF, where="node")
 async def announce(view: View) -> Reply:
-    """Cut in with a text that the node speaks, or with one of its announcements."""
-    text, file = " ".join(view.form.get("text", "").split()), view.form.get("file", "")
+    """Cut in with a text that the node speaks, with a recording that came with the form, or with one
+    of the node's announcements."""
+    text, sent = " ".join(view.form.get("text", "").split()), view.files.get("sound")
     params: dict[str, object] = {"language": view.language}
-    params |= {"text": text} if text else {"file": file, "title": _title(view, file)}
+    if text:
+        params["text"] = text
+    elif sent is not None:
+        if not is_sound(sent.data) or view.host.blobs is None:
+            return await _shown(view, "player/here_now.html", refused=NO_SOUND)
+        file = (await view.host.blobs.add(sent.data)).sha256
+        params |= {"file": file, "title": PurePath(sent.name).stem[:TITLE_CHARS]}
+    else:
+        file = view.form.get("file", "")
+        params |= {"file": file, "title": _title(view, file)}
     return await _done(view, await view.run("player_announce", params))
+
+
+def is_sound(data: bytes) -> bool:
+    """Whether a file begins as one of those that phones record and people send."""
+    mpeg = data[:1] == b"\xff" and data[1:2] >= b"\xe0"
+    begins = data.startswith((b"ID3", b"OggS", b"fLaC", b"\x1aE\xdf\xa3"))
+    return mpeg or begins or data[4:8] == b"ftyp" or (data[:4], data[8:12]) == (b"RIFF", b"WAVE")
 
 
 async def _done(view: View, receipt: Receipt) -> Reply:
@@ -65,9 +86,16 @@ def _title(view: View, file: str) -> str:
     return next((asset.title for asset in named if asset.file == file), "")
 
 
-async def _shown(view: View, template: str, receipt: Receipt | None = None) -> Reply:
+async def _shown(
+    view: View,
+    template: str,
+    receipt: Receipt | None = None,
+    refused: tuple[str, str] | None = None,
+) -> Reply:
     player = _edge(view)
     said = _said(view, receipt) if receipt else None
+    if refused is not None:
+        said = (False, view.t(*refused))
     may = view.principal.role in STAFF
     if player is None:
         return view.render(template, player=None, may=may, said=said)
@@ -87,6 +115,7 @@ async def _shown(view: View, template: str, receipt: Receipt | None = None) -> R
         synced_at=player.syncing.synced_at,
         plays=await player.last_plays(PLAYS_SHOWN),
         announcements=player.announcements()[:FILES_SHOWN] if may else [],
+        most_bytes=RECORDING_BYTES,
         speaks=player.host.speech is not None,
         may=may,
         said=said,
@@ -141,6 +170,10 @@ _SAID = {
     "player.volume": ("Volume ajustado.", "Volume set."),
     "player.announced": ("Anúncio no ar.", "The announcement is on."),
 }
+NO_SOUND = (
+    "Isso não parece um áudio. Envie MP3, M4A, OGG, WAV, FLAC ou uma gravação do celular.",
+    "That does not look like sound. Send MP3, M4A, OGG, WAV, FLAC or a phone's recording.",
+)
 _REFUSED = {
     "player.announcement": ("Escreva o anúncio, até 500 letras, ou escolha um áudio.",
                             "Write the announcement, up to 500 characters, or choose a sound."),

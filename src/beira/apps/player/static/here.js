@@ -8,5 +8,16 @@
     });
   }
   setInterval(move, 500);
+  document.body.addEventListener("change", function (event) {
+    var input = event.target, most = Number(input.dataset.most);
+    if (!most) return;
+    var tooLarge = Array.prototype.some.call(input.files, function (file) { return file.size > most; });
+    input.setCustomValidity(tooLarge ? input.dataset.tooLarge : "");
+    input.reportValidity();
+  });
+  document.body.addEventListener("htmx:afterRequest", function (event) {
+    var form = event.target;
+    if (event.detail.successful && form.tagName === "FORM" && form.enctype === "multipart/form-data") form.reset();
+  });
   document.body.addEventListener("htmx:afterSwap", function () { asked = Date.now(); move(); });
 })();
