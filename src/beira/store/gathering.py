@@ -54,6 +54,7 @@ class Gathering(Generic[Q, A]):
             await self._answer(group)
 
     async def _answer(self, group: list[tuple[Q, asyncio.Future[A]]]) -> None:
+        answers: Sequence[A | Exception]
         try:
             answers = await self._together([question for question, _ in group])
         except BeiraError as error:
@@ -62,14 +63,16 @@ class Gathering(Generic[Q, A]):
                     await self._answer([one])
                 return
             answers = [error] * len(group)
+        except Exception as error:  # a fault: who asked hears of it, and those that wait go on
+            answers = [error] * len(group)
         except BaseException:
-            for _, future in group:
+            for _, future in [*group, *self._waiting]:
                 future.cancel()
             raise
         for (_, future), answer in zip(group, answers, strict=True):
             if future.done():
                 continue
-            if isinstance(answer, BeiraError):
+            if isinstance(answer, Exception):
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
