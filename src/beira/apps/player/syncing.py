@@ -20,6 +20,10 @@ EVERY_S = 600.0
 JITTER = 0.1
 AGAIN_FIRST_S = 2.0
 AGAIN_MOST_S = 600.0
+LINK_LOOK_S = 1.0
+AWAY = "cloud.away"
+"""There is no link, which is known without asking anybody: looked at often, so that it is asked as soon
+as there is one."""
 HEADS = "player_heads"
 
 
@@ -67,7 +71,7 @@ class Syncing:
                     await self.round()
                     failures, self.problem = 0, None
                 except BeiraError as error:
-                    failures += 1
+                    failures = 0 if error.code == AWAY else failures + 1
                     self._note(error)
                 await self._wait(failures)
         finally:
@@ -75,7 +79,9 @@ class Syncing:
 
     async def _wait(self, failures: int) -> None:
         wait_s = EVERY_S * (1 + JITTER * (2 * self._chance() - 1))
-        if failures:
+        if self.problem is not None and self.problem.code == AWAY:
+            wait_s = LINK_LOOK_S
+        elif failures:
             wait_s = min(wait_s, AGAIN_MOST_S, AGAIN_FIRST_S * 2.0 ** min(failures, 16))
         try:
             async with asyncio.timeout(wait_s):
