@@ -113,11 +113,11 @@ async def test_a_recording_is_announced_from_the_page_and_the_music_goes_on(
         await sign_in(page, node, tenant, "member")
         await page.goto(node.address + "/player")
         await page.get_by_text("Anúncio urgente").click()
-        await page.get_by_label("Ou uma gravação sua").set_input_files(text)
+        await page.get_by_label("Uma gravação sua").set_input_files(text)
         await page.get_by_role("button", name="Anunciar agora").click()
         await expect(page.get_by_text("Isso não parece um áudio.")).to_be_visible()
         before = player.playing.current
-        await page.get_by_label("Ou uma gravação sua").set_input_files(recorded)
+        await page.get_by_label("Uma gravação sua").set_input_files(recorded)
         await page.get_by_role("button", name="Anunciar agora").click()
         await expect(page.get_by_text("Anúncio no ar.")).to_be_visible()
         await until(lambda: player.playing.current is before)
