@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import array
 import asyncio
+import contextlib
 import io
+import itertools
 import math
 import os
+import random
 import shutil
 import signal
 import wave
@@ -24,7 +27,7 @@ from beira.apps.player.engines.mpv import Deck
 from beira.apps.player.engines.port import Cue, Ended, Event, Restarted, Silenced, Started
 from beira.apps.player.playing import Announcement
 from beira.host.wall import SystemWall
-from tests.acceptance.support import until
+from tests.acceptance.support import PATIENCE_S, until
 from tests.unit.player.shop import Shop, music, shop
 
 RATE = 48_000
@@ -142,6 +145,40 @@ async def test_tracks_join_to_the_sample(tmp_path: Path) -> None:
         run = run + 1 if abs(sample) < 30 else 0
         longest = max(longest, run)
     assert longest < RATE // 200, f"{longest} samples of silence where tracks join"
+
+
+@pytest.mark.parametrize("crossfade_ms", [0, 200])
+async def test_what_follows_may_change_at_every_joint(tmp_path: Path, crossfade_ms: int) -> None:
+    """Short tracks, and what comes next is changed again and again, also while one goes over into the
+    next: whoever goes by the events always knows what is heard, and it never stops."""
+    engine, seed = silent(), random.randrange(2**32)
+    chance, heard, sounds = random.Random(seed), 0, tone(700)
+    engine.expect(silence_s=8, crossfade_ms=crossfade_ms, output="")
+    cues = (cue(tmp_path, f"{seed}-{n}", sounds) for n in itertools.count())
+    running = asyncio.create_task(engine.run())
+    current, lined = next(cues), next(cues)
+    engine.play(current)
+    engine.follow(lined)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while heard < 15:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(chance.choice((0.001, 0.05, 1.0))):
+                        event = await engine.event()
+                        if isinstance(event, Ended) and event.id == current.id:
+                            heard += 1
+                            if event.then == lined.id:
+                                current = lined
+                            else:
+                                current = next(cues)
+                                engine.play(current)
+                lined = next(cues)
+                engine.follow(lined)
+    except TimeoutError:
+        raise AssertionError(f"{heard} heard, then nothing more; seed {seed}") from None
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_crossfade_overlaps_on_a_second_deck(tmp_path: Path) -> None:

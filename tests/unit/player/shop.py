@@ -56,6 +56,10 @@ class FakeEngine:
         self.expected: dict[str, Any] = {}
         self._events: asyncio.Queue[Event] = asyncio.Queue()
 
+    @property
+    def cue(self) -> Cue | None:
+        return self.now
+
     async def event(self) -> Event:
         return await self._events.get()
 
@@ -95,7 +99,8 @@ class FakeEngine:
         """The cue ends; what was lined up goes on."""
         assert self.now is not None
         at_ms = self.position_ms if failed else self.now.duration_ms
-        self.tell(Ended(self.now.id, at_ms, failed, "broken" if failed else ""))
+        then = "" if self.next is None else self.next.id
+        self.tell(Ended(self.now.id, at_ms, failed, "broken" if failed else "", then))
         self.now, self.next, self.position_ms = self.next, None, 0
         if self.now is not None:
             self.heard.append(self.now.path)

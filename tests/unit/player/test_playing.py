@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from tests.unit.player.shop import NOON, music, shop
 
-from beira.apps.player.engines.port import Silenced
+from beira.apps.player import playing
+from beira.apps.player.engines.port import Cue, Silenced
 from beira.apps.player.playing import Announcement
 from beira.apps.player.records import Silence
 from beira.apps.player.settings import PlayerSettings
@@ -43,6 +45,35 @@ async def test_tracks_join_and_each_is_written_down(tmp_path: Path) -> None:
         assert (play.title, play.artist, play.outcome) == ("a", "Elis", "whole")
         assert (play.played_ms, play.reason, play.playlist) == (180_000, "scheduled", "all")
         assert play.at == NOON + timedelta(seconds=8)
+
+
+async def test_what_was_lined_up_too_late_is_played_all_the_same(tmp_path: Path) -> None:
+    """The engine had gone on to what was replaced at that moment, and its file is no longer held."""
+    async with shop(tmp_path) as here:
+        await here.programme(*music(await here.asset("a"), await here.asset("b")))
+        await here.hears(8_000)
+        here.engine.next = Cue("replaced", "/gone", 1_000)
+        await here.hears(180_000)
+        assert here.engine.now is not None and here.player.playing.current is not None
+        assert here.engine.now.id == here.player.playing.current.id
+        assert (here.title, here.next_title) == ("b", "a")
+        assert (await here.plays())[-1].title == "a"
+
+
+async def test_a_cue_that_the_engine_lost_is_given_to_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(playing, "UNHEARD_S", -1.0)
+    async with shop(tmp_path) as here:
+        await here.programme(*music(await here.asset("a"), await here.asset("b")))
+        await here.hears(8_000)
+        here.engine.now = here.engine.next = None
+        for _ in range(2):
+            await here.player.playing.pause(False)
+            await here.settle()
+        assert here.engine.now is not None and here.title == "a"
+        await here.hears(180_000)
+        assert here.title == "b"
 
 
 async def test_a_skip_is_heard_at_once_and_written_as_one(tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ JINGLE_FACT = timedelta(hours=1)
 FAILURES_MOST = 20
 FAILURES_WAIT_S = 2.0
 ANNOUNCEMENTS_MOST = 20
+UNHEARD_S = 5.0
+"""What an engine has ended it tells within milliseconds. If for so long it has another cue than the one
+that counts as heard, it is given that one again: the last resort of a shop that would fall silent."""
 SECOND = timedelta(seconds=1)
 
 
@@ -76,6 +79,7 @@ class Playing:
         self._volume: tuple[int, int] | None = None
         self._told_volume = -1
         self._noted_s = 0.0
+        self._unheard_from_s: float | None = None
         self.was_heard = False
 
     def now(self) -> datetime:
@@ -253,15 +257,15 @@ class Playing:
             self._failures += 1
             log.warning("player.not_played", title=ended.play.title, why=event.why)
             await self._doubt(ended)
-        elif ended.is_jingle and self._jingle_goes_on(ended):
+        elif ended.is_jingle and self._jingle_goes_on(ended, event.then):
             return
         await self._end(ended, "failed" if event.failed else "whole", event.position_ms)
-        if self.lined is not None:
+        if self.lined is not None and self.lined.id == event.then:
             self._promote()
 
-    def _jingle_goes_on(self, jingle: UnderWay) -> bool:
+    def _jingle_goes_on(self, jingle: UnderWay, then: str) -> bool:
         """If there is still nothing else, the same play goes on."""
-        if self.lined is None or not self.lined.is_jingle:
+        if self.lined is None or not self.lined.is_jingle or self.lined.id != then:
             return False
         if self.now() - jingle.play.at > JINGLE_FACT:
             return False
@@ -303,6 +307,7 @@ class Playing:
         if self.current is None:
             await self._go_on()
         await self._line_up()
+        self._see_that_it_is_heard()
         if self.volume != self._told_volume:
             self._told_volume = self.volume
             self._engine.volume(self.volume)
@@ -311,6 +316,19 @@ class Playing:
             self._note_begun()
         await self._look_after_health()
         self._tell()
+
+    def _see_that_it_is_heard(self) -> None:
+        has, now_s = self._engine.cue, asyncio.get_running_loop().time()
+        if self.current is None or (has is not None and has.id == self.current.id):
+            self._unheard_from_s = None
+        elif self._unheard_from_s is None:
+            self._unheard_from_s = now_s
+        elif now_s - self._unheard_from_s > UNHEARD_S:
+            log.error("player.unheard", title=self.current.play.title, heard=has and has.path)
+            self._unheard_from_s = None
+            self._engine.play(self.current.cue)
+            if self.lined is not None:
+                self._engine.follow(self.lined.cue)
 
     async def _look_after_health(self) -> None:
         try:

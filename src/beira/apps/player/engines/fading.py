@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from beira.apps.player.engines.mpv import Deck
 from beira.apps.player.engines.port import Cue, Ended, Event, Started, Trouble
@@ -49,6 +50,10 @@ class Fading:
     @property
     def position_ms(self) -> int:
         return self.deck.position_ms
+
+    @property
+    def cue(self) -> Cue | None:
+        return self._now
 
     async def event(self) -> Event:
         return await self._events.get()
@@ -107,16 +112,21 @@ class Fading:
             event = await deck.event()
             if isinstance(event, Ended | Started) and deck is not self.deck:
                 continue
-            if isinstance(event, Ended) and self._now is not None and event.id == self._now.id:
-                self._now, self._next = self._next, None
-                if self._now is not None and self._crossfade_ms:
-                    self._joins(self._now)
+            if isinstance(event, Ended):
+                if self._now is None or event.id != self._now.id:
+                    continue
+                event = replace(event, then=self._go_on())
             self._events.put_nowait(event)
 
-    def _joins(self, cue: Cue) -> None:
-        """What was to fade in joins on at least, if its deck was not given it yet."""
-        if not self.deck.holds(cue):
-            self.deck.play(cue)
+    def _go_on(self) -> str:
+        """What is heard after what ended. What was to fade in, or was changed too late for the deck, is
+        joined on at least."""
+        self._now, self._next = self._next, None
+        if self._now is None:
+            return ""
+        if self.deck.cue is None or self.deck.cue.id != self._now.id:
+            self.deck.play(self._now)
+        return self._now.id
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
@@ -145,7 +155,7 @@ class Fading:
         self.deck.pause(False)
         self.deck.play(self._next)
         self._now, self._next = self._next, None
-        self._events.put_nowait(Ended(ended.id, at_ms))
+        self._events.put_nowait(Ended(ended.id, at_ms, then=self._now.id))
 
     def _fade(self, now_s: float) -> None:
         share = min(1.0, (now_s - self._fade_s) * 1000 / max(1, self._crossfade_ms))

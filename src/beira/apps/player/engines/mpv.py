@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
+from beira.apps.player.engines.lineup import NEXT, NOW, Held, Lineup
 from beira.apps.player.engines.mpv_process import LEVEL, MpvProcess, output_options
 from beira.apps.player.engines.port import Cue, Ended, Event, Restarted, Silenced, Started, Trouble
 from beira.apps.player.engines.watch import Watch
@@ -35,20 +35,6 @@ NEAR_MS = 2_000
 NO_OUTPUT = "audio output initialization failed"
 
 
-@dataclass
-class _Held:
-    """A cue that mpv was given, by mpv's number for it."""
-
-    cue: Cue
-    entry: int = 0
-    heard: bool = False
-    deaths: int = 0
-    restarts: int = 0
-
-    def given(self, answer: Any) -> None:
-        self.entry = int(answer["playlist_entry_id"])
-
-
 class Deck:
     """Implements `Engine`; `crossfade_ms` is none of its business. `options` are further ones of
     mpv's, in place of an output."""
@@ -62,48 +48,47 @@ class Deck:
         self._output = ""
         self._silence_s = 8.0
         self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._now: _Held | None = None
-        self._next: _Held | None = None
+        self._lineup = Lineup()
         self._paused = False
         self._volume = 100
         self._process: MpvProcess | None = None
         self._changed = asyncio.Event()
-        self._to_load: set[str] = set()
+        self._to_set: set[str] = set()
         self._again = asyncio.Event()
         self._watch = Watch()
         self._silent_from_s = 0.0
         self._lost_s = 0.0
-        self._entered = 0
         self._mute = False
 
     async def event(self) -> Event:
         return await self._events.get()
 
     def play(self, cue: Cue) -> None:
-        self._now, self._next = _Held(cue), None
+        self._lineup.play(cue)
         self.position_ms = cue.start_ms
-        self._change("now")
+        self._changed.set()
 
     def follow(self, cue: Cue | None) -> None:
-        self._next = _Held(cue) if cue else None
-        self._change("next")
+        self._lineup.follow(cue)
+        self._changed.set()
 
-    def holds(self, cue: Cue) -> bool:
-        """Whether it is heard, or follows."""
-        return any(held is not None and held.cue.id == cue.id for held in (self._now, self._next))
+    @property
+    def cue(self) -> Cue | None:
+        now = self._lineup.now
+        return None if now is None else now.cue
 
     def stop(self) -> None:
         """Hear nothing."""
-        self._now = self._next = None
-        self._change("now")
+        self._lineup.play(None)
+        self._changed.set()
 
     def pause(self, paused: bool) -> None:
         self._paused = paused
-        self._change("pause")
+        self._set("pause")
 
     def volume(self, percent: int) -> None:
         self._volume = percent
-        self._change("volume")
+        self._set("volume")
 
     def expect(self, *, silence_s: float, crossfade_ms: int, output: str) -> None:
         self._silence_s = silence_s
@@ -148,10 +133,8 @@ class Deck:
         process = self._process = MpvProcess(self._heard)
         await process.start([*output_options(self._output), *self._options])
         self.pid = process.pid
-        if self._now is not None:
-            at_ms = max(self._now.cue.start_ms, self.position_ms)
-            self._now = replace(self._now, cue=replace(self._now.cue, start_ms=at_ms))
-        self._to_load |= {"volume", "pause", "now"}
+        self._lineup.anew(self.position_ms)
+        self._to_set |= {"volume", "pause"}
         self._changed.set()
         self._watch = Watch()
         tasks = [
@@ -181,19 +164,20 @@ class Deck:
 
     def _of_this_file(self) -> None:
         """mpv died while it played this: once may be chance, more often is the file."""
-        if self._now is None:
+        now = self._lineup.now
+        if now is None:
             return
-        self._now.deaths += 1
-        if self._now.deaths > DEATHS_MOST:
-            self._over(self._now, failed=True, why="mpv dies of it")
+        now.deaths += 1
+        if now.deaths > DEATHS_MOST:
+            self._give_up("mpv dies of it")
 
     async def _bury(self) -> None:
         if self._process is not None:
             await self._process.kill()
             self._process, self.pid = None, 0
 
-    def _change(self, what: str) -> None:
-        self._to_load.add(what)
+    def _set(self, what: str) -> None:
+        self._to_set.add(what)
         self._changed.set()
 
     async def _obey(self, process: MpvProcess) -> str:
@@ -201,54 +185,52 @@ class Deck:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            todo, self._to_load = self._to_load, set()
-            if "volume" in todo:
+            to_set, self._to_set = self._to_set, set()
+            to_load, self._lineup.to_load = self._lineup.to_load, set()
+            if "volume" in to_set:
                 await process.ask("set_property", "volume", self._volume)
-            if "pause" in todo:
+            if "pause" in to_set:
                 await process.ask("set_property", "pause", self._paused)
-            if "now" in todo:
+            if NOW in to_load:
                 await self._load_now(process)
-            if todo & {"now", "next"}:
+                self._lineup.replaced()
+            if to_load & {NOW, NEXT}:
                 await self._load_next(process)
 
     async def _load_now(self, process: MpvProcess) -> None:
-        held = self._now
+        held = self._lineup.now
         if held is None:
             await process.ask("stop")
             return
         start = f"start={held.cue.start_ms / 1000:.3f}"
-        await process.ask("loadfile", held.cue.path, "replace", start, then=held.given)
+        await process.ask("loadfile", held.cue.path, "replace", start, then=held.replaces)
 
     async def _load_next(self, process: MpvProcess) -> None:
         await process.ask("playlist-clear")
-        held = self._next
+        held = self._lineup.next
         if held is not None:
-            await process.ask("loadfile", held.cue.path, "append-play", then=held.given)
+            await process.ask("loadfile", held.cue.path, "append-play", then=held.joins)
 
     def _heard(self, message: dict[str, Any]) -> None:
-        """mpv tells of an entry of its playlist. Of entries we replaced it is not ours to care; nor,
-        once it found no output, what it makes of the others before it is stopped."""
+        """mpv tells of an entry of its playlist; once it found no output, it is not ours to care what
+        it makes of the others before it is stopped."""
         if self._mute:
             return
-        entry = int(message.get("playlist_entry_id", 0))
-        if message["event"] == "playback-restart":
-            if self._now is not None and self._now.entry == self._entered:
-                self._is_heard(self._now)
-            return
-        if message["event"] == "start-file":
-            self._entered = entry
-            if self._next is not None and entry == self._next.entry:
-                self._now, self._next, self.position_ms = self._next, None, 0
-            return
-        ended = message["event"] == "end-file" and message.get("reason") not in ("stop", "quit")
-        if ended and self._now is not None and entry == self._now.entry:
-            self._file_ended(self._now, message)
+        event, entry = message["event"], int(message.get("playlist_entry_id", 0))
+        if event == "playback-restart" and self._lineup.is_entered:
+            self._is_heard()
+        elif event == "start-file":
+            self._lineup.starts(entry)
+            if self._lineup.to_load:
+                self._changed.set()
+        elif event == "end-file" and message.get("reason") not in ("stop", "quit"):
+            self._file_ended(entry, message)
 
-    def _file_ended(self, held: _Held, message: dict[str, Any]) -> None:
-        error = str(message.get("file_error") or "")
-        if message["reason"] == "eof":
-            self._over(held)
-        elif error == NO_OUTPUT:
+    def _file_ended(self, entry: int, message: dict[str, Any]) -> None:
+        now, error = self._lineup.now, str(message.get("file_error") or "")
+        if now is None or now.entry != entry:
+            return
+        if error == NO_OUTPUT:
             self.trouble = Trouble(
                 "player.no_output",
                 "mpv finds no sound device, or it is in use.",
@@ -257,16 +239,27 @@ class Deck:
             self._mute = True
             if self._process is not None:
                 asyncio.get_running_loop().create_task(self._process.kill())
-        else:
-            self._over(held, failed=True, why=error or "mpv cannot play it")
+            return
+        ended = self._lineup.ends(entry)
+        if ended is not None:
+            why = "" if message["reason"] == "eof" else error or "mpv cannot play it"
+            self._over(ended, why)
+            self._changed.set()
 
-    def _over(self, held: _Held, *, failed: bool = False, why: str = "") -> None:
-        at_ms, whole_ms = self.position_ms, held.cue.duration_ms
-        if not failed and whole_ms - at_ms < NEAR_MS:
+    def _give_up(self, why: str) -> None:
+        ended = self._lineup.give_up()
+        self._changed.set()
+        if ended is not None:
+            self._over(ended, why)
+
+    def _over(self, ended: Held, why: str) -> None:
+        """Tell of it; what was to follow is heard now."""
+        at_ms, whole_ms, now = self.position_ms, ended.cue.duration_ms, self._lineup.now
+        if not why and whole_ms - at_ms < NEAR_MS:
             at_ms = max(at_ms, whole_ms)
-        self._events.put_nowait(Ended(held.cue.id, at_ms, failed, why))
-        if self._now is held:
-            self._now = None
+        self.position_ms = 0 if now is None else now.cue.start_ms
+        then = "" if now is None else now.cue.id
+        self._events.put_nowait(Ended(ended.cue.id, at_ms, bool(why), why, then))
 
     async def _look(self, process: MpvProcess) -> str:
         """Where it is, how loud it is, and whether anything is heard at all."""
@@ -275,11 +268,11 @@ class Deck:
             position_s = await process.ask("get_property", "time-pos")
             metered = await process.ask("get_property", "af-metadata/meter")
             self.level_db = _level(metered)
-            held = self._now
+            held = self._lineup.now
             position_ms = None if position_s is None else max(0, round(float(position_s) * 1000))
-            if held is not None and position_ms is not None and held.entry:
+            if position_ms is not None and self._lineup.is_entered:
                 self.position_ms = position_ms
-                self._is_heard(held)
+                self._is_heard()
             silent_s = self._watch.look(
                 time.monotonic(),
                 playing=held is not None and not self._paused,
@@ -289,8 +282,9 @@ class Deck:
             if self._fell_silent(silent_s):
                 return "nothing is heard"
 
-    def _is_heard(self, held: _Held) -> None:
-        if not held.heard:
+    def _is_heard(self) -> None:
+        held = self._lineup.now
+        if held is not None and not held.heard:
             held.heard = True
             self.trouble = None
             self._events.put_nowait(Started(held.cue.id))
@@ -313,12 +307,12 @@ class Deck:
         ms = round((now_s - self._silent_from_s) * 1000)
         self._events.put_nowait(Silenced(ms, why, over=False))
         self._watch = Watch()
-        held = self._now
+        held = self._lineup.now
         if held is None:
             return True
         held.restarts += 1
         if held.restarts > 1:
-            self._over(held, failed=True, why="it is silent")
+            self._give_up("it is silent")
             return False
         return True
 

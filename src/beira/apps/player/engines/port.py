@@ -31,12 +31,15 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A cue is no longer heard: to its end, or it could not be (`why`)."""
+    """A cue is no longer heard: to its end, or it could not be (`why`). `then` is the cue that the
+    engine has gone on to by itself ("": to none): what was to follow at that moment, which may be another
+    than is to follow since."""
 
     id: str
     position_ms: int
     failed: bool = False
     why: str = ""
+    then: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,11 @@ class Engine(Protocol):
     @property
     def position_ms(self) -> int:
         """Of what is heard now."""
+        ...
+
+    @property
+    def cue(self) -> Cue | None:
+        """What is heard now, or comes up."""
         ...
 
     async def event(self) -> Event:
