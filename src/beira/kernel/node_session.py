@@ -122,7 +122,7 @@ Action: TypeAlias = (
 
 
 _CLOCK_MOVED = Close("clock.jumped", "The clock jumped: its skew is measured anew.", "", True)
-_CLOUD_CHANGED = Close("sync.cloud_changed", "The cloud's database has become another.", "", True)
+_CLOUD_CHANGED = Close("sync.cloud_changed", "The cloud's feeds begin anew.", "", True)
 
 
 class NodeSession:
@@ -349,7 +349,9 @@ class NodeSession:
         if self.live and (message.cloud != self.cloud or message.restart):  # as over HTTP, where
             return [SaveTicket(message.ticket, self.cloud), _CLOUD_CHANGED]  # each exchange has one
         self.cursors.update(dict.fromkeys(message.restart, 0))
-        floors = {p: n for p, n in message.floors.items() if not self.cursors.get(p)}
+        begins = [p for p in message.partitions if not self.cursors.get(p)]
+        told = {p: message.floors.get(p, 0) for p in begins}
+        floors = {p: n for p, n in told.items() if n != self.floors.get(p, 0)}
         self.floors |= floors
         actions: list[Action] = [SaveTicket(message.ticket, message.cloud, message.restart, floors)]
         self.partitions = message.partitions

@@ -51,7 +51,7 @@ async def announce(view: View) -> Reply:
         params["text"] = text
     elif sent is not None:
         if not is_sound(sent.data) or view.host.blobs is None:
-            return await _shown(view, "player/here_now.html", refused=NO_SOUND)
+            return await _shown(view, _template(view), refused=NO_SOUND)
         file = (await view.host.blobs.add(sent.data)).sha256
         params |= {"file": file, "title": PurePath(sent.name).stem[:TITLE_CHARS]}
     else:
@@ -65,6 +65,11 @@ def is_sound(data: bytes) -> bool:
     mpeg = data[:1] == b"\xff" and data[1:2] >= b"\xe0"
     begins = data.startswith((b"ID3", b"OggS", b"fLaC", b"\x1aE\xdf\xa3"))
     return mpeg or begins or data[4:8] == b"ftyp" or (data[:4], data[8:12]) == (b"RIFF", b"WAVE")
+
+
+def _template(view: View) -> str:
+    """The part that was asked for, or the page, for who has no scripts."""
+    return "player/here_now.html" if view.form.get("part") == "yes" else "player/here.html"
 
 
 async def _done(view: View, receipt: Receipt) -> Reply:
