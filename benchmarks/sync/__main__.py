@@ -131,7 +131,7 @@ async def run(rounds: int, *, quick: bool) -> None:
         await pages.commit_to_cloud(at, folder, 50 if quick else 200)
     with tempfile.TemporaryDirectory(prefix="beira-bench-", ignore_cleanup_errors=True) as name:
         Path(name).chmod(0o755)
-        await pages.commit_to_page(Path(name), 20 if quick else 100)
+        await pages.commit_to_page(Path(name), 40 if quick else 200)
 
 
 def main() -> None:

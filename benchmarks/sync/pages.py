@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
+from beira.host.memory import settle
 from beira.kernel.system import Alert
 from benchmarks.figures import figure, percentile
 from benchmarks.portal import Bench, bench
@@ -45,9 +46,12 @@ async def commit_to_cloud(at: Cloud, folder: Path, times: int) -> None:
 
 
 async def commit_to_page(folder: Path, times: int) -> None:
-    """The whole of both programs: an open page hears the news on its stream, asks for its part, and
-    has it. What is left out is the browser's drawing."""
+    """The whole of both programs, settled as they are after their first 20 s: an open page hears the
+    news on its stream, asks for its part, and has it. What is left out is the browser's drawing."""
     async with bench(folder) as made:
+        async with made.session.get(f"{made.url}/alerts") as answer:
+            answer.raise_for_status()
+        settle()
         heard: asyncio.Queue[float] = asyncio.Queue()
         ready = asyncio.Event()
         listening = asyncio.create_task(_page(made, heard, ready))
