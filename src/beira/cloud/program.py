@@ -30,7 +30,7 @@ from beira.cloud.places import follow_places
 from beira.cloud.rights import follow_rights
 from beira.host import Host, Place, Signature, SystemWall, Wall, tracing
 from beira.host.apps import installed, load
-from beira.host.memory import give_back
+from beira.host.memory import settled
 from beira.host.serve import Listen, serving
 from beira.identity import Identity, server_key
 from beira.identity.shapes import FirstOwner, Revocation
@@ -276,8 +276,8 @@ async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
         stack.callback(collecting.cancel)
         training = asyncio.create_task(cloud.dictionaries.run())
         stack.callback(training.cancel)
-        giving_back = asyncio.create_task(give_back())
-        stack.callback(giving_back.cancel)
+        settling = asyncio.create_task(settled())
+        stack.callback(settling.cancel)
         site = _app(cloud, gate, config)
         address = await stack.enter_async_context(serving(site, config.listen))
         stack.callback(gate.stop)

@@ -1,17 +1,19 @@
-"""Small machines: what a node has no need of is not loaded, and few heaps are kept."""
+"""Small machines: what a node has no need of is not loaded, and what it took is given back."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import ctypes
 import os
 import sys
-from collections.abc import Iterator
-
-from beira.host.memory import libc
+from collections.abc import Callable, Iterator
+from typing import Any
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 ARENAS = 1
 MMAP_FROM_BYTES = 262_144
+GIVE_BACK_EVERY_S = 60
 
 OPTIONAL = ("rich", "pydantic", "attrs", "better_exceptions", "opentelemetry")
 """What structlog, Litestar and uvicorn would load if they found it: for colours, models of other kinds
@@ -36,7 +38,26 @@ def sparing() -> None:
     """To be called first: one heap for all threads, whose large pieces go back at once; and one thread
     for products of matrices, as each further one would keep buffers of its own."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if mallopt := libc("mallopt"):
+    if mallopt := _libc("mallopt"):
         mallopt(M_ARENA_MAX, ARENAS)
         mallopt(M_MMAP_THRESHOLD, MMAP_FROM_BYTES)
         mallopt(M_TRIM_THRESHOLD, MMAP_FROM_BYTES)
+
+
+async def give_back() -> None:
+    """Once the apps have built what they need, sort what is garbage from what stays for good; from
+    then on return what was freed, every now and then."""
+    from beira.host.memory import settled  # what comes with it would be loaded before `without`
+
+    await settled()
+    while True:
+        if trim := _libc("malloc_trim"):
+            await asyncio.to_thread(trim, 0)
+        await asyncio.sleep(GIVE_BACK_EVERY_S)
+
+
+def _libc(name: str) -> Callable[..., Any] | None:
+    """A function of glibc, where that is what runs."""
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None), name, None)

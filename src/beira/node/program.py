@@ -21,7 +21,6 @@ from beira.blobs import FolderBlobs, Shelf
 from beira.host import Host, Place, Signature, SystemWall, tracing
 from beira.host.apps import installed, load
 from beira.host.calls import answering_calls
-from beira.host.memory import give_back
 from beira.host.rollups import Rollups
 from beira.identity.local import LocalIdentity
 from beira.identity.node_key import NodeKey
@@ -38,7 +37,7 @@ from beira.node.at_rest import BLOBS_FOLDER, BLOBS_KEY_FILE, DATABASE_FILE, KEY_
 from beira.node.backup_files import BackupPlan
 from beira.node.backup_schedule import Backups, latest
 from beira.node.cloud_client import CloudClient, TokenSource
-from beira.node.memory import sparing, without
+from beira.node.memory import give_back, sparing, without
 from beira.node.power import low_battery
 from beira.node.pseudonyms import pseudonym_key
 from beira.node.rights import NodeRights
