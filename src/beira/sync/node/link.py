@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiohttp
 import msgspec
@@ -265,6 +265,7 @@ class HttpLink:
         if self._greeted and not self._outbox:
             await self._wait()
         self._exchanging = asyncio.ensure_future(self._exchange())
+        self._exchanging.add_done_callback(_looked_at)
         return await asyncio.shield(self._exchanging)
 
     async def close(self) -> None:
@@ -272,11 +273,11 @@ class HttpLink:
         self._outbox.clear()
         if self._exchanging is not None:
             await asyncio.wait({self._exchanging}, timeout=limits.CONNECT_TIMEOUT_S)
-            if not self._exchanging.cancel() and not self._exchanging.cancelled():
-                self._exchanging.exception()  # nobody asks for it any more
+            self._exchanging.cancel()
 
     async def _wait(self) -> None:
         news = asyncio.ensure_future(self._ask_for_news())
+        news.add_done_callback(_looked_at)
         said = asyncio.ensure_future(self._said.wait())
         try:
             await asyncio.wait({news, said}, return_when=asyncio.FIRST_COMPLETED)
@@ -313,6 +314,12 @@ class HttpLink:
                 return await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unavailable(f"The cloud cannot be reached: {error or 'timeout'}.") from None
+
+
+def _looked_at(task: asyncio.Task[Any]) -> None:
+    """Whoever waited for it may have gone: its error is no surprise to anybody then."""
+    if not task.cancelled():
+        task.exception()
 
 
 class _SocketBlocked(Exception):
