@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.contract.records import REGISTRY, part, row, stamp, thing
 
 from beira.kernel.collection import IMPORTANT
-from beira.kernel.errors import Invalid, TooLarge
+from beira.kernel.errors import Corrupt, Invalid, TooLarge
 from beira.kernel.query import (
     Column,
     Compare,
@@ -27,6 +27,7 @@ from beira.kernel.query import (
     checked,
     where,
 )
+from beira.kernel.record import Row
 from beira.store.memory import MemoryStore
 
 THINGS = [
@@ -416,3 +417,79 @@ async def test_every_store_answers_as_memory_does(data: st.DataObject, store: An
         count=True,
     )
     assert await store.query(made) == await plain.query(made)
+
+
+class TestFieldsThatARowLacks:
+    """As rows do that were written before there was such a field."""
+
+    @pytest.fixture
+    async def alarms(self, store: Any) -> Any:
+        def alarm(id: str, **fields: Any) -> Row:
+            return row("alarms", id, fields)
+
+        await store.commit(
+            [
+                alarm("a", level="it's 5", seen=True),
+                alarm("b", level="", seen=False),
+                alarm("c", level="high"),
+                alarm("d", seen=True),
+                alarm("e", level=""),
+            ]
+        )
+        return store
+
+    async def ids(self, store: Any, where: Filter | None = None, **rest: Any) -> str:
+        query = Query(collection="alarms", where=where, **rest)
+        page = await store.query(checked(query, REGISTRY["alarms"]))
+        return "".join(found["id"] for found in page.rows)
+
+    async def test_they_are_answered_as_the_default(self, alarms: Any) -> None:
+        page = await alarms.query(checked(Query(collection="alarms"), REGISTRY["alarms"]))
+        found = {answer["id"]: (answer["level"], answer["seen"]) for answer in page.rows}
+        assert found == {
+            "a": ("it's 5", True),
+            "b": ("", False),
+            "c": ("high", False),
+            "d": ("", True),
+            "e": ("", False),
+        }
+        assert len(REGISTRY["alarms"].decode_whole(page.rows)) == 5
+
+    @pytest.mark.parametrize(
+        ("filter", "found"),
+        [
+            (Compare("level", Op.EQ, ""), "bde"),
+            (Compare("level", Op.NEQ, ""), "ac"),
+            (Not(Compare("level", Op.EQ, "")), "ac"),
+            (Not(Compare("level", Op.EQ, "high")), "abde"),
+            (Compare("level", Op.IN, ("", "high")), "bcde"),
+            (Compare("level", Op.LT, "i"), "bcde"),
+            (Compare("level", Op.LIKE, "*"), "abcde"),
+            (Compare("level", Op.ILIKE, "H*"), "c"),
+            (Compare("level", Op.IS, None), ""),
+            (Compare("seen", Op.EQ, False), "bce"),
+            (Compare("seen", Op.IS, False), "bce"),
+            (Compare("seen", Op.IS, True), "ad"),
+            (Not(Compare("seen", Op.IS, None)), "abcde"),
+        ],
+    )
+    async def test_they_are_compared_as_the_default(
+        self, alarms: Any, filter: Filter, found: str
+    ) -> None:
+        assert await self.ids(alarms, filter) == found
+
+    async def test_they_sort_and_group_as_the_default(self, alarms: Any) -> None:
+        order = (Order("level", descending=True), Order("id"))
+        assert await self.ids(alarms, order=order) == "acbde"
+        columns = (Column("seen"), Column("", measure=Measure.COUNT, alias="count"))
+        query = Query(collection="alarms", columns=columns, order=(Order("seen"),), count=True)
+        page = await alarms.query(checked(query, REGISTRY["alarms"]))
+        assert page.rows == [{"seen": False, "count": 3}, {"seen": True, "count": 2}]
+        assert page.total == 2
+
+    async def test_a_record_that_lacks_what_it_needs_is_left_out(self, store: Any) -> None:
+        await store.commit([row("sales", "s", {"product": "x"})])
+        page = await store.query(checked(Query(collection="sales"), REGISTRY["sales"]))
+        assert len(page.rows) == 1 and REGISTRY["sales"].decode_whole(page.rows) == []
+        with pytest.raises(Corrupt, match="sales s"):
+            REGISTRY["sales"].decode("s", {"product": "x"})

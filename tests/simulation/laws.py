@@ -155,7 +155,9 @@ class Witness:
         """A deleted record is no longer remembered, or rotted on a disk: whoever writes it again there
         cannot see what it was."""
         for column, value in row.fields.items():
-            self.seen.setdefault(((row.collection, row.id), column), set()).add(value)
+            at = ((row.collection, row.id), column)
+            if at in self.values:
+                self.seen.setdefault(at, set()).add(value)
 
     def cloud_restored(self) -> None:
         self.doubtful = True

@@ -119,7 +119,7 @@ class CommandContext:
         order = (Order("_hlc", descending=newest_first),)
         question = Query(collection=collection.name, where=where, order=order, limit=limit)
         page = await self.query(question)
-        return [collection.decode(str(row["id"]), row) for row in page.rows]  # type: ignore[misc]
+        return collection.decode_whole(page.rows)  # type: ignore[return-value]
 
     async def query(self, query: Query) -> Page:
         collection = self._host.store.registry[query.collection]

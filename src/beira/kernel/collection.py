@@ -10,6 +10,7 @@ The declaration is all that sync, stores, API and portal need; nothing else of a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import TypeVar
@@ -17,7 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from beira.kernel import limits
-from beira.kernel.errors import Invalid, NotFound
+from beira.kernel.errors import Corrupt, Invalid, NotFound
 from beira.kernel.field import (
     DELETED_FIELD,
     Blob,
@@ -172,9 +173,28 @@ class Collection:
         return None if unlike else checked
 
     def decode(self, id: str, fields: Mapping[str, Value]) -> Record:
-        """The typed record of a stored row; fields the record does not know are left out."""
+        """The typed record of a stored row. Fields the record does not know are left out, and those that
+        the row lacks have their defaults.
+
+        Raises Corrupt `record.incomplete`: what a cloud or a disk has lost may come back field by field.
+        """
         known = {name: value for name, value in fields.items() if name in self.fields}
-        return msgspec.convert({"id": id, **known}, self.record, strict=False)
+        try:
+            return msgspec.convert({"id": id, **known}, self.record, strict=False)
+        except msgspec.ValidationError as error:
+            raise Corrupt(
+                f"{self.name} {id} is not whole here: {error}.",
+                code="record.incomplete",
+                hint="It is, once what the nodes and the cloud hold has been compared.",
+            ) from None
+
+    def decode_whole(self, rows: Iterable[Mapping[str, Value]]) -> list[Record]:
+        """The typed records of a query's rows, which have an `id`, but for those that are not whole."""
+        found = []
+        for row in rows:
+            with suppress(Corrupt):
+                found.append(self.decode(str(row["id"]), row))
+        return found
 
 
 R = TypeVar("R", bound=Record)

@@ -362,9 +362,10 @@ Plain = dict[str, Value]
 
 
 def _plain(row: Row, made: Plan) -> Plain:
-    """A row as a table has it: times at their fixed width, so that they compare as texts."""
+    """A row as a query sees it: with defaults, and with times at their fixed width, so that they compare
+    as texts."""
     meta = {"id": row.id, "_partition": row.partition, "_node": row.stamp.node}
-    plain = {**row.fields, **meta, "_lane": row.stamp.lane, "_hlc": row.stamp.hlc}
+    plain = {**made.defaults, **row.fields, **meta, "_lane": row.stamp.lane, "_hlc": row.stamp.hlc}
     for name, kind in made.types.items():
         if kind is FieldType.TIMESTAMP and plain.get(name) is not None:
             plain[name] = fixed_width(plain[name])

@@ -2,7 +2,8 @@
 
 `store.sql` renders a plan as SQL and `store.memory` evaluates it, so the stores cannot disagree on
 which type a column has, what sorts where, or what `like` matches. Comparisons follow SQL: whatever
-is compared with null is unknown, and unknown rows are left out. Text sorts by code point.
+is compared with null is unknown, and unknown rows are left out. Text sorts by code point. A field that
+cannot be null and that a row lacks, as rows written before there was such a field do, has its default.
 """
 
 from __future__ import annotations
@@ -61,11 +62,12 @@ class Plan:
     """A query made unambiguous. `groups` is None for plain rows, else what the rows are grouped by.
 
     `order` is total: it ends with the id, or with every group. `where` holds canonical values only.
-    `partitions` None means all.
+    `partitions` None means all. `defaults` are those of fields that cannot be null.
     """
 
     collection: str
     types: Mapping[str, FieldType]
+    defaults: Mapping[str, Value]
     labels: tuple[str, ...]
     outputs: tuple[Expression, ...]
     groups: tuple[Expression, ...] | None
@@ -97,6 +99,11 @@ def plan(query: Query, collection: Collection, partitions: Iterable[str] | None 
     return Plan(
         collection=collection.name,
         types=types,
+        defaults={
+            field.name: field.default
+            for field in collection.fields.values()
+            if not field.nullable and field.default is not None
+        },
         labels=labels,
         outputs=outputs,
         groups=groups,

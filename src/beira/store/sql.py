@@ -3,7 +3,8 @@
 Conventions of the tables this is written for (`store.rows` packs rows into them): a table is named
 after its collection; it has the columns of `kernel.query.META_COLUMNS`, a nullable `_deleted`, and
 one per field. PostgreSQL's tables have `tenant_id` besides, text columns of theirs are `COLLATE "C"`.
-Nothing of a query but column names already checked enters the text: all values are parameters.
+Nothing of a query but column names already checked enters the text: all values are parameters, but for
+the defaults that collections declare.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ class Dialect(Protocol):
 
     def encode(self, kind: FieldType, value: Value) -> Any:
         """A canonical value as the driver takes it; None stays None."""
+        ...
+
+    def literal(self, kind: FieldType, value: Value) -> str:
+        """A canonical value that is not null, written out."""
         ...
 
     def decode(self, kind: FieldType, value: Any) -> Value:
@@ -88,6 +93,10 @@ class SqliteDialect:
         if kind is FieldType.JSON:
             return msgspec.json.encode(value).decode()
         return int(value) if kind is FieldType.BOOLEAN else value
+
+    def literal(self, kind: FieldType, value: Value) -> str:
+        made = self.encode(kind, value)
+        return _quoted_text(made) if isinstance(made, str) else repr(made)
 
     def decode(self, kind: FieldType, value: Any) -> Value:
         if value is None:
@@ -156,6 +165,11 @@ class PostgresDialect:
         if kind is FieldType.JSON:
             return msgspec.json.encode(value).decode()
         return value
+
+    def literal(self, kind: FieldType, value: Value) -> str:
+        if kind is FieldType.JSON:
+            value = msgspec.json.encode(value).decode()
+        return f"{_quoted_text(str(value))}::{self._cast(kind)}"
 
     def decode(self, kind: FieldType, value: Any) -> Value:
         if value is None:
@@ -266,7 +280,7 @@ class _Compiler:
             yield f'"tenant_id" = {self.bind(FieldType.TEXT, tenant)}'
         yield '"_deleted" IS NOT TRUE'
         if self.plan.partitions is not None:
-            yield self.member("_partition", FieldType.TEXT, self.plan.partitions)
+            yield self.member(quoted("_partition"), FieldType.TEXT, self.plan.partitions)
         if self.plan.where is not None:
             yield self.filter(self.plan.where)
 
@@ -279,20 +293,34 @@ class _Compiler:
         return "(" + (joiner.join(self.filter(term) for term in node.terms) or nothing) + ")"
 
     def compare(self, node: Compare) -> str:
-        column, kind = quoted(node.column), self.plan.types[node.column]
+        """Of a column with a default both cases are told apart, so that an index still serves."""
+        column, default = quoted(node.column), self.default(node.column)
+        if default is None:
+            return self.compared(node, column)
+        there, absent = self.compared(node, column), self.compared(node, default)
+        return f"(({column} IS NOT NULL AND {there}) OR ({column} IS NULL AND {absent}))"
+
+    def compared(self, node: Compare, operand: str) -> str:
+        kind = self.plan.types[node.column]
         if node.op is Op.IS:
-            return f"{column} IS {_IS[node.value]}"
+            return f"{operand} IS {_IS[node.value]}"
         if node.op is Op.IN:
-            return self.member(node.column, kind, node.value)
+            return self.member(operand, kind, node.value)
         if node.op in (Op.LIKE, Op.ILIKE):
             fold = node.op is Op.ILIKE
             self.parameters.append(self.dialect.encode_pattern(node.value, fold=fold))
-            return self.dialect.like(column, len(self.parameters), fold=fold)
-        return f"{column} {_SIGNS[node.op]} {self.bind(kind, node.value)}"
+            return self.dialect.like(operand, len(self.parameters), fold=fold)
+        return f"{operand} {_SIGNS[node.op]} {self.bind(kind, node.value)}"
 
-    def member(self, column: str, kind: FieldType, values: Iterable[Value]) -> str:
+    def default(self, column: str) -> str | None:
+        """What a row has that lacks the column, written out; None if that is null."""
+        if column not in self.plan.defaults:
+            return None
+        return self.dialect.literal(self.plan.types[column], self.plan.defaults[column])
+
+    def member(self, operand: str, kind: FieldType, values: Iterable[Value]) -> str:
         self.parameters.append(self.dialect.encode_many(kind, values))
-        return self.dialect.member(quoted(column), len(self.parameters), kind)
+        return self.dialect.member(operand, len(self.parameters), kind)
 
     def bind(self, kind: FieldType, value: Value) -> str:
         self.parameters.append(self.dialect.encode(kind, value))
@@ -301,7 +329,9 @@ class _Compiler:
     def expression(self, made: Expression) -> str:
         if not made.column:
             return "count(*)"
-        column = quoted(made.column)
+        column, default = quoted(made.column), self.default(made.column)
+        if default is not None:
+            column = f"coalesce({column}, {default})"
         if made.hour:
             column = self.dialect.hour(column)
         return self.dialect.measure(made.measure, column, made.type) if made.measure else column
@@ -312,6 +342,10 @@ class _Compiler:
         if sort.nulls_first is None:
             return made
         return made + (" NULLS FIRST" if sort.nulls_first else " NULLS LAST")
+
+
+def _quoted_text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 _SIGNS = {Op.EQ: "=", Op.NEQ: "<>", Op.GT: ">", Op.GTE: ">=", Op.LT: "<", Op.LTE: "<="}

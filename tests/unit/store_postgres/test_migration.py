@@ -66,7 +66,7 @@ async def test_a_new_field_gets_its_column_and_what_waited_for_it(
         assert await store.get("tools", expected.id) == expected
     query = checked(Query(collection="tools", order=(Order("id"),)), NEW["tools"])
     found = (await store.query(query)).rows
-    assert [r["price"] for r in found] == [2.5, None, None]
+    assert [r["price"] for r in found] == [2.5, 0.0, 0.0]
     assert found[0]["bought_at"] == MOMENT
     async with new.pool.acquire() as connection:
         assert await connection.fetchval("SELECT count(*) FROM beira.tools") == 0  # wall up again

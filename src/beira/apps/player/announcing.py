@@ -53,8 +53,7 @@ class Announcing:
         now = self._host.now()
         asked = Query(collection=URGENT, where=where(expires_at__gt=now), limit=MOST)
         declared = collection_of(UrgentAnnouncement)
-        for row in (await self._host.store.query(asked)).rows:
-            urgent = declared.decode(str(row["id"]), row)
+        for urgent in declared.decode_whole((await self._host.store.query(asked)).rows):
             assert isinstance(urgent, UrgentAnnouncement)
             if urgent.id not in self._taken and not await self._was_played(urgent.id):
                 self._taken.add(urgent.id)

@@ -67,7 +67,7 @@ class PlayerEdge:
         )
         declared = collection_of(Play)
         rows = (await self.host.store.query(asked)).rows
-        plays = [declared.decode(str(row["id"]), row) for row in rows]
+        plays = declared.decode_whole(rows)
         return [play for play in plays if isinstance(play, Play)]
 
     def announcements(self) -> list[AssetEntry]:

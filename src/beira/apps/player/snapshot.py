@@ -159,9 +159,9 @@ class Snapshot:
         known = self.rows.setdefault(name, {})
         former = known.pop(id, None)
         if row is not None and not row.deleted:
-            declared = self._declared[name]
-            record = msgspec.to_builtins(declared.decode(id, row.fields), builtin_types=(date,))
-            known[id] = {**record, "id": id, "_partition": row.partition}
+            for record in self._declared[name].decode_whole([{**row.fields, "id": id}]):
+                made = msgspec.to_builtins(record, builtin_types=(date,))
+                known[id] = {**made, "id": id, "_partition": row.partition}
         self._forget_pieces(name, id, former)
 
     def _forget_pieces(self, name: str, id: str, former: Fields | None) -> None:

@@ -319,7 +319,7 @@ async def _found(host: Host, kind: type[R], ids: Sequence[str]) -> list[R]:
         limit=limits.QUERY_ROWS,
     )
     page = await host.store.query(question)
-    return [declared.decode(str(row["id"]), row) for row in page.rows]  # type: ignore[misc]
+    return declared.decode_whole(page.rows)  # type: ignore[return-value]
 
 
 def _hash_file(path: Path) -> str:

@@ -174,7 +174,7 @@ async def _kept(host: Host, node: str) -> list[KeptBackup]:
         limit=limits.QUERY_ROWS,
     )
     page = await host.store.query(question)
-    return [declared.decode(str(row["id"]), row) for row in page.rows]  # type: ignore[misc]
+    return declared.decode_whole(page.rows)  # type: ignore[return-value]
 
 
 async def _lacking(host: Host, node: Principal, names: Sequence[str]) -> tuple[list[str], int]:
