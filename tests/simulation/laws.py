@@ -415,13 +415,15 @@ class Witness:
 
     def _logged(self, node: str, lane: Lane) -> set[int]:
         """The numbers that are in a node's log: what was acknowledged once is not, whatever a cloud that
-        went back to an older copy of itself has."""
-        streams = [
-            n.store._streams.get(lane_stream(lane))
-            for n in self.world.nodes
-            if n.place.node == node
-        ]
-        return {number for stream in streams if stream for number, _ in stream.entries.values()}
+        went back to an older copy of itself has. What the node's release does not know waits there for
+        one that does."""
+        numbers = set()
+        for n in self.world.nodes:
+            stream = n.store._streams.get(lane_stream(lane)) if n.place.node == node else None
+            for (collection, _), (number, _) in (stream.entries if stream else {}).items():
+                if collection in n.store.registry:
+                    numbers.add(number)
+        return numbers
 
     def _excused(self, written: Written) -> bool:
         node = written.node

@@ -9,7 +9,7 @@ import apsw
 from beira.kernel.errors import Corrupt
 from beira.store.sqlite.files import connect, explained
 from beira.store.sqlite.salvage import MARKS
-from beira.sync.node.inspections import CHECKED_MARK
+from beira.sync.node.surroundings import CHECKED_MARK
 
 
 def check_database(path: Path, key: bytes | None) -> None:

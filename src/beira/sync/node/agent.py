@@ -31,9 +31,9 @@ from beira.kernel.runs import with_run
 from beira.store.port import NodeStore, Pending
 from beira.sync import metrics
 from beira.sync.node.conversation import Conversation
-from beira.sync.node.inspections import CHECKED_MARK
 from beira.sync.node.link import Connector
 from beira.sync.node.marks import CLOUD_MARK, CURSOR_MARK, RUNS_MARK, SCHEMA_MARK, TICKET_MARK
+from beira.sync.node.surroundings import CHECKED_MARK
 from beira.sync.node.telling import SyncState
 from beira.sync.streams import FLOOR_MARK, lane_stream, log_route
 

@@ -18,11 +18,9 @@ from beira.kernel.record import Value
 from beira.store.port import NodeStore
 from beira.sync import metrics
 from beira.sync.inspect import inspected
-from beira.sync.node.surroundings import HORIZON_MARK
+from beira.sync.node.surroundings import CHECKED_MARK, HORIZON_MARK
 
 log = structlog.get_logger(__name__)
-CHECKED_MARK = "checked:"
-"""Before a partition's name: [when it was compared last, when fully, the stamp number then]."""
 DAY_MS = 86_400_000
 LOOK_EVERY_S = 5.0
 

@@ -18,6 +18,8 @@ from beira.kernel.system import SyncWindow
 HORIZON_MARK = "horizon:"
 """Before a partition's name: it must be compared fully, whatever the clock says. The cloud had
 forgotten deletions up to this stamp number before they were heard of here."""
+CHECKED_MARK = "checked:"
+"""Before a partition's name: [when it was compared last, when fully, the stamp number then]."""
 LOOK_EVERY_S = 10.0
 
 
@@ -42,9 +44,14 @@ class Surroundings:
         return replace(self._machine(), held=held, share=calendar.share)
 
     async def _in_doubt(self) -> bool:
-        """Whether what is here has yet to be compared with a cloud that is another one: that is done
-        once all is sent, and the window that holds it back may be one the cloud has lost."""
-        return bool(await self._host.store.marks(HORIZON_MARK))
+        """Whether what is here has yet to be compared with a cloud that is another one, or long should
+        have been: that is done once all is sent, and the window that holds it back may be one the
+        cloud has lost."""
+        if await self._host.store.marks(HORIZON_MARK):
+            return True
+        known = await self._host.store.marks(CHECKED_MARK)
+        least_ms = self._host.wall.now_ms() - limits.UNCHECKED_MOST_S * 1000
+        return any(checked_ms < least_ms for checked_ms, *_ in known.values())
 
     async def _windows(self) -> list[SyncWindow]:
         page = await self._host.store.query(
