@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from beira.apps.player.compile import compiled
+from beira.apps.player.compile import compiled, compiler_of
 from beira.apps.player.manifest import Answer, AssetEntry, Manifest, Question, ShopEntry
 from beira.apps.player.media import path_of
 from beira.apps.player.wire import ASKED, opened, packed, unpacked
@@ -158,7 +158,7 @@ async def media_of(
     added = await upload(company, owner, data, name)
     assert (await settled(company, owner, added["asset"]))["state"] == "ready"
     host = await company.host(tenant)
-    key = str((await host.store.marks("player.media_key"))["player.media_key"])
+    key = await compiler_of(host).media_key()
     page = await host.store.query(_renditions())
     sha256 = str(page.rows[0]["file"])
     assert host.blobs is not None
@@ -212,7 +212,7 @@ async def test_a_file_is_given_out_whole_in_ranges_and_to_nobody_without_proof(
 
     master = hashlib.sha256(sound("wav", seconds=4)).hexdigest()
     host = await company.host(tenant)
-    key = str((await host.store.marks("player.media_key"))["player.media_key"])
+    key = await compiler_of(host).media_key()
     hosts_before = len(company.cloud.hosts)
     told = []
     for wrong in (

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from playwright.async_api import async_playwright
 
 from tests.acceptance.support import (
     Program,
@@ -22,6 +23,7 @@ from tests.acceptance.support import (
     roomy_folder,
     until,
 )
+from tests.acceptance.test_portal_browser import ARGUMENTS, CHROMIUM
 from tests.unit.player.sounds import sound
 
 UPLOADS = "/storage/v1/upload/resumable"
@@ -138,6 +140,60 @@ async def test_killed_with_its_database_while_a_file_comes_and_again_while_it_is
             assert abs(asset["duration_ms"] - 240_000) < 100
             _, made = await web.ask("GET", "/rest/v1/player_renditions", token=token)
             assert [one["profile"] for one in made] == ["opus-64"]
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="no Chromium: tools/system.sh installs it")
+async def test_the_directors_open_page_recovers_by_itself() -> None:
+    """What was being typed is still there, nobody reloads or signs in again, and what others do since
+    is shown."""
+    with roomy_folder() as folder:
+        port = free_port()
+        where = ("--data", str(folder / "cloud"))
+        run = ("cloud", "run", *where, "--port", str(port))
+        url = f"http://127.0.0.1:{port}"
+        async with (
+            program(folder / "log", *run) as cloud,
+            aiohttp.ClientSession() as session,
+            async_playwright() as play,
+        ):
+            await cloud.answers(url, session)
+            first = ("cloud", "first-owner", "Padaria", EMAIL, *where)
+            status, said = await asyncio.to_thread(command, *first)
+            assert status == 0, said
+            password = said.split("password: ")[1].split()[0]
+            browser = await play.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+            page = await (await browser.new_context(locale="pt-BR")).new_page()
+            await page.goto(url + "/sign-in")
+            await page.get_by_label("E-mail").fill(EMAIL)
+            await page.get_by_label("Senha", exact=True).fill(password)
+            await page.get_by_role("button", name="Entrar").click()
+            await page.get_by_role("heading", name="Hoje").wait_for()
+            await page.goto(url + "/music/playlists")
+            await page.locator("#pulse[data-state=on]").wait_for()
+            await page.evaluate("() => { window.notReloaded = true }")
+            await page.get_by_label("Nova playlist").fill("Manhã de domingo")
+            kill_database(folder)
+            cloud.kill()
+            await page.locator("#pulse:not([data-state=on])").wait_for(timeout=30_000)
+            cloud.start()
+            await cloud.answers(url, session)
+            await page.locator("#pulse[data-state=on]").wait_for(timeout=60_000)
+            assert await page.get_by_label("Nova playlist").input_value() == "Manhã de domingo"
+            web = Web(session, url)
+            token = await signed_in(web, password)
+            await added(web, token, "Noite")
+            await page.get_by_text("Noite").first.wait_for(timeout=30_000)
+            await page.get_by_role("button", name="Criar", exact=True).click()
+            await page.get_by_role("heading", name="Manhã de domingo").wait_for()
+            await browser.close()
+
+
+async def added(web: Web, token: str, name: str) -> None:
+    body = {"id": name.lower(), "name": name, "assets": []}
+    status, told = await web.ask("POST", "/rest/v1/player_playlists", body, token=token)
+    assert status == 201, told
 
 
 async def _killed(cloud: Program, folder: Path, session: aiohttp.ClientSession, url: str) -> None:

@@ -30,7 +30,7 @@ from beira.cloud.places import follow_places
 from beira.cloud.rights import follow_rights
 from beira.host import Host, Place, Signature, SystemWall, Wall, tracing
 from beira.host.apps import installed, load
-from beira.host.memory import settled
+from beira.host.memory import hold_much, settled
 from beira.host.serve import Listen, serving
 from beira.identity import Identity, server_key
 from beira.identity.shapes import FirstOwner, Revocation
@@ -238,6 +238,7 @@ async def running(config: CloudConfig) -> AsyncIterator[tuple[Cloud, str]]:
     A database of its own (embedded) must start; one at `database_url` may be away, and then the
     replica serves without it until it comes: `cloud.opening` says how far that is.
     """
+    hold_much()
     _make_folder(config.data)
     catalogue = installed(config.apps)
     async with contextlib.AsyncExitStack() as stack:

@@ -111,11 +111,11 @@ class Heads:
     async def settle(self) -> int:
         """Tell the shops whose manifest is another now; how many. A company that has never had a
         programme plays nothing, and its nodes are told nothing."""
-        roots = await self._compiler.roots()
         programme = self._compiler.snapshot
-        told = 0
-        if not (programme.of(Slot) or programme.of(Campaign) or (await self._read(None))[1]):
-            return told
+        await programme.refresh()
+        if not (programme.of(Slot) or programme.of(Campaign) or await self._mark() is not None):
+            return 0
+        roots, told = await self._compiler.roots(), 0
         while batch := await self._write(roots):
             told += batch
         return told
@@ -165,7 +165,7 @@ class Heads:
     async def _read(self, nodes: list[str] | None) -> tuple[int | None, dict[str, tuple[int, str]]]:
         """The mark, and then the heads (of all nodes for None)."""
         store = self._host.store
-        mark = (await store.marks(HEADS_MARK)).get(HEADS_MARK)
+        mark = await self._mark()
         heads: dict[str, tuple[int, str]] = {}
         after = ""
         while True:
@@ -178,6 +178,10 @@ class Heads:
             if nodes is not None or len(rows) < question.limit:
                 return mark, heads
             after = str(rows[-1]["id"])
+
+    async def _mark(self) -> int | None:
+        """Grows with each head that is written; None before the first."""
+        return (await self._host.store.marks(HEADS_MARK)).get(HEADS_MARK)
 
     async def _quiet(self) -> None:
         """Wait until a while nothing has changed, but not for ever."""

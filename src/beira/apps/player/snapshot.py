@@ -7,11 +7,9 @@ than one. What is kept of an asset is its entry as bytes, by profile: a library 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
-
-import msgspec
 
 from beira.apps.player.manifest import AssetEntry, body_of, bucket_of, key_of
 from beira.apps.player.records import Asset, Campaign, Playlist, Rendition, Slot
@@ -68,9 +66,8 @@ class Snapshot:
             try:
                 if dirty is None:
                     await self._read_all()
-                elif dirty:
-                    for name, id in dirty:
-                        await self._read(name, id)
+                else:
+                    await self._read_changed(dirty)
             except BaseException:
                 self._dirty = None
                 raise
@@ -136,33 +133,42 @@ class Snapshot:
             self._files.setdefault(row["asset"], {})[row["profile"]] = id
 
     async def _read_collection(self, declared: Collection) -> dict[str, Fields]:
-        names = _COLUMNS.get(declared.name, tuple(declared.fields))
-        columns = tuple(Column(name) for name in ("id", "_partition", *names))
         found: dict[str, Fields] = {}
         after = ""
         while True:
-            question = Query(
-                collection=declared.name,
-                columns=columns,
-                where=where(id__gt=after),
-                order=(Order("id"),),
-                limit=PAGE,
-            )
-            page = (await self._host.store.query(question)).rows
+            page = await self._query(declared, id__gt=after)
             found.update((str(row["id"]), row) for row in page)
             if len(page) < PAGE:
-                return found
+                return {id: row for id, row in found.items() if _whole(declared, row)}
             after = str(page[-1]["id"])
 
-    async def _read(self, name: str, id: str) -> None:
-        row = await self._host.store.get(name, id)
-        known = self.rows.setdefault(name, {})
-        former = known.pop(id, None)
-        if row is not None and not row.deleted:
-            for record in self._declared[name].decode_whole([{**row.fields, "id": id}]):
-                made = msgspec.to_builtins(record, builtin_types=(date,))
-                known[id] = {**made, "id": id, "_partition": row.partition}
-        self._forget_pieces(name, id, former)
+    async def _read_changed(self, changed: set[tuple[str, str]]) -> None:
+        ids_of: dict[str, list[str]] = {}
+        for name, id in changed:
+            ids_of.setdefault(name, []).append(id)
+        for name, ids in ids_of.items():
+            declared, known = self._declared[name], self.rows.setdefault(name, {})
+            for at in range(0, len(ids), PAGE):
+                some = ids[at : at + PAGE]
+                page = await self._query(declared, id__in=tuple(some))
+                now = {str(row["id"]): row for row in page if _whole(declared, row)}
+                for id in some:
+                    former = known.pop(id, None)
+                    if id in now:
+                        known[id] = now[id]
+                    self._forget_pieces(name, id, former)
+
+    async def _query(self, declared: Collection, **which: object) -> Sequence[Fields]:
+        """At most PAGE rows, in the order of their ids."""
+        names = _COLUMNS.get(declared.name, tuple(declared.fields))
+        question = Query(
+            collection=declared.name,
+            columns=tuple(Column(name) for name in ("id", "_partition", *names)),
+            where=where(**which),
+            order=(Order("id"),),
+            limit=PAGE,
+        )
+        return (await self._host.store.query(question)).rows
 
     def _forget_pieces(self, name: str, id: str, former: Fields | None) -> None:
         assets = set()
@@ -180,6 +186,12 @@ class Snapshot:
         for asset in assets:
             for profile in ("opus-64", "he-aac-v2"):
                 self._pieces.pop((asset, profile), None)
+
+
+def _whole(declared: Collection, row: Fields) -> bool:
+    """Whether all is here that a record must have: what a database lost may come back in parts."""
+    needed = (field.name for field in declared.fields.values() if field.required)
+    return all(row.get(name, "") is not None for name in needed)
 
 
 def _near(row: Fields, day: date, ahead_days: int) -> bool:
