@@ -83,8 +83,8 @@ class Run:
 
     async def all(self, bare_kb: float, bare_cpu_s: float) -> None:
         await self.warm_up()
-        await self.connect(bare_kb)
         telling = asyncio.ensure_future(self.load.keep_telling())
+        await self.connect(bare_kb)
         await self.idle()
         await self.cycles(bare_cpu_s)
         if self.plan.herd_s:

@@ -161,21 +161,22 @@ class Load:
         return False
 
     async def keep_telling(self) -> None:
-        """Each live node says how it is every 15 s, and something urgent every five minutes."""
-        started_s = time.monotonic()
+        """Each live node says how it is every 15 s, and something urgent every five minutes. From the
+        first that is there on: a node that says nothing is taken for gone."""
         told = urged = 0.0
+        then_s = time.monotonic()
         while True:
             await asyncio.sleep(TICK_S)
-            elapsed_s = time.monotonic() - started_s
-            count = len(self.live)
-            told = self._each(told, elapsed_s / STATUS_EVERY_S * count, _tell)
-            urged = self._each(urged, elapsed_s / URGENT_EVERY_S * count, Live.say)
+            now_s = time.monotonic()
+            turns, then_s = (now_s - then_s) * len(self.live), now_s
+            told = self._each(told, told + turns / STATUS_EVERY_S, _tell)
+            urged = self._each(urged, urged + turns / URGENT_EVERY_S, Live.say)
 
     def _each(self, done: float, upto: float, act: Callable[[Live], None]) -> float:
-        while done + 1 <= upto:
-            act(self.live[int(done * 7919) % len(self.live)])
-            done += 1
-        return done
+        """Have as many act as whole numbers lie between `done` and `upto`, which is returned."""
+        for turn in range(int(done), int(upto)):
+            act(self.live[turn * 7919 % len(self.live)])
+        return upto
 
     async def cycle(self, nodes: list[Enrolled], per_s: float) -> None:
         """Every node comes once, at moments planned beforehand: who is slow makes nobody wait."""
