@@ -220,13 +220,15 @@ class Company:
         """The access token of its owner."""
         return await self.web.sign_in(f"owner@{tenant}.example")
 
-    async def enrol(self, tenant: str, site: str = "", name: str = "") -> Path:
-        """A new node: its folder."""
+    async def enrol(
+        self, tenant: str, site: str = "", name: str = "", *, key_from: str = ""
+    ) -> Path:
+        """A new node: its folder. With a key it is encrypted."""
         site = site or f"{tenant}-1"
         name = name or f"{site} nó {next(_numbers)}"
         code = await self.cloud.identity.nodes.make_code(service(tenant), site, name=name)
         data = self.folder / f"node-{next(_numbers)}"
-        await node_program.enrol(data, self.address, code.code)
+        await node_program.enrol(data, self.address, code.code, key_from=key_from)
         return data
 
     @contextlib.asynccontextmanager

@@ -50,11 +50,13 @@ async def songs(host: Host) -> None:
 
 
 @asynccontextmanager
-async def playing(company: Company, patch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Node, str]]:
+async def playing(
+    company: Company, patch: pytest.MonkeyPatch, *, key_from: str = ""
+) -> AsyncIterator[tuple[Node, str]]:
     """A node of a new tenant that plays, and the tenant."""
     patch.setenv("BEIRA_PLAYER_OUTPUT", "null")
     tenant = await company.tenant("loja")
-    folder = await company.enrol(tenant, name="Loja Centro")
+    folder = await company.enrol(tenant, name="Loja Centro", key_from=key_from)
     await songs(await company.host(tenant))
     config = NodeConfig(data=folder, listen=Listen(), cloud=company.address, apps=("player",))
     async with node_program.running(config) as node:
@@ -126,6 +128,26 @@ async def test_a_recording_is_announced_from_the_page_and_the_music_goes_on(
         (told,) = [p for p in await player.last_plays(5) if p.kind == "announcement"]
         assert told.outcome == "whole"
         await page.context.close()
+
+
+async def test_an_encrypted_node_plays_and_leaves_no_track_on_its_disk(
+    company: Company, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    heard = tone(90_000, SONGS[0][1])[1_000:5_000]
+    async with playing(company, monkeypatch, key_from=f"file:{tmp_path}/usb/key") as (node, _):
+        player = node.host.edge(PlayerEdge)
+        current = player.playing.current
+        assert current is not None and current.play.asset
+        began_ms = player.engine.position_ms
+        await until(lambda: player.engine.position_ms > began_ms + 500)
+        assert player.engine.trouble is None
+        for folder in (temporary, node.store.path.parent):
+            for file in folder.rglob("*"):
+                assert not (file.is_file() and heard in file.read_bytes()), file
 
 
 async def test_a_guest_sees_and_touches_nothing_and_everybody_can_read_it(
