@@ -67,15 +67,24 @@ class Live:
                 self._ended(f"token: {error!r}"[:60])
                 return
             self.visit = Visit(self.load.port, self.node, token, stays=True, done=self._ended)
-            await self.visit.begin(self._acked)
+            await self.visit.begin(self._acked, self._welcome)
 
     def say(self) -> None:
-        """Something that must be in the cloud within thirty seconds. What was not acknowledged before
-        a cut counts from then on."""
-        if self._urgent_since_s == 0:
-            self._urgent_since_s = time.monotonic()
-        if self.visit is not None and self.visit.live:
-            self.visit.push(Lane.CRITICAL, one_urgent(self.node, time.time()))
+        """Something that must be in the cloud within thirty seconds, from now on; a node that is cut off
+        says it once it is back. One that has never been there yet says nothing."""
+        if self._urgent_since_s or not (self.is_live or self.failures):
+            return
+        self._urgent_since_s = time.monotonic()
+        if self.is_live:
+            self._push_urgent()
+
+    def _welcome(self) -> None:
+        if self._urgent_since_s:
+            self._push_urgent()
+
+    def _push_urgent(self) -> None:
+        assert self.visit is not None
+        self.visit.push(Lane.CRITICAL, one_urgent(self.node, time.time()))
 
     def stay_away(self) -> None:
         self._lasting = False

@@ -74,7 +74,8 @@ class Visit:
     """A session. `done` is called once it is over: with "" if all went well, else with why."""
 
     __slots__ = (
-        "_acked", "_known", "_port", "_socket", "_stays", "_waiting", "done", "live", "node", "token",
+        "_acked", "_known", "_port", "_socket", "_stays", "_waiting", "_welcome", "done", "live",
+        "node", "token",
     )  # fmt: skip
 
     def __init__(
@@ -87,10 +88,14 @@ class Visit:
         self._known: Known | None = None
         self._waiting = 0
         self._acked: Callable[[int], None] = lambda lane: None
+        self._welcome: Callable[[], None] = lambda: None
 
-    async def begin(self, acked: Callable[[int], None]) -> None:
-        """Dial; the rest happens by itself. `acked` is called with the lane of each ack."""
-        self._acked = acked
+    async def begin(
+        self, acked: Callable[[int], None], welcome: Callable[[], None] = lambda: None
+    ) -> None:
+        """Dial; the rest happens by itself. `acked` is called with the lane of each ack, `welcome` once
+        it is live."""
+        self._acked, self._welcome = acked, welcome
         try:
             self._socket = await dial(
                 self._port, self.token, self._opened, self._heard, self._ended
@@ -172,6 +177,7 @@ class Visit:
         self._say(Confirm(ticket=message.ticket))
         if not self._stays:
             self._tell_news()
+        self._welcome()
 
     def _tell_news(self) -> None:
         """What it has not been told is there goes again as it was, as a node's log does."""
