@@ -30,7 +30,16 @@ from tests.acceptance.support import (  # noqa: F401 - fixtures
     postgres_server,
     until,
 )
-from tests.acceptance.test_portal_browser import ARGUMENTS, AXE, CHROMIUM, SIZES, faults
+from tests.acceptance.test_portal_browser import (
+    ARGUMENTS,
+    AXE,
+    CHROMIUM,
+    LOOKS,
+    SIZES,
+    Looks,
+    faults,
+    meets_wcag,
+)
 from tests.unit.portal.world import BAD
 
 pytestmark = pytest.mark.browser
@@ -104,18 +113,15 @@ async def done(page: Page, words: str) -> None:
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not here: make assets")
+@pytest.mark.parametrize("looks", LOOKS, ids=["some", "all"])
 @pytest.mark.parametrize("path", PAGES)
-async def test_every_page_meets_wcag_aa(page: Page, directed: Directed, path: str) -> None:
+async def test_every_page_meets_wcag_aa(
+    page: Page, directed: Directed, path: str, looks: Looks
+) -> None:
     answer = await page.goto(directed.url + path.replace("{node}", directed.nodes["centro"]))
     assert answer is not None
     assert answer.status == 200
-    for width, height in SIZES:
-        await page.set_viewport_size({"width": width, "height": height})
-        for theme in ("light", "dark"):
-            await page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
-            assert await faults(page) == [], (path, width, theme)
-            wide = await page.evaluate("() => document.documentElement.scrollWidth")
-            assert wide <= width, (path, width, "scrolls sideways")
+    await meets_wcag(page, looks)
 
 
 async def test_a_playlist_is_made_filled_and_put_in_order_by_keyboard(

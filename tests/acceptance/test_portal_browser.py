@@ -34,6 +34,10 @@ ARGUMENTS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 SIZES = ((390, 844), (1440, 900))
+ALL_LOOKS = tuple((size, theme) for size in SIZES for theme in ("light", "dark"))
+LOOKS = [ALL_LOOKS[::3], pytest.param(ALL_LOOKS, marks=pytest.mark.long)]
+"""Every run looks at each page on a phone by day and on a desk by night, a long one at all four."""
+Looks = tuple[tuple[tuple[int, int], str], ...]
 PAGES = (
     "/", "/interactions", "/punches", "/punches/person/person-1", "/sales", "/products",
     "/products/product-1", "/people", "/people/new", "/alerts?which=all", "/nodes", "/nodes/{node}",
@@ -110,17 +114,21 @@ async def faults(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not here: make assets")
-@pytest.mark.parametrize("path", PAGES)
-async def test_every_page_meets_wcag_aa(page: Page, shown: World, path: str) -> None:
-    await page.goto(shown.url + path.replace("{node}", shown.nodes["angeloni-1"]))
-    for width, height in SIZES:
+async def meets_wcag(page: Page, looks: Looks) -> None:
+    for (width, height), theme in looks:
         await page.set_viewport_size({"width": width, "height": height})
-        for theme in ("light", "dark"):
-            await page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
-            assert await faults(page) == [], (path, width, theme)
-            wide = await page.evaluate("() => document.documentElement.scrollWidth")
-            assert wide <= width, (path, width, "scrolls sideways")
+        await page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        assert await faults(page) == [], (page.url, width, theme)
+        wide = await page.evaluate("() => document.documentElement.scrollWidth")
+        assert wide <= width, (page.url, width, "scrolls sideways")
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not here: make assets")
+@pytest.mark.parametrize("looks", LOOKS, ids=["some", "all"])
+@pytest.mark.parametrize("path", PAGES)
+async def test_every_page_meets_wcag_aa(page: Page, shown: World, path: str, looks: Looks) -> None:
+    await page.goto(shown.url + path.replace("{node}", shown.nodes["angeloni-1"]))
+    await meets_wcag(page, looks)
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not here: make assets")
