@@ -27,7 +27,7 @@ import structlog
 
 from beira.cloud import program as cloud_program
 from beira.cloud.program import Cloud, CloudConfig
-from beira.host.serve import Listen
+from beira.host.listen import Listen
 from beira.identity.tenants import service
 from beira.node import backup_files, settled
 from beira.node import program as node_program

@@ -28,7 +28,8 @@ from litestar.response import Stream
 
 from beira.blobs import FolderBlobs, Shelf
 from beira.host.host import Host, Place
-from beira.host.serve import Listen, serving
+from beira.host.listen import Listen
+from beira.host.serve import serving
 from beira.host.wall import SystemWall
 from beira.kernel import limits
 from beira.kernel.access import Kind, Principal, site_partition

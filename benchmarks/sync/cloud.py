@@ -19,7 +19,8 @@ import structlog
 from litestar import Litestar, Request, get, post
 
 from beira.host.host import Host, Place
-from beira.host.serve import Listen, serving
+from beira.host.listen import Listen
+from beira.host.serve import serving
 from beira.host.wall import SystemWall
 from beira.kernel.access import Principal
 from beira.store.port import News

@@ -31,7 +31,7 @@ from beira.cloud import program as cloud_program
 from beira.cloud.program import Cloud, CloudConfig
 from beira.demo.plug import Plug
 from beira.host import Host
-from beira.host.serve import Listen
+from beira.host.listen import Listen
 from beira.identity.tenants import service
 from beira.kernel.app import Catalogue, catalogue
 from beira.kernel.record import Record, Row

@@ -18,7 +18,7 @@ import pyotp
 import pytest
 
 from beira.cloud import program as cloud_program
-from beira.host.serve import Listen
+from beira.host.listen import Listen
 from beira.identity import Identity
 from beira.identity.tenants import service
 from beira.node import program as node_program

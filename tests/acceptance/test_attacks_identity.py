@@ -22,7 +22,7 @@ import pytest
 import pytest_asyncio
 
 from beira.cloud.program import Cloud, CloudConfig, first_owner, running
-from beira.host.serve import Listen
+from beira.host.listen import Listen
 from beira.identity.node_key import NodeKey
 from beira.identity.shapes import Challenge
 from beira.identity.tenants import service

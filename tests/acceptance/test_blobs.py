@@ -17,7 +17,7 @@ import pytest
 
 from beira.blobs import FolderBlobs
 from beira.cloud import program as cloud_program
-from beira.host.serve import Listen
+from beira.host.listen import Listen
 from beira.kernel import limits
 from beira.kernel.collection import CRITICAL
 from beira.kernel.errors import Full

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from beira.apps.voice.records import CustomerRequest, Product
 from beira.cloud.moving import Database, move_database, remembered
-from beira.host.serve import Listen
+from beira.host.listen import Listen
 from beira.kernel.errors import BeiraError, Conflict, Corrupt, Misconfigured
 from beira.node.program import Node
 from beira.store.postgres import EmbeddedPostgres, PostgresCloud, moving

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from beira.cloud.program import CloudConfig
 from beira.cloud.status import CloudStatus, look, shown
-from beira.host.serve import Listen
+from beira.host.listen import Listen
 from beira.kernel.access import node_partition
 from beira.kernel.query import Query
 from beira.kernel.record import Record

@@ -17,7 +17,7 @@ import pytest_asyncio
 from benchmarks.fleet.enrolled import Enrolled, Fleet, write_nodes
 from benchmarks.fleet.load import Live, Load
 
-from beira.host.serve import Listen
+from beira.host.listen import Listen
 from beira.kernel import limits
 from beira.kernel.collection import Registry
 from beira.kernel.errors import Unavailable

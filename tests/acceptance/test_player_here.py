@@ -15,7 +15,7 @@ from playwright.async_api import Browser, Page, expect
 from beira.apps.player.edge import PlayerEdge
 from beira.apps.player.records import Playlist, Slot
 from beira.host import Host
-from beira.host.serve import Listen
+from beira.host.listen import Listen
 from beira.node import program as node_program
 from beira.node.program import Node, NodeConfig
 from tests.acceptance.support import (  # noqa: F401 (fixtures)

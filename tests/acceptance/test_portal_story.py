@@ -13,7 +13,7 @@ import pytest_asyncio
 from beira.apps.voice.records import Interaction, Product
 from beira.cloud.program import Cloud, CloudConfig
 from beira.cloud.program import running as cloud_running
-from beira.host.serve import Listen
+from beira.host.listen import Listen
 from beira.kernel.query import Query, where
 from beira.node.program import Node, NodeConfig, enrol
 from beira.node.program import running as node_running

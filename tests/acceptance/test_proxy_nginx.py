@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from beira.apps.voice.records import CustomerRequest, Person
 from beira.host.certificates import trusting
-from beira.host.serve import Listen
+from beira.host.listen import Listen
 from beira.identity.tenants import service
 from beira.kernel.errors import BeiraError
 from beira.kernel.system import Alert

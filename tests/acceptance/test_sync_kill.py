@@ -20,7 +20,7 @@ from beira.apps.voice.records import CustomerRequest
 from beira.cloud import program as cloud_program
 from beira.cloud.program import CloudConfig
 from beira.host import Host
-from beira.host.serve import Listen
+from beira.host.listen import Listen
 from beira.kernel import limits
 from beira.kernel.collection import CRITICAL, IMPORTANT, NORMAL
 from beira.kernel.query import Query

@@ -65,7 +65,7 @@ def cloud_run(
     """Run one replica of the cloud; without DATABASE_URL an embedded PostgreSQL runs in --data."""
     from beira.cloud.program import CloudConfig, running
     from beira.host.certificates import self_signed
-    from beira.host.serve import Listen
+    from beira.host.listen import Listen
 
     if tls_self_signed:
         tls_cert, tls_key = self_signed(data)
@@ -110,7 +110,7 @@ def cloud_status(
     """
     from beira.cloud.program import CloudConfig
     from beira.cloud.status import look, shown
-    from beira.host.serve import Listen
+    from beira.host.listen import Listen
 
     config = CloudConfig(
         data, Listen(), database_url=database_url, owner_url=owner_url, apps=tuple(apps or ())
@@ -133,7 +133,7 @@ def cloud_first_owner(
 ) -> None:
     """Make the first tenant and its owner in an empty cloud; prints a password made up for it."""
     from beira.cloud.program import CloudConfig, first_owner
-    from beira.host.serve import Listen
+    from beira.host.listen import Listen
 
     config = CloudConfig(data, Listen(), database_url=database_url, owner_url=owner_url)
     made = asked(first_owner(config, tenant, email))
@@ -153,7 +153,7 @@ def cloud_reset_password(
     All their sessions end, and their second factor goes off. The cloud may be running.
     """
     from beira.cloud.program import CloudConfig, reset_password
-    from beira.host.serve import Listen
+    from beira.host.listen import Listen
 
     password = typer.prompt("New password", hide_input=True, confirmation_prompt=True)
     config = CloudConfig(data, Listen(), database_url=database_url, owner_url=owner_url)

@@ -30,8 +30,9 @@ from beira.cloud.places import follow_places
 from beira.cloud.rights import follow_rights
 from beira.host import Host, Place, Signature, SystemWall, Wall, tracing
 from beira.host.apps import installed, load
+from beira.host.listen import Listen
 from beira.host.memory import hold_much, settled
-from beira.host.serve import Listen, serving
+from beira.host.serve import serving
 from beira.identity import Identity, server_key
 from beira.identity.shapes import FirstOwner, Revocation
 from beira.identity.tenants import service

@@ -19,7 +19,8 @@ from beira.cloud.program import running as running_cloud
 from beira.demo import company
 from beira.demo.page import demo_app
 from beira.demo.plug import Plug
-from beira.host.serve import Listen, serving
+from beira.host.listen import Listen
+from beira.host.serve import serving
 from beira.identity.tenants import service
 from beira.kernel.errors import Misconfigured, Unavailable
 from beira.node import asking, settled

@@ -8,41 +8,18 @@ import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import uvicorn
 from litestar import Litestar
 from litestar.exceptions import PermissionDeniedException
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from beira.host.listen import Listen
 from beira.host.sockets import Socket
-from beira.identity.private_files import PrivateFiles
 from beira.kernel import limits
 from beira.kernel.errors import Misconfigured
 
 _PORT = re.compile(r":\d*\Z")
-_PORT = re.compile(r":\d+$")
-
-
-@dataclass(frozen=True)
-class Listen:
-    """Where to listen: loopback unless asked otherwise; TLS 1.3 when certificates are given. `files`
-    open the key, if it is one of ours."""
-
-    host: str = "127.0.0.1"
-    port: int = 0
-    certificate: Path | None = None
-    key: Path | None = None
-    files: PrivateFiles | None = None
-
-    @property
-    def scheme(self) -> str:
-        return "https" if self.certificate else "http"
-
-    @property
-    def is_loopback(self) -> bool:
-        return self.host in ("127.0.0.1", "::1", "localhost")
 
 
 def own_names(listen: Listen, more: tuple[str, ...] = ()) -> list[str]:

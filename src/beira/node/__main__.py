@@ -64,6 +64,7 @@ def main(given: str) -> None:
     with failing_plainly():
         options = msgspec.json.decode(given, type=NodeOptions)
         memory.sparing()
+        memory.loading()
         with memory.without():
             from beira.node.program import running
 
@@ -78,14 +79,15 @@ def main(given: str) -> None:
 
 
 def _config(options: NodeOptions) -> NodeConfig:
-    from beira.host.certificates import self_signed, trusting
-    from beira.host.serve import Listen
+    from beira.host.listen import Listen
     from beira.node import at_rest
     from beira.node.program import NodeConfig
 
     data = Path(options.data)
     certificate, key, files = _path(options.tls_cert), _path(options.tls_key), None
     if options.tls_self_signed:
+        from beira.host.certificates import self_signed
+
         files = at_rest.opened(data, options.key_from).files
         certificate, key = self_signed(data, files)
     return NodeConfig(
@@ -96,13 +98,22 @@ def _config(options: NodeOptions) -> NodeConfig:
         http_only=options.http_only,
         metered=options.metered,
         names=options.names,
-        ssl=trusting(_path(options.ca), _path(options.client_cert), _path(options.client_key)),
+        ssl=_trusted(options),
         key_from=options.key_from,
         origins=options.origins,
         proxies=options.proxies,
         metrics_from=options.metrics_from,
         backup=_backups(options),
     )
+
+
+def _trusted(options: NodeOptions) -> object:
+    """What the cloud's certificate is checked by."""
+    if not (options.ca or options.client_cert or options.client_key):
+        return True
+    from beira.host.certificates import trusting
+
+    return trusting(_path(options.ca), _path(options.client_cert), _path(options.client_key))
 
 
 def _backups(options: NodeOptions) -> BackupPlan:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import aiohttp
 import msgspec
 
 from beira.identity.node_key import NodeKey
@@ -21,7 +20,13 @@ from beira.kernel.errors import (
     Unauthenticated,
     Unavailable,
 )
+from beira.later import loaded_later
 from beira.node.settled import Settled
+
+if TYPE_CHECKING:
+    import aiohttp
+else:
+    aiohttp = loaded_later("aiohttp")
 
 T = TypeVar("T")
 RENEW_BEFORE_S = 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -44,12 +45,18 @@ def sparing() -> None:
         mallopt(M_TRIM_THRESHOLD, MMAP_FROM_BYTES)
 
 
+def loading() -> None:
+    """While a program loads there is no garbage worth looking for: until `give_back` has settled it."""
+    gc.disable()
+
+
 async def give_back() -> None:
     """Once the apps have built what they need, sort what is garbage from what stays for good; from
     then on return what was freed, every now and then."""
     from beira.host.memory import settled  # what comes with it would be loaded before `without`
 
     await settled()
+    gc.enable()
     while True:
         if trim := _libc("malloc_trim"):
             await asyncio.to_thread(trim, 0)

@@ -51,7 +51,7 @@ from beira.sync.node.link import CloudConnector
 from beira.sync.streams import log_route
 
 if TYPE_CHECKING:
-    from beira.host.serve import Listen
+    from beira.host.listen import Listen
 
 log = structlog.get_logger(__name__)
 FORGET_EVERY_S = 3_600
@@ -172,6 +172,7 @@ async def running(config: NodeConfig) -> AsyncIterator[Node]:
                 host.edges.append(await stack.enter_async_context(load(app.edge)(host)))
         await stack.enter_async_context(answering_calls(host))
         with without():
+            await asyncio.to_thread(importlib.import_module, "aiohttp")
             site = await asyncio.to_thread(importlib.import_module, "beira.node.site")
             pages = site.serving_pages(node, config, rights, cloud)
             node.address = await stack.enter_async_context(pages)

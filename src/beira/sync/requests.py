@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import msgspec
 
 from beira.kernel import limits
@@ -22,7 +21,13 @@ from beira.kernel.errors import (
     Unauthenticated,
     Unavailable,
 )
+from beira.later import loaded_later
 from beira.sync.node.link import TokenSource
+
+if TYPE_CHECKING:
+    import aiohttp
+else:
+    aiohttp = loaded_later("aiohttp")
 
 ANSWERS_PATH = "/apps/v1"
 READ_BYTES = 262_144

@@ -18,7 +18,8 @@ from tests.unit.api.shop import PEOPLE, Rooms, Tickets, application, listening, 
 from beira.api import Api, ApiSettings, Door
 from beira.api.describe import openapi
 from beira.api.door import Caller
-from beira.host.serve import Listen, bind
+from beira.host.listen import Listen
+from beira.host.serve import bind
 from beira.kernel.app import catalogue
 from beira.kernel.errors import Misconfigured
 

@@ -17,7 +17,8 @@ from litestar import Litestar
 
 from beira.blobs import BlobStore, FolderBlobs, Shelf
 from beira.host.host import Host, Place
-from beira.host.serve import Listen, serving
+from beira.host.listen import Listen
+from beira.host.serve import serving
 from beira.host.wall import SystemWall
 from beira.kernel.access import Kind, Principal, site_partition
 from beira.kernel.app import App, catalogue

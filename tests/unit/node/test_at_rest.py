@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from beira.host.certificates import self_signed
-from beira.host.serve import Listen, tls_context
+from beira.host.listen import Listen
+from beira.host.serve import tls_context
 from beira.identity.node_key import NodeKey
 from beira.identity.private_files import PrivateFiles
 from beira.kernel.errors import BeiraError, Corrupt, Misconfigured

@@ -16,7 +16,8 @@ from beira.api.ports import Tokens
 from beira.apps.voice import app as voice
 from beira.apps.voice.records import CustomerRequest, Product
 from beira.host import Host, SystemWall
-from beira.host.serve import Listen, serving
+from beira.host.listen import Listen
+from beira.host.serve import serving
 from beira.kernel.access import Kind, Principal
 from beira.kernel.app import Catalogue
 from beira.kernel.errors import Denied, Unauthenticated

@@ -36,7 +36,8 @@ from beira.blobs import FolderBlobs
 from beira.cloud.opening import Opening
 from beira.cloud.program import Cloud
 from beira.host import Host, Place, SystemWall
-from beira.host.serve import Listen, serving
+from beira.host.listen import Listen
+from beira.host.serve import serving
 from beira.identity import Identity, ServerKey
 from beira.identity.node_key import NodeKey
 from beira.identity.tenants import service

@@ -24,7 +24,8 @@ from beira.apps.voice.engines.sound import resampled, write_wav
 from beira.apps.voice.pages import pages
 from beira.apps.voice.records import Person, Product
 from beira.host import Host, Place, SystemWall
-from beira.host.serve import Listen, serving
+from beira.host.listen import Listen
+from beira.host.serve import serving
 from beira.kernel.app import catalogue
 from beira.kernel.query import Query
 from beira.kernel.system import Setting

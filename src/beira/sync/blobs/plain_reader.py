@@ -4,11 +4,16 @@ and only the hash of the whole says whether what came is right."""
 from __future__ import annotations
 
 import re
-
-import aiohttp
+from typing import TYPE_CHECKING
 
 from beira.kernel import limits
 from beira.kernel.errors import BeiraError, Corrupt, NotFound, TooMany, Unavailable
+from beira.later import loaded_later
+
+if TYPE_CHECKING:
+    import aiohttp
+else:
+    aiohttp = loaded_later("aiohttp")
 
 READ_BYTES = 262_144
 ALL_OF_IT = 200

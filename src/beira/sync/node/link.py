@@ -7,18 +7,23 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import aiohttp
 import msgspec
 import structlog
 
 from beira.kernel import limits
 from beira.kernel.errors import BeiraError, Denied, Unauthenticated, Unavailable
 from beira.kernel.wire import Confirm, Got, Hello, Wire
+from beira.later import loaded_later
 from beira.sync.brief import NO_SHELF, BriefCodec
 from beira.sync.codec import Codec, PackedCodec
 from beira.sync.dictionaries.node import NodeDictionaries
+
+if TYPE_CHECKING:
+    import aiohttp
+else:
+    aiohttp = loaded_later("aiohttp")
 
 log = structlog.get_logger(__name__)
 SOCKET_PATH = "/sync/v1/ws"
