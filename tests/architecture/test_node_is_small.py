@@ -62,6 +62,10 @@ def test_a_node_loads_nothing_it_has_no_need_of(data: Path) -> None:
     loaded = _of_the_node(log.read_text(errors="replace"))
     assert {"beira", "litestar", "structlog", "numpy"} <= loaded, "the log was read wrongly"
     assert loaded & NOT_HERE == set()
+    order = _LOADED.findall(log.read_text(errors="replace").rpartition(" encodings\n")[2])
+    began = next(at for at, name in enumerate(order) if name.startswith("beira.apps."))
+    for late in ("litestar", "uvicorn", "aiohttp"):
+        assert order.index(late) > began, f"{late} is loaded before any app can begin"
 
 
 def _of_the_node(log: str) -> set[str]:
