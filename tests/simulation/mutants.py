@@ -55,12 +55,6 @@ MUTANTS = (
         "                asyncio.ensure_future(self._write(moved, rows, refused))\n        except",
     ),
     Mutant(
-        "the cloud takes a push that leaves a gap",
-        "kernel/gate_session.py",
-        "if message.after > has or message.upto < message.after:",
-        "if message.upto < message.after:",
-    ),
-    Mutant(
         "the cloud keeps no losing values",
         "sync/cloud/conversation.py",
         "        lost = self.session.conflicts(contests)",
