@@ -14,6 +14,7 @@ SOAK_S ?= 3600
 CHAOS_KILLS ?= 500
 CHAOS_ROUNDS ?= 20
 SIMULATE_S ?= 600
+WORLDS ?= 30
 CRASH_ROUNDS ?= 20
 TORCH ?= torch==2.13.0
 
@@ -27,7 +28,7 @@ INSTALL := $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -c co
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-long check lint types imports format assets test-parts wheel bench soak \
-	chaos crash screens train-voice reference constraints clean-demo clean
+	chaos crash simulate mutants screens train-voice reference constraints clean-demo clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -67,6 +68,9 @@ soak: test-parts ## A long run under load (SOAK_S=3600)
 
 simulate: $(DEV_STAMP) ## Worlds of nodes and clouds in virtual time, each another seed (SIMULATE_S=600)
 	@$(BIN)/python -m tests.simulation.simulate --seconds $(SIMULATE_S) $(ARGS)
+
+mutants: $(DEV_STAMP) ## Faults put into the product on purpose: does the simulation see them? (WORLDS=30 each)
+	@$(BIN)/python -m tests.simulation.mutants --worlds $(WORLDS) $(ARGS)
 
 chaos: test-parts ## Kill, cut and corrupt, over and over (CHAOS_KILLS=500)
 	@BEIRA_CHAOS_KILLS=$(CHAOS_KILLS) BEIRA_CHAOS_ROUNDS=$(CHAOS_ROUNDS) $(BIN)/pytest -m chaos --timeout 0 tests $(ARGS)
