@@ -198,11 +198,15 @@ async def test_another_target_makes_another_file_and_the_old_one_goes(pair: list
     await Jobs(one.host).step()
     (before,) = await renditions(one)
     await one.put(Setting(id="player@tenant", app="player", values={"target_lufs": -23.0}))
-    who = Principal(kind=Kind.SERVICE, id="test", tenant=one.host.place.tenant)
-    await one.host.run("player_asset_retry", {"asset": id}, principal=who, door="test")
-    await Jobs(one.host).step()
+    jobs = Jobs(one.host)
+    assert await jobs.step(), "it is called back"
+    assert (await one.asset(id)).state == "waiting"
+    assert [made.id for made in await renditions(one)] == [before.id], "shops go on with that"
+    assert await jobs.step()
     (after,) = await renditions(one)
     assert after.id != before.id
+    assert not await jobs.step() and (await one.asset(id)).made_by == "-23 LUFS: opus-64"
+    who = Principal(kind=Kind.SERVICE, id="test", tenant=one.host.place.tenant)
     receipt = await one.host.run("player_asset_remove", {"asset": id}, principal=who, door="test")
     assert receipt.ok
     assert await renditions(one) == []

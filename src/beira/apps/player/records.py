@@ -57,6 +57,8 @@ class Asset(State):
     a licence has an end of its own. `recalled` takes it from every shop at once. `waveform` has 200
     peaks of 0 to 100 in equal steps of its length; `progress` is in percent while it is made ready.
     While `state` is failed, `problem` says why and the master is kept, so that it can be tried again.
+    `made_by` is the recipe it was made ready by: by another one it is made again, while shops go on with
+    what there is.
     """
 
     title: str
@@ -71,6 +73,7 @@ class Asset(State):
     state: AssetState = "waiting"
     progress: int = 0
     problem: str = ""
+    made_by: str = ""
     duration_ms: int = 0
     loudness_lufs: float | None = None
     peak_dbtp: float | None = None

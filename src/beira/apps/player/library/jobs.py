@@ -23,7 +23,7 @@ import msgspec
 import structlog
 
 from beira.apps.player.library import ffmpeg
-from beira.apps.player.library.making import Ready, Steps, made_ready
+from beira.apps.player.library.making import Ready, Steps, made_ready, profiles_in_use, recipe
 from beira.apps.player.library.problems import problem_of
 from beira.apps.player.records import Asset, Rendition
 from beira.apps.player.settings import PlayerSettings
@@ -39,6 +39,7 @@ from beira.sdk import (
     News,
     NotFound,
     Unavailable,
+    settings_at,
     where,
 )
 
@@ -51,6 +52,8 @@ RACES = 50
 AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
 FOLDER = "beira-player-"
 LEFT_S = 86_400
+AGAIN_AT_ONCE = 500
+"""So many assets are called back in one commit when the settings have changed."""
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
@@ -82,6 +85,7 @@ class Jobs:
         self._lease_s = lease_s
         self._look_s = look_s
         self._woken = asyncio.Event()
+        self._settings_changed = True
         self.problem: BeiraError | None = None
 
     async def run(self) -> None:
@@ -112,14 +116,17 @@ class Jobs:
         async with _turn():
             taken = await self._take()
             if taken is None:
-                return False
+                return await self._called_back() > 0
             asset, epoch = taken
             with contextlib.suppress(Lost):
                 await self._work(asset, epoch)
             return True
 
     def _heard(self, news: News) -> None:
-        if not news.rows or any(row[0] == "player_assets" for row in news.rows):
+        told = {row[0] for row in news.rows}
+        if not told or "settings" in told:
+            self._settings_changed = True
+        if self._settings_changed or "player_assets" in told:
             self._woken.set()
 
     def _put_off(self, error: BeiraError) -> None:
@@ -127,23 +134,37 @@ class Jobs:
             log.warning("player.jobs_wait", code=error.code, why=error.message, hint=error.hint)
         self.problem = error
 
-    async def _take(self) -> tuple[Asset, int] | None:
+    async def _called_back(self) -> int:
+        """What was made by other settings than today's is to be made again; how many."""
+        if not self._settings_changed:
+            return 0
+        self._settings_changed = False
+        rows = await self._host.settings_rows(PlayerSettings)
+        here = settings_at(PlayerSettings, rows, self._host.place)
+        today = recipe(profiles_in_use(rows, here), here)
         async with self._host.writing() as ctx:
-            waiting = await ctx.find(Asset, where(state__in=("waiting", "working")), limit=100)
-        if not waiting:
-            return None
-        ffmpeg.found()
+            ready = where(state="ready", made_by__neq=today, made_by__gt="")
+            found = await ctx.find(Asset, ready, limit=AGAIN_AT_ONCE)
+            for asset in found:
+                ctx.patch(Asset, asset.id, state="waiting", progress=0)
+        self._settings_changed = len(found) == AGAIN_AT_ONCE
+        return len(found)
+
+    async def _take(self) -> tuple[Asset, int] | None:
+        """Leases are read first: what another replica ends after that moves their mark."""
         for _ in range(RACES):
             leases, was = await self._leases()
+            async with self._host.writing() as ctx:
+                waiting = await ctx.find(Asset, where(state__in=("waiting", "working")), limit=100)
             now_ms = self._now_ms()
             free = [a for a in waiting if not _is_held(leases.held.get(a.id), now_ms)]
             if not free:
                 return None
+            ffmpeg.found()
             with contextlib.suppress(_Moved):
                 epoch = await self._lease(free[0], leases, was)
                 if epoch:
                     return free[0], epoch
-                waiting.remove(free[0])
         return None
 
     async def _lease(self, asset: Asset, leases: Leases, was: object) -> int:

@@ -57,6 +57,7 @@ async def made_ready(
             await steps.progress(MEASURED + (95 - MEASURED) * n // len(profiles))
     ready.fields = {
         **_named(asset, told),
+        "made_by": recipe(profiles, here),
         "duration_ms": of.duration_ms,
         "loudness_lufs": of.loudness_lufs,
         "peak_dbtp": of.peak_dbtp,
@@ -76,6 +77,11 @@ def profiles_in_use(
     known = ("opus-64", "he-aac-v2")
     asked = {tenant.profile, *(row["values"].get("profile", "") for row in settings)}
     return tuple(profile for profile in known if profile in asked)
+
+
+def recipe(profiles: Sequence[str], tenant: PlayerSettings) -> str:
+    """What of the settings decides how an asset sounds, and in which files."""
+    return f"{tenant.target_lufs:g} LUFS: {', '.join(profiles)}"
 
 
 async def _kept(host: Host, asset: Asset, profile: str, made: sound.Made) -> Rendition:
