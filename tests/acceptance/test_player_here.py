@@ -128,6 +128,17 @@ async def test_a_recording_is_announced_from_the_page_and_the_music_goes_on(
         (told,) = [p for p in await player.last_plays(5) if p.kind == "announcement"]
         assert told.outcome == "whole"
         await page.context.close()
+        page = await (
+            await chromium.new_context(locale="pt-BR", java_script_enabled=False)
+        ).new_page()
+        await sign_in(page, node, tenant, "member")
+        await page.goto(node.address + "/player")
+        await page.get_by_text("Anúncio urgente").click()
+        await page.get_by_label("Uma gravação sua").set_input_files(text)
+        await page.get_by_role("button", name="Anunciar agora").click()
+        await expect(page.get_by_text("Isso não parece um áudio.")).to_be_visible()
+        await expect(page.get_by_role("heading", name="A música desta loja")).to_be_visible()
+        await page.context.close()
 
 
 async def test_an_encrypted_node_plays_and_leaves_no_track_on_its_disk(

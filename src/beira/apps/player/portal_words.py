@@ -9,7 +9,10 @@ WORDS: dict[str, Both] = {
     "volume_by_hour": ("Volume por hora", "Outro volume a partir de uma hora, como 20:00=50"),
     "crossfade_ms": ("Passagem entre faixas (ms)", "Quanto uma entra na outra; 0: emendadas"),
     "profile": ("Formato para as lojas", "Como as lojas recebem as músicas"),
-    "target_lufs": ("Volume igualado (LUFS)", "A que volume tudo é trazido (EBU R128); outro valor prepara tudo de novo"),
+    "target_lufs": (
+        "Volume igualado (LUFS)",
+        "A que volume tudo é trazido (EBU R128); outro valor prepara tudo de novo",
+    ),
     "media_url": ("Endereço do cache", "De um cache ou CDN à frente do /media da nuvem"),
     "download_from": ("Baixar a partir das", "O que não tem pressa é baixado a partir desta hora"),
     "download_until": ("Baixar até as", "… até esta; igual à outra: a qualquer hora"),

@@ -37,6 +37,11 @@ OPTIONS = (
 DEVICES = ("alsa", "pulse", "pipewire", "jack", "oss", "sndio", "auto")
 
 
+_ANSWERS = ("success", "property unavailable")
+_NOT_NOW = "error accessing property"
+"""Said of what is asked for between two files, while the meter is made anew: no fault of mpv's."""
+
+
 def program() -> str:
     """Where mpv is. Raises Unavailable `player.mpv_missing`."""
     found = shutil.which("mpv")
@@ -74,6 +79,7 @@ class MpvProcess:
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._asked: dict[int, tuple[asyncio.Future[Any], Callable[[Any], None] | None]] = {}
+        self._questions: set[int] = set()
         self._number = 0
 
     @property
@@ -109,6 +115,8 @@ class MpvProcess:
         number = self._number
         answer = asyncio.get_running_loop().create_future()
         self._asked[number] = answer, then
+        if command[0] == "get_property":
+            self._questions.add(number)
         self._say({"command": command, "request_id": number})
         try:
             async with asyncio.timeout(within_s):
@@ -117,6 +125,7 @@ class MpvProcess:
             raise _failed("mpv does not answer.") from None
         finally:
             self._asked.pop(number, None)
+            self._questions.discard(number)
 
     async def ended(self) -> None:
         """Wait until it is gone."""
@@ -156,15 +165,16 @@ class MpvProcess:
         if "event" in message:
             self._on_event(message)
             return
-        answer, then = self._asked.get(message.get("request_id", 0), (None, None))
+        number, said = message.get("request_id", 0), message.get("error")
+        answer, then = self._asked.get(number, (None, None))
         if answer is None or answer.done():
             return
-        if message.get("error") in ("success", "property unavailable"):
+        if said in _ANSWERS or (said == _NOT_NOW and number in self._questions):
             if then is not None:
                 then(message.get("data"))
             answer.set_result(message.get("data"))
         else:
-            answer.set_exception(_failed(f"mpv said: {message.get('error')}."))
+            answer.set_exception(_failed(f"mpv said: {said}."))
 
 
 def _failed(message: str) -> Unavailable:
