@@ -29,7 +29,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from beira.apps.player.engines.mpv import Deck
+from beira.apps.player.engines.mpv import AT_ONCE, STEADY_S, Deck
 from beira.apps.player.engines.port import Cue, Restarted, Started
 from beira.apps.player.held import Held
 from beira.apps.player.manifest import (
@@ -153,14 +153,16 @@ async def _fill(data: Path, track: Path) -> None:
 
 
 async def _backs(track: Path, tries: int) -> list[float]:
-    """From the kill until sound comes from another mpv, as the deck measures it."""
+    """From the kill until sound comes from another mpv, as the deck measures it. One that dies again and
+    again within seconds is started ever later, which is not what is asked here: so it lives long enough
+    in between."""
     deck, found = Deck(["--ao=null"]), list[float]()
     task = asyncio.create_task(deck.run())
     deck.play(Cue("track", str(track), TRACK_MS))
     while not isinstance(await deck.event(), Started):
         pass
-    for _ in range(tries):
-        await asyncio.sleep(QUIET_S)
+    for n in range(tries):
+        await asyncio.sleep(QUIET_S if n % AT_ONCE else STEADY_S + QUIET_S)
         os.kill(deck.pid, signal.SIGKILL)
         while not isinstance(event := await deck.event(), Restarted):
             pass

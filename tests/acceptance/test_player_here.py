@@ -73,6 +73,14 @@ async def sign_in(page: Page, node: Node, tenant: str, who: str) -> None:
     await page.wait_for_url(node.address + "/")
 
 
+async def no_sound_is_refused(page: Page, node: Node, file: Path) -> None:
+    await page.goto(node.address + "/player")
+    await page.get_by_text("Anúncio urgente").click()
+    await page.get_by_label("Uma gravação sua").set_input_files(file)
+    await page.get_by_role("button", name="Anunciar agora").click()
+    await expect(page.get_by_text("Isso não parece um áudio.")).to_be_visible()
+
+
 async def test_the_levers_of_a_shop_work_on_its_own_page(
     company: Company, chromium: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,11 +121,7 @@ async def test_a_recording_is_announced_from_the_page_and_the_music_goes_on(
         player = node.host.edge(PlayerEdge)
         page = await (await chromium.new_context(locale="pt-BR")).new_page()
         await sign_in(page, node, tenant, "member")
-        await page.goto(node.address + "/player")
-        await page.get_by_text("Anúncio urgente").click()
-        await page.get_by_label("Uma gravação sua").set_input_files(text)
-        await page.get_by_role("button", name="Anunciar agora").click()
-        await expect(page.get_by_text("Isso não parece um áudio.")).to_be_visible()
+        await no_sound_is_refused(page, node, text)
         before = player.playing.current
         await page.get_by_label("Uma gravação sua").set_input_files(recorded)
         await page.get_by_role("button", name="Anunciar agora").click()
@@ -132,11 +136,7 @@ async def test_a_recording_is_announced_from_the_page_and_the_music_goes_on(
             await chromium.new_context(locale="pt-BR", java_script_enabled=False)
         ).new_page()
         await sign_in(page, node, tenant, "member")
-        await page.goto(node.address + "/player")
-        await page.get_by_text("Anúncio urgente").click()
-        await page.get_by_label("Uma gravação sua").set_input_files(text)
-        await page.get_by_role("button", name="Anunciar agora").click()
-        await expect(page.get_by_text("Isso não parece um áudio.")).to_be_visible()
+        await no_sound_is_refused(page, node, text)
         await expect(page.get_by_role("heading", name="A música desta loja")).to_be_visible()
         await page.context.close()
 

@@ -139,6 +139,15 @@ class Jobs:
         if not self._settings_changed:
             return 0
         self._settings_changed = False
+        try:
+            called = await self._call_back()
+        except BaseException:
+            self._settings_changed = True
+            raise
+        self._settings_changed = self._settings_changed or called == AGAIN_AT_ONCE
+        return called
+
+    async def _call_back(self) -> int:
         rows = await self._host.settings_rows(PlayerSettings)
         here = settings_at(PlayerSettings, rows, self._host.place)
         today = recipe(profiles_in_use(rows, here), here)
@@ -147,7 +156,6 @@ class Jobs:
             found = await ctx.find(Asset, ready, limit=AGAIN_AT_ONCE)
             for asset in found:
                 ctx.patch(Asset, asset.id, state="waiting", progress=0)
-        self._settings_changed = len(found) == AGAIN_AT_ONCE
         return len(found)
 
     async def _take(self) -> tuple[Asset, int] | None:
