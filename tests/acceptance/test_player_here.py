@@ -102,6 +102,9 @@ async def test_the_levers_of_a_shop_work_on_its_own_page(
         await page.get_by_label("Volume", exact=True).fill("35")
         await page.get_by_role("button", name="Ajustar o volume").click()
         await expect(page.get_by_text("Volume ajustado.")).to_be_visible()
+        await page.evaluate("document.body.dispatchEvent(new Event('live-player_now'))")
+        await page.wait_for_load_state("networkidle")
+        await expect(page.get_by_text("Volume ajustado.")).to_be_visible()
         assert player.playing.volume == 35
         skipped = page.locator("section", has_text="Já tocou").get_by_text("pulada")
         await expect(skipped.first).to_be_visible()

@@ -19,5 +19,13 @@
     var form = event.target;
     if (event.detail.successful && form.tagName === "FORM" && form.enctype === "multipart/form-data") form.reset();
   });
-  document.body.addEventListener("htmx:afterSwap", function () { asked = Date.now(); move(); });
+  /* What became of a lever is read, and then goes. */
+  var reading = 0;
+  document.body.addEventListener("htmx:afterSwap", function (event) {
+    asked = Date.now();
+    move();
+    if (event.detail.requestConfig.verb !== "post") return;
+    clearTimeout(reading);
+    reading = setTimeout(function () { document.getElementById("here-said").textContent = ""; }, 8000);
+  });
 })();
