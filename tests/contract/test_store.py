@@ -455,6 +455,16 @@ class TestRestamping:
         assert greatest == stamp(0).hlc
         assert (await node_store.get("notes", "a")).stamp == stamp(0)
 
+    async def test_nothing_comes_down_to_what_was_sent_and_written_over(
+        self, node_store: Any
+    ) -> None:
+        """The value that was sent is in no row any more; the one over it must still win elsewhere."""
+        await node_store.commit([thing("a", ms=30_000)], route=by_lane)
+        await node_store.commit([thing("a", ms=10_000_000)], route=by_lane)
+        sent = stamp(30_000).hlc
+        assert await node_store.restamp(["up:0"], "n1", hlc_at(T0 + 100), sent) == sent + 1
+        assert (await node_store.get("things", "a")).stamp.hlc == sent + 1
+
     async def test_nothing_ahead_nothing_moves(self, node_store: Any) -> None:
         await node_store.commit([thing("a", ms=3)], route=by_lane)
         assert await node_store.restamp(["up:0"], "n1", stamp(3).hlc) == stamp(3).hlc

@@ -84,8 +84,8 @@ class SimDisk:
     ) -> None:
         await self._write(lambda: self.kept.trim(stream, upto, marks=marks))
 
-    async def restamp(self, streams: Sequence[str], node: str, ceiling: int) -> int:
-        return await self._write(lambda: self.kept.restamp(streams, node, ceiling))
+    async def restamp(self, streams: Sequence[str], node: str, ceiling: int, floor: int = 0) -> int:
+        return await self._write(lambda: self.kept.restamp(streams, node, ceiling, floor))
 
     async def relog(self, keys: Sequence[tuple[str, str]], route: Route) -> int:
         return await self._write(lambda: self.kept.relog(keys, route))

@@ -55,7 +55,7 @@ def _remembered(check: Callable[..., None]) -> Callable[..., None]:
     def checked(self: Witness, *args: Any) -> None:
         try:
             check(self, *args)
-        except AssertionError as error:
+        except Exception as error:
             self._broken = self._broken or error
             raise
 
@@ -78,7 +78,7 @@ class Witness:
         self.seen: dict[tuple[Key, str], set[Value]] = {}
         """Values that were on the disk of whoever wrote over them."""
         self._tickets: set[int] = set()
-        self._broken: AssertionError | None = None
+        self._broken: Exception | None = None
         self._watched = 0
         self._due: deque[Written] = deque()
         self._numbers: dict[tuple[str, int], deque[tuple[int, float]]] = {}
@@ -131,7 +131,7 @@ class Witness:
                     line = self._lines.setdefault(node, Line())
                     line.sent[message.lane] = max(message.upto, line.sent.get(message.lane, 0))
                     mark = f"up:{node}:{message.lane}"
-                    _, has = self.world.store._marks.get(mark, (0, 0))
+                    _, has, _ = self.world.store._marks.get(mark, (0, 0, 0))
                     known = self.doubtful or not self._is_one(node) or has >= message.upto
                     assert known, f"law 1: {mark} {message.upto} beyond {has}"
 
@@ -293,7 +293,7 @@ class Witness:
     def law_6_no_gaps(self, name: str, lane: str, before: Value, now: Value) -> None:
         """Where a lane moves, all that the log of the run it moves for names up to there has arrived;
         what the run's release does not know of stays in the log."""
-        (run, upto), (run_before, has) = now, before or (None, 0)
+        (run, upto, _), (run_before, has, _) = now, before or (None, 0, 0)
         assert run != run_before or upto >= has, f"law 6: {name} lane {lane}: {before} to {now}"
         aside = _aside(self.world)
         for node in self.world.nodes:

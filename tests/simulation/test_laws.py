@@ -71,9 +71,9 @@ def test_a_log_need_not_bring_what_is_wholly_anothers_now() -> None:
             await node.store.relog([("goods", "g")], lambda row: "lane:1")
         del world.store._tables["goods"]["g"]
         far = 1_000
-        world.witness.law_6_no_gaps("n1", "1", None, [second.agent._runs[-1], far])
+        world.witness.law_6_no_gaps("n1", "1", None, [second.agent._runs[-1], far, 0])
         with pytest.raises(AssertionError, match="law 6"):
-            world.witness.law_6_no_gaps("n0", "1", None, [first.agent._runs[-1], far])
+            world.witness.law_6_no_gaps("n0", "1", None, [first.agent._runs[-1], far, 0])
 
     run_virtual(story())
 

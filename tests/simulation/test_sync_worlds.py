@@ -217,6 +217,37 @@ def test_what_the_cloud_has_taken_already_keeps_its_place() -> None:
     run_virtual(story())
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_the_cloud_has_taken_already_does_not_win_over_what_followed_it(
+    restarted: bool,
+) -> None:
+    """As above, but the later write is over the earlier one: no row of the node tells of that any more
+    (seed 400467824)."""
+
+    async def story() -> None:
+        world = World(9, nodes=1)
+        node = world.nodes[0]
+        node.network.delay_s = 1.0
+        await world.boot()
+        await world.quiet()
+        node.wall.error_ms = 50_000
+        await node.write(Good(id="g", name="early"))
+        await asyncio.sleep(1.5)
+        assert len(await world.rows(world.store, "goods")) == 1 and await node.waiting() == 1
+        node.network.cut()
+        node.wall.error_ms = 365 * 86_400_000
+        if restarted:
+            await node.crash()
+            await node.boot()
+        await node.write(Good(id="g", name="late"))
+        await world.quiet()
+        for store in (world.store, node.store):
+            row = await store.get("goods", "g")
+            assert row is not None and row.fields["name"] == "late"
+
+    run_virtual(story())
+
+
 def test_after_a_restart_what_was_merged_before_is_still_earlier() -> None:
     """The clock is slow, and what another node wrote, by a right one, was merged in an earlier run: who
     writes over it now wins (seed 92310553)."""

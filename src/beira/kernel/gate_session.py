@@ -13,7 +13,7 @@ from typing import TypeAlias
 from beira.kernel import limits
 from beira.kernel.access import Principal, partitions
 from beira.kernel.admit import Admitted, admit, is_ahead, without_echoes
-from beira.kernel.batch import Block, pack
+from beira.kernel.batch import Block, newest_hlc, pack
 from beira.kernel.collection import Lane, Registry
 from beira.kernel.contest import Contest, is_conflict
 from beira.kernel.errors import BeiraError
@@ -68,12 +68,14 @@ class ConfirmTicket:
 @dataclass(frozen=True, slots=True)
 class Commit:
     """Merge the admitted rows, keep the refused ones in quarantine and move the lane from `has` to
-    `upto`, in one transaction; then call `committed` (or `lane_moved`)."""
+    `upto`, in one transaction; then call `committed` (or `lane_moved`). `newest_hlc` is the greatest
+    stamp number pushed."""
 
     lane: Lane
     has: int
     upto: int
     admitted: Admitted
+    newest_hlc: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +157,8 @@ class Floor:
 
 
 class GateSession:
-    """One connection of `node`. `acked` is how far the cloud has each of its lanes, `floors` what
-    deletions it has forgotten."""
+    """One connection of `node`. `acked` is how far the cloud has each of its lanes, `pushed_hlc` the
+    greatest stamp number it was pushed, `floors` what deletions it has forgotten."""
 
     def __init__(
         self,
@@ -173,6 +175,7 @@ class GateSession:
         self.release = release
         self.cloud = cloud
         self.acked = {lane: acked.get(lane, 0) for lane in Lane}
+        self.pushed_hlc = 0
         self.floors = floors or {}
         self.feeds: dict[str, FeedState] = {}
         self.hello: Hello | None = None
@@ -224,6 +227,7 @@ class GateSession:
             clock_ms=now_ms,
             cloud=self.cloud,
             acked={int(lane): has for lane, has in self.acked.items()},
+            pushed=self.pushed_hlc,
             partitions=granted,
             restart=restart,
             floors={
@@ -352,10 +356,12 @@ class GateSession:
             return self.refuse(
                 "batch.too_large", f"{len(rows)} rows; {limits.BATCH_CHANGES} at most."
             )
-        if is_ahead(rows, now_ms):
+        newest = newest_hlc(rows)
+        if is_ahead(newest, now_ms):
             return [Send(Ahead(lane=int(lane), clock_ms=now_ms))]
         self._committing[lane] = message.upto
-        return [Commit(lane, has, message.upto, admit(rows, self.node, self.registry))]
+        admitted = admit(rows, self.node, self.registry)
+        return [Commit(lane, has, message.upto, admitted, newest)]
 
     def _got(self, message: Got) -> list[Action]:
         state = self.feeds.get(message.partition)

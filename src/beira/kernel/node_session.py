@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from beira.kernel import limits
-from beira.kernel.batch import oldest_hlc
-from beira.kernel.clock import ms_of
+from beira.kernel.batch import newest_hlc, oldest_hlc
+from beira.kernel.clock import hlc_at, ms_of, tolerated
 from beira.kernel.collection import Lane
 from beira.kernel.digest import Sums
 from beira.kernel.inspection import Ask, Inspected, Inspector, Mend, Step, Sum
@@ -75,7 +75,7 @@ class SaveTicket:
 @dataclass(frozen=True, slots=True)
 class SetClock:
     """The machine's clock is off by `offset_ms` (cloud minus node). With `restamp`, bring unsent
-    stamps down first, then call `restamped`."""
+    stamps down first, though not to `pushed_hlc` of the session, then call `restamped`."""
 
     offset_ms: int
     restamp: bool
@@ -130,8 +130,9 @@ class NodeSession:
 
     `cursors` are how far each partition's feed is on disk, `floors` what the cloud had forgotten when
     each began (`Welcome`), `acked` how far each lane was trimmed,
-    `written` the last number of each lane's log, `runs` as in `kernel.runs`. `sure`: the cloud has
-    called this ticket an old one.
+    `written` the last number of each lane's log, `runs` as in `kernel.runs`. `pushed_hlc` is the
+    greatest stamp number of its own that the cloud has or may yet get. `sure`: the cloud has called
+    this ticket an old one.
     """
 
     def __init__(
@@ -145,6 +146,7 @@ class NodeSession:
         written: Mapping[Lane, int],
         floors: Mapping[str, int] | None = None,
         runs: Sequence[int] = (),
+        pushed_hlc: int = 0,
         sure: bool = False,
         link: Link | None = None,
     ) -> None:
@@ -154,6 +156,7 @@ class NodeSession:
         self.cursors = dict(cursors)
         self.floors = dict(floors or {})
         self.runs = list(runs)
+        self.pushed_hlc = pushed_hlc
         self.sure = sure
         self.lanes = {
             lane: LaneState(
@@ -170,6 +173,7 @@ class NodeSession:
         self._heard_ms = 0
         self._pinged_ms = 0
         self._opened = Now(0, 0, 0)
+        self._cloud_ahead_ms = 0
         self._held_back = False
         self._conditions = Conditions()
         self._resting_until_ms = 0.0
@@ -271,6 +275,9 @@ class NodeSession:
         if upto == after:
             state.written = min(state.written, upto)
             return self._next()
+        newest = newest_hlc(rows)
+        if newest <= tolerated(hlc_at(now.steady_ms + self._cloud_ahead_ms)):
+            self.pushed_hlc = max(self.pushed_hlc, newest)
         oldest_ms = ms_of(oldest_hlc(rows)) if rows else now.wall_ms
         due_from_ms = max(oldest_ms, self._opened.wall_ms)
         state.flying.append(Sent(upto, now.steady_ms, size_bytes, due_from_ms))
@@ -357,6 +364,8 @@ class NodeSession:
         self.partitions = message.partitions
         self.cloud = message.cloud
         self._cloud_compares = "check" in message.can
+        self._cloud_ahead_ms = message.clock_ms - now.steady_ms
+        self.pushed_hlc = max(self.pushed_hlc, message.pushed)
         first = not self.live
         self.live = True
         if first:

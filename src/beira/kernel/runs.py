@@ -1,10 +1,11 @@
 """Whose numbers a lane's are: how the cloud tells a node's log from an older copy of it.
 
-The cloud keeps `[run, upto]` of each lane of each node: the run of the node's program that pushed last,
-and how far. A run is a number drawn when the program starts. Only to the run that pushed does the
-cloud's number mean what it says. A program that starts may run on an older copy of the disk (a backup
-put back, a card copied), whose log has other changes under the same numbers: it is told no more than
-it knew to be acknowledged, and sends the rest. Sent twice is harmless, forgotten is not.
+The cloud keeps `[run, upto, hlc]` of each lane of each node: the run of the node's program that pushed
+last, how far, and the greatest stamp number ever pushed. A run is a number drawn when the program
+starts. Only to the run that pushed does the cloud's number mean what it says. A program that starts may
+run on an older copy of the disk (a backup put back, a card copied), whose log has other changes under
+the same numbers: it is told no more than it knew to be acknowledged, and sends the rest. Sent twice is
+harmless, forgotten is not.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def has_of(mark: Value, runs: Sequence[int], acked: int) -> int:
     """How far the cloud has a lane, in the numbers of the present run, going by its `mark`. Less than
     `acked` says that this database lacks what the node was told is there: it is an older copy, or the
     run that pushed last is none of this node's."""
-    run, upto = mark or (0, 0)
+    run, upto, _ = mark or (0, 0, 0)
     if run == run_of(runs):
         return int(upto)
     return min(int(upto), acked) if run in runs else 0
@@ -54,18 +55,27 @@ class LaneMarks:
             lane: has_of(mark, runs, (acked or {}).get(int(lane), 0))
             for lane, mark in self._found.items()
         }
+        self._pushed_hlc = {lane: mark[2] if mark else 0 for lane, mark in self._found.items()}
         self.ours = all(mark and mark[0] == self._run for mark in self._found.values())
 
-    def moved(self, lane: Lane, has: int, upto: int) -> tuple[dict[str, Value], dict[str, Value]]:
+    @property
+    def pushed_hlc(self) -> int:
+        """The greatest stamp number the node ever pushed, whichever its run."""
+        return max(self._pushed_hlc.values())
+
+    def moved(
+        self, lane: Lane, has: int, upto: int, newest_hlc: int
+    ) -> tuple[dict[str, Value], dict[str, Value]]:
         """What to set when a push moves a lane, and what must still be so then. The first push of a
         run makes all lanes its own, so that nothing of an earlier one can move any of them."""
+        before = self._pushed_hlc[lane]
+        after = self._pushed_hlc[lane] = max(before, newest_hlc)
+        moved: dict[str, Value] = {self._name(lane): [self._run, upto, after]}
         if self.ours:
-            name = self._name(lane)
-            return {name: [self._run, upto]}, {name: [self._run, has]}
+            return moved, {self._name(lane): [self._run, has, before]}
         self.ours = True
-        marks: dict[str, Value] = {self._name(x): [self._run, self.has[x]] for x in Lane}
-        expect = {self._name(x): mark for x, mark in self._found.items()}
-        return marks | {self._name(lane): [self._run, upto]}, expect
+        marks = {self._name(x): [self._run, self.has[x], self._pushed_hlc[x]] for x in Lane}
+        return marks | moved, {self._name(x): mark for x, mark in self._found.items()}
 
     def _name(self, lane: Lane) -> str:
         return f"{self._prefix}{int(lane)}"

@@ -63,8 +63,10 @@ class Welcome(Message, tag="welcome"):
     values are stamp numbers: what was written up to them and is not in the cloud was deleted there.
     `floors` says of each feed that begins at 0 up to where deletions were forgotten: only who was that
     far, or began since, has heard of all.
-    `can` names what the cloud understands beyond the first release. `speaks` is the dictionary of this
-    session's brief messages (0: the one that comes with Beira), `dictionary` the newest there is.
+    `pushed` is the greatest stamp number the node ever pushed: it may have forgotten that value, and
+    have written over it. `can` names what the cloud understands beyond the first release. `speaks` is
+    the dictionary of this session's brief messages (0: the one that comes with Beira), `dictionary` the
+    newest there is.
     """
 
     protocol: int
@@ -76,6 +78,7 @@ class Welcome(Message, tag="welcome"):
     partitions: list[str] = []
     restart: dict[str, int] = {}
     floors: dict[str, int] = {}
+    pushed: int = 0
     can: list[str] = []
     speaks: int = 0
     dictionary: Offered | None = None

@@ -240,9 +240,9 @@ class MemoryStore:
             del self._tables[collection][id]
         return len(gone)
 
-    async def restamp(self, streams: Sequence[str], node: str, ceiling: int) -> int:
+    async def restamp(self, streams: Sequence[str], node: str, ceiling: int, floor: int = 0) -> int:
         self._check_open()
-        work = Restamping(node, ceiling)
+        work = Restamping(node, ceiling, floor)
         unsent = self._unsent_since(streams)
         for collection, table in self._tables.items():
             for id, row in table.items():

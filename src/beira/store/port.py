@@ -168,9 +168,10 @@ class Store(Protocol):
 class NodeStore(Store, Protocol):
     """What only a node's store can do."""
 
-    async def restamp(self, streams: Sequence[str], node: str, ceiling: int) -> int:
-        """Bring the unsent stamps of `node` that lie too far above `ceiling` down to it, order kept
-        (`kernel.clock.relaid`). Returns the greatest stamp number the store now holds of `node`."""
+    async def restamp(self, streams: Sequence[str], node: str, ceiling: int, floor: int = 0) -> int:
+        """Bring the unsent stamps of `node` that lie too far above `ceiling` down to it, though not to
+        `floor`, order kept (`kernel.clock.relaid`). Returns the greatest stamp number of `node` that
+        is known now."""
         ...
 
     async def relog(self, keys: Sequence[tuple[str, str]], route: Route) -> int:

@@ -14,16 +14,18 @@ from beira.kernel.record import Row
 
 @dataclass
 class Restamping:
-    """Collects what `node` has stamped, then says how it is laid anew below `ceiling`."""
+    """Collects what `node` has stamped, then says how it is laid anew below `ceiling`. `sent` is the
+    greatest stamp number known to have been sent: its value may have been written over here, and then
+    no row tells of it, but elsewhere it stands, and wins over what is laid below it."""
 
     node: str
     ceiling: int
+    sent: int
     _unsent: set[int] = field(default_factory=set)
-    _sent: int = 0
     _moved: dict[int, int] = field(default_factory=dict)
 
     def see_sent(self, hlc: int) -> None:
-        self._sent = max(self._sent, hlc)
+        self.sent = max(self.sent, hlc)
 
     def see(self, row: Row, since_hlc: int) -> None:
         """A row of which nothing stamped at `since_hlc` or later has been sent."""
@@ -39,14 +41,14 @@ class Restamping:
     def decide(self) -> bool:
         """Lay the stamps seen; whether any of them moves."""
         old = sorted(self._unsent)
-        pairs = zip(old, relaid(old, self.ceiling, self._sent), strict=True)
+        pairs = zip(old, relaid(old, self.ceiling, self.sent), strict=True)
         self._moved = {before: after for before, after in pairs if before != after}
         return bool(self._moved)
 
     @property
     def greatest(self) -> int:
         """The node's greatest stamp number once all that was decided is applied."""
-        return max([self._sent, *(self._moved.get(hlc, hlc) for hlc in self._unsent)])
+        return max([self.sent, *(self._moved.get(hlc, hlc) for hlc in self._unsent)])
 
     def moved(self, row: Row, since_hlc: int) -> tuple[Row, int] | None:
         """The row with its stamps laid anew, and since when it is unsent now; None if it stays."""

@@ -213,8 +213,8 @@ class Changes:
             gone += self.connection.changes()
         return gone
 
-    def restamp(self, streams: Sequence[str], node: str, ceiling: int) -> int:
-        work = Restamping(node, ceiling)
+    def restamp(self, streams: Sequence[str], node: str, ceiling: int, floor: int) -> int:
+        work = Restamping(node, ceiling, floor)
         for declared in self._registry:
             for row, since_hlc in self._unsent(declared.name, streams):
                 work.see(row, since_hlc)

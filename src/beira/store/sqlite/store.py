@@ -211,8 +211,8 @@ class SqliteStore:
     async def remove(self, keys: Sequence[tuple[str, str]]) -> int:
         return await self._writer.run(lambda: self._changes.remove(keys), weight=len(keys))
 
-    async def restamp(self, streams: Sequence[str], node: str, ceiling: int) -> int:
-        return await self._writer.run(lambda: self._changes.restamp(streams, node, ceiling))
+    async def restamp(self, streams: Sequence[str], node: str, ceiling: int, floor: int = 0) -> int:
+        return await self._writer.run(lambda: self._changes.restamp(streams, node, ceiling, floor))
 
     def subscribe(self, listener: Callable[[News], None]) -> Callable[[], None]:
         return self._listeners.add(listener)

@@ -28,7 +28,8 @@ def joined(actions: list[Action]) -> list[Action]:
             first.lane == second.lane and first.upto == second.has
         ):
             admitted = first.admitted.joined(second.admitted)
-            return [Commit(first.lane, first.has, second.upto, admitted)]
+            newest = max(first.newest_hlc, second.newest_hlc)
+            return [Commit(first.lane, first.has, second.upto, admitted, newest)]
     return actions
 
 

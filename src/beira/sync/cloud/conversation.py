@@ -375,7 +375,7 @@ class Conversation:
         refused = list(action.admitted.refused)
         rows: Sequence[Row] = action.admitted.rows
         node, lane = self.session.node.id, action.lane.name.lower()
-        moved = self._lanes.moved(action.lane, action.has, action.upto)
+        moved = self._lanes.moved(action.lane, action.has, action.upto, action.newest_hlc)
         try:
             with tracing.committing(rows, node=node, lane=lane):
                 await self._write(moved, rows, refused)
@@ -436,6 +436,7 @@ class Conversation:
         assert hello is not None
         self._lanes = LaneMarks(self._up, marks, hello.logs, hello.acked)
         self.session.acked = dict(self._lanes.has)
+        self.session.pushed_hlc = self._lanes.pushed_hlc
 
     async def _read_feed(self, partition: str, after: int) -> Sequence[Action]:
         read = await self._host.store.since(

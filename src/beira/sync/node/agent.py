@@ -70,6 +70,7 @@ class Agent:
         self._link_state = LinkState()
         self._changed: Callable[[], None] = lambda: None
         self._runs: list[int] = []
+        self._pushed_hlc = 0
         self._called_old: int | None = None
 
     async def run(self) -> None:
@@ -144,7 +145,7 @@ class Agent:
             unsubscribe()
             self.state.connected = False
             metrics.CONNECTED.set(0)
-            self._link_state = session.link
+            self._link_state, self._pushed_hlc = session.link, session.pushed_hlc
             await link.close()
 
     async def _session(self) -> NodeSession:
@@ -155,6 +156,7 @@ class Agent:
             ticket=ticket,
             sure=ticket == self._called_old,
             runs=self._runs,
+            pushed_hlc=self._pushed_hlc,
             cloud=str(marks.get(CLOUD_MARK, "")),
             cursors=await self.cursors(),
             floors=_named(FLOOR_MARK, marks),

@@ -299,7 +299,8 @@ class Conversation:
         ceiling = hlc_at(self._now_ms())
         async with host.clock_coming_down():
             lanes = [lane_stream(x) for x in Lane]
-            last = await self._store.restamp(lanes, host.place.node, ceiling)
+            floor = self._session.pushed_hlc
+            last = await self._store.restamp(lanes, host.place.node, ceiling, floor)
             if ms_of(host.clock.last) > self._now_ms() + limits.DRIFT_MS:
                 seen = min(host.clock.seen, tolerated(ceiling))
                 host.clock.last = max(last, ceiling, seen)
