@@ -15,7 +15,6 @@ import msgspec
 from beira.kernel import limits
 from beira.kernel.collection import Lane
 from beira.kernel.policy import retry_after_s
-from beira.sync.node.conversation import STATUS_EVERY_S
 from benchmarks.fleet.enrolled import Enrolled, challenge_of
 from benchmarks.fleet.visit import Visit, one_urgent
 
@@ -170,15 +169,17 @@ class Load:
         return False
 
     async def keep_telling(self) -> None:
-        """Each live node says how it is every 15 s, and something urgent every five minutes. From the
-        first that is there on: a node that says nothing is taken for gone."""
-        told = urged = 0.0
+        """Each live node asks whether the cloud is there and says how it is, as often as one of which
+        nothing changes, and says something urgent every five minutes. From the first that is there on:
+        a node that says nothing is taken for gone."""
+        asked = told = urged = 0.0
         then_s = time.monotonic()
         while True:
             await asyncio.sleep(TICK_S)
             now_s = time.monotonic()
             turns, then_s = (now_s - then_s) * len(self.live), now_s
-            told = self._each(told, told + turns / STATUS_EVERY_S, _tell)
+            asked = self._each(asked, asked + turns / limits.PING_EVERY_S, _ask)
+            told = self._each(told, told + turns / limits.STATUS_CALM_EVERY_S, _tell)
             urged = self._each(urged, urged + turns / URGENT_EVERY_S, Live.say)
 
     def _each(self, done: float, upto: float, act: Callable[[Live], None]) -> float:
@@ -232,6 +233,11 @@ class Load:
             if visit is not None:
                 visit.leave()
             return f"{type(error).__name__} {getattr(error, 'status', '')}"
+
+
+def _ask(one: Live) -> None:
+    if one.visit is not None and one.visit.live:
+        one.visit.ask()
 
 
 def _tell(one: Live) -> None:

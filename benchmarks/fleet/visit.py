@@ -24,6 +24,7 @@ from beira.kernel.wire import (
     Gap,
     Got,
     Hello,
+    Ping,
     Push,
     Status,
     Welcome,
@@ -114,7 +115,7 @@ class Visit:
             node.pushed += count
 
     def tell(self) -> None:
-        """How the node is, as it says every 15 seconds."""
+        """How the node is."""
         fields = {
             "release": "fleet", "started_at": "2026-11-21T00:00:00Z", "disk_free_bytes": 1 << 34,
             "pending": {"critical": 0, "important": 0, "normal": 0}, "oldest_s": {}, "skew_ms": 3,
@@ -122,6 +123,10 @@ class Visit:
             "last_error": "",
         }  # fmt: skip
         self._say(Status(fields=fields))
+
+    def ask(self) -> None:
+        """Whether the cloud is still there."""
+        self._say(Ping(sent_ms=int(time.monotonic() * 1e3)))
 
     def leave(self) -> None:
         if self._socket is not None:

@@ -70,7 +70,7 @@ from beira.kernel.query import (
 )
 from beira.kernel.record import Fact, Record, State
 from beira.kernel.rollup import Rollup
-from beira.kernel.system import Alert, NodeInfo, Setting, Site
+from beira.kernel.system import Alert, NodeInfo, Setting, Site, is_online
 from beira.kernel.upload import Upload
 
 __all__ = [
@@ -149,6 +149,7 @@ __all__ = [
     "date_of",
     "every_row",
     "group_partition",
+    "is_online",
     "local_time",
     "ms_of",
     "node_partition",

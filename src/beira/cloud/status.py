@@ -21,10 +21,10 @@ from beira.kernel.collection import Lane
 from beira.kernel.errors import Misconfigured
 from beira.kernel.lateness import added, day_of, judged
 from beira.kernel.query import Compare, Filter, Op, Query, Some, where
+from beira.kernel.system import is_online
 from beira.store.port import Store
 from beira.store.postgres import PostgresCloud
 
-FRESH_S = 60
 HOUR_S = 3_600
 LANES = ("critical", "important", "normal")
 _OPEN: Filter = Some((where(state="open"), Compare("state", Op.IS, None)))
@@ -151,8 +151,7 @@ async def _count(store: Store, collection: str, asked: Filter | None) -> int:
 
 def _add(tenant: TenantStatus, row: dict[str, Any], now: datetime) -> None:
     """Count one node's status in."""
-    seen = datetime.fromisoformat(row["seen_at"])
-    tenant.online += bool(row["online"]) and (now - seen).total_seconds() < FRESH_S
+    tenant.online += is_online(row, now)
     hours = added(row.get("hours") or {}, {}, int(now.timestamp()) // HOUR_S)
     days = {lane: day_of(hours, lane) for lane in LANES}
     tenant.late += any(judged(False, *day) == "raise" for day in days.values())

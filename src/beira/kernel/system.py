@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from beira.kernel import limits
 from beira.kernel.collection import (
     BOTH,
     CRITICAL,
@@ -64,8 +66,8 @@ class NodeStatus(State):
     the node was started; `hours` is what the cloud makes of that for the last day
     (`kernel.lateness`). `held` names the lanes that wait now, `share` is the part of the link in use.
     `mended` counts rows that comparing with the cloud has put right since the start, `bytes_raw` and
-    `bytes_sent` what was to be sent and what it took. `online` is what the cloud last saw: believe
-    it only while `seen_at` is fresh.
+    `bytes_sent` what was to be sent and what it took. `online` is what the cloud last saw; ask
+    `is_online`.
     """
 
     release: str
@@ -220,6 +222,16 @@ class Loss(Fact):
     kept_at: datetime
     lost: Annotated[Any, Personal] = None
     kept: Annotated[Any, Personal] = None
+
+
+def is_online(status: Mapping[str, Any], now: datetime) -> bool:
+    """Whether a node is there, by the row of its `node_status`: it was when last heard, and that is not
+    long ago. (A cloud that was killed has not seen it go.)"""
+    seen_at = status.get("seen_at")
+    if not seen_at or not status.get("online"):
+        return False
+    age_s = (now - datetime.fromisoformat(str(seen_at))).total_seconds()
+    return age_s < limits.STATUS_FRESH_S
 
 
 SYSTEM_COLLECTIONS = tuple(

@@ -10,6 +10,8 @@ from prometheus_client import REGISTRY, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from beira.kernel import limits
+
 CONNECTIONS = Gauge("beira_sync_connections", "Nodes connected to this replica.")
 COMMITTED = Counter("beira_sync_committed_rows", "Rows nodes pushed that were committed.", ["lane"])
 REFUSED = Counter("beira_sync_refused_rows", "Rows nodes pushed that went to quarantine.", ["lane"])
@@ -34,13 +36,12 @@ NODE_MENDED = Counter(
     "Rows put right by comparing with the cloud, as nodes tell.",
     ["tenant"],
 )
-FRESH_S = 60.0
 Lanes: TypeAlias = Mapping[str, int]
 
 
 class Nodes(Collector):
     """What nodes have lately told this replica, added up by tenant: no node is a label. A node that has
-    said nothing for a minute no longer counts."""
+    said nothing for long no longer counts."""
 
     def __init__(self) -> None:
         self._told: dict[tuple[str, str], tuple[float, Lanes, Lanes]] = {}
@@ -52,7 +53,7 @@ class Nodes(Collector):
         self._told.pop((tenant, node), None)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        since_s = time.monotonic() - FRESH_S
+        since_s = time.monotonic() - limits.STATUS_FRESH_S
         self._told = {key: item for key, item in self._told.items() if item[0] >= since_s}
         counts: dict[str, int] = {}
         waiting: dict[tuple[str, str], int] = {}
@@ -63,9 +64,7 @@ class Nodes(Collector):
                 waiting[tenant, lane] = waiting.get((tenant, lane), 0) + number
             for lane, age_s in _lanes(ages_s):
                 oldest_s[tenant, lane] = max(oldest_s.get((tenant, lane), 0), age_s)
-        nodes = GaugeMetricFamily(
-            "beira_sync_nodes", "Nodes heard of within a minute.", labels=["tenant"]
-        )
+        nodes = GaugeMetricFamily("beira_sync_nodes", "Nodes heard of lately.", labels=["tenant"])
         for tenant, count in counts.items():
             nodes.add_metric([tenant], count)
         yield nodes

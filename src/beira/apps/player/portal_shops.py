@@ -21,6 +21,7 @@ from beira.sdk import (
     Order,
     Reply,
     View,
+    is_online,
     node_partition,
     page,
     timestamp,
@@ -28,7 +29,6 @@ from beira.sdk import (
     whole_of,
 )
 
-FRESH = timedelta(seconds=60)
 SHOWN = 60
 ROWS_MOST = 1_000
 CALLS_LOOKED = 300
@@ -145,9 +145,7 @@ def _state(
     call: Mapping[str, Any] | None,
 ) -> dict[str, Any]:  # fmt: skip
     now, status = dict(told or {}), dict(node or {})
-    seen = status.get("seen_at")
-    age = view.host.now() - datetime.fromisoformat(str(seen)) if seen else None
-    online = bool(status.get("online")) and age is not None and age < FRESH
+    online = is_online(status, view.host.now())
     trouble = _trouble(view, now)
     if not told:
         state, rank = ("new", 3)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,13 +35,13 @@ from beira.sdk import (
     View,
     between_days,
     every_row,
+    is_online,
     local_time,
     ms_of,
     page,
     whole_of,
 )
 
-FRESH_S = 60
 OPENS = 7
 STAGES = {
     "speech_end_detect": ("fim da fala", "end of speech"),
@@ -189,8 +188,7 @@ async def _take_links(view: View, days: Mapping[str, SiteDay]) -> None:
         found = days.get(f"site:{info['site']}") if info else None
         if found is None:
             continue
-        age_s = (now - datetime.fromisoformat(status["seen_at"])).total_seconds()
-        found.online = found.online or (bool(status["online"]) and age_s < FRESH_S)
+        found.online = found.online or is_online(status, now)
         found.synced_at = max(filter(None, (found.synced_at, status["last_sync_at"])), default=None)
         found.waiting += sum(int(n) for n in (status["pending"] or {}).values())
 

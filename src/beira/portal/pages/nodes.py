@@ -14,6 +14,7 @@ from beira.kernel.command import Command, Runs
 from beira.kernel.errors import BeiraError, Invalid, NotFound, Unavailable
 from beira.kernel.lateness import SHARE_LEAST, day_of
 from beira.kernel.query import Order, where
+from beira.kernel.system import is_online
 from beira.portal.formats import parsed
 from beira.portal.forms import as_text, command_inputs, given
 from beira.portal.looks import drawing
@@ -21,7 +22,6 @@ from beira.portal.pages.own import OWNER, STAFF, own
 from beira.portal.visit import Visit
 from beira.portal.words import trouble
 
-FRESH_S = 60
 RAW_LEAST_BYTES = 10_000
 LANES = (Lane.CRITICAL, Lane.IMPORTANT, Lane.NORMAL)
 
@@ -155,16 +155,13 @@ async def _one(visit: Visit) -> dict[str, Any]:
 
 def _with_state(visit: Visit, info: dict[str, Any], told: dict[str, Any] | None) -> dict[str, Any]:
     status = told or {}
-    seen = parsed(status.get("seen_at"))
-    age_s = (visit.now - seen).total_seconds() if seen else None
-    fresh = age_s is not None and age_s < FRESH_S
     pending = {lane.lower(): int(n) for lane, n in (status.get("pending") or {}).items()}
     return {
         "id": info["id"],
         "name": info["name"],
         "site": info["site"],
         "site_name": visit.site_names.get(info["site"], info["site"]),
-        "state": "on" if fresh and status.get("online") else ("off" if told else "new"),
+        "state": "on" if is_online(status, visit.now) else ("off" if told else "new"),
         "status": status,
         "lanes": [_lane(status, pending, lane) for lane in LANES],
         "waiting": sum(pending.values()),

@@ -42,7 +42,7 @@ from beira.sync.node.inspections import Inspections
 from beira.sync.node.link import Link
 from beira.sync.node.marks import CLOUD_MARK, CURSOR_MARK, TICKET_MARK
 from beira.sync.node.surroundings import Surroundings
-from beira.sync.node.telling import told
+from beira.sync.node.telling import Tellings, told
 from beira.sync.streams import FLOOR_MARK, lane_stream, log_route
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 TICK_S = 1.0
-STATUS_EVERY_S = limits.STATUS_EVERY_S
 ROOM_AGAIN_S = limits.ROOM_AGAIN_S
 
 
@@ -66,7 +65,7 @@ class Conversation:
         self._news.set()  # what was written while it connected is in no news
         self._closed: Close | None = None
         self._warned = False
-        self._told_s = 0.0
+        self._tellings = Tellings()
         self._trims = Trims(agent)
         self._pushes = tracing.pushes()
         self._full_since_s: float | None = None
@@ -323,10 +322,10 @@ class Conversation:
 
     async def _tell_status(self) -> None:
         now_s = self._agent.host.wall.monotonic_s()
-        if self._session.live and now_s - self._told_s >= STATUS_EVERY_S:
-            self._told_s = now_s
+        if self._session.live and self._tellings.due(now_s):
             fields = await told(self._agent, self._session, self._link.name)
-            await self._perform(self._session.status(fields))
+            if self._tellings.is_news(fields, now_s):
+                await self._perform(self._session.status(fields))
 
     def _now_ms(self) -> int:
         return self._agent.now_ms()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from beira.kernel import limits
 from beira.kernel.clock import ms_of
 from beira.kernel.collection import Lane, timestamp
 from beira.kernel.node_session import NodeSession
@@ -21,6 +24,34 @@ _AS_IT_IS = (
     "metered", "low_battery",
 )  # fmt: skip
 """Of the state, what the cloud is told as it is."""
+
+
+_MOVING = frozenset({
+    "oldest_s", "met", "skew_ms", "rtt_ms", "bytes_raw", "bytes_sent", "disk_free_bytes", "latency_ms",
+})  # fmt: skip
+"""What is another at every look, and no news."""
+
+
+class Tellings:
+    """When the cloud is told how the node is: at once when it comes, soon when something has changed,
+    and now and then even so. Ten thousand nodes that repeat themselves are most of a cloud's work."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, Any] = {}
+        self._looked_s = self._told_s = -math.inf
+
+    def due(self, now_s: float) -> bool:
+        """Whether it is time to look at how the node is."""
+        return now_s - self._looked_s >= limits.STATUS_EVERY_S
+
+    def is_news(self, fields: Mapping[str, Any], now_s: float) -> bool:
+        """Whether to tell the cloud so, which is then taken for told."""
+        self._looked_s = now_s
+        told = {name: value for name, value in fields.items() if name not in _MOVING}
+        if told == self._told and now_s - self._told_s < limits.STATUS_CALM_EVERY_S:
+            return False
+        self._told, self._told_s = told, now_s
+        return True
 
 
 class SyncState(msgspec.Struct, kw_only=True):
