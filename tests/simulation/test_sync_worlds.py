@@ -11,10 +11,18 @@ import os
 import pytest
 from structlog.testing import capture_logs
 
+from beira.host.host import Place
+from beira.kernel.access import Principal
+from beira.kernel.batch import pack
+from beira.kernel.clock import Stamp, hlc_at
+from beira.kernel.collection import Lane
+from beira.kernel.record import Row
+from beira.kernel.wire import PROTOCOL, Ack, Fetch, Hello, Push
 from beira.store.memory import MemoryStore
+from beira.sync.cloud.routes import _exchange
 from tests.simulation.life import SHORT_STEPS, live
 from tests.simulation.virtual import run_virtual
-from tests.simulation.world import Alarm, Good, Log, Note, SimNode, World
+from tests.simulation.world import EPOCH_MS, Alarm, Good, Log, Note, SimNode, World
 
 WORLDS = int(os.environ.get("BEIRA_WORLDS", "200"))
 FIRST = int(os.environ.get("BEIRA_SEED", "1"))
@@ -244,6 +252,44 @@ def test_what_the_cloud_has_taken_already_does_not_win_over_what_followed_it(
         for store in (world.store, node.store):
             row = await store.get("goods", "g")
             assert row is not None and row.fields["name"] == "late"
+
+    run_virtual(story())
+
+
+def test_a_push_never_overtakes_the_one_before_it() -> None:
+    """One request has pushes of a lane with another question between them, and another lane's behind; all
+    by a run that pushes for the first time (seed 562126536)."""
+
+    async def story() -> None:
+        world = World(10, nodes=0)
+        replica, node = world.replicas[0], Place(tenant="acme", node="n0", site="s0").principal
+        await replica.start()
+
+        async def still() -> Principal:
+            return node
+
+        def push(lane: Lane, after: int) -> Push:
+            stamp = Stamp(hlc_at(EPOCH_MS) + after + 1, int(lane), "n0")
+            id = f"{lane.name}-{after}"
+            said = Row(
+                collection="notes", id=id, partition="site:s0", fields={"text": "x"}, stamp=stamp
+            )
+            return Push(lane=int(lane), after=after, upto=after + 1, groups=pack([said]))
+
+        messages = [
+            Hello(protocol=PROTOCOL, release="test", ticket=0, clock_ms=EPOCH_MS, logs=[1]),
+            push(Lane.CRITICAL, 0),
+            Fetch(partition="site:s0", collection="notes", buckets=[1], after=(0, "")),
+            push(Lane.CRITICAL, 1),
+            push(Lane.NORMAL, 0),
+        ]
+        answers = await _exchange(replica.gate, node, still, messages)
+        assert set(await world.rows(world.store, "notes")) == {
+            "CRITICAL-0",
+            "CRITICAL-1",
+            "NORMAL-0",
+        }
+        assert [(a.lane, a.upto) for a in answers if isinstance(a, Ack)] == [(2, 1), (2, 2), (0, 1)]
 
     run_virtual(story())
 

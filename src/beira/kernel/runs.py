@@ -67,11 +67,12 @@ class LaneMarks:
         self, lane: Lane, has: int, upto: int, newest_hlc: int
     ) -> tuple[dict[str, Value], dict[str, Value]]:
         """What to set when a push moves a lane, and what must still be so then. The first push of a
-        run makes all lanes its own, so that nothing of an earlier one can move any of them."""
+        run makes all lanes its own, so that nothing of an earlier one can move any of them; it is the
+        first only where it begins at what the cloud has."""
         before = self._pushed_hlc[lane]
         after = self._pushed_hlc[lane] = max(before, newest_hlc)
         moved: dict[str, Value] = {self._name(lane): [self._run, upto, after]}
-        if self.ours:
+        if self.ours or has != self.has[lane]:
             return moved, {self._name(lane): [self._run, has, before]}
         self.ours = True
         marks = {self._name(x): [self._run, self.has[x], self._pushed_hlc[x]] for x in Lane}

@@ -223,6 +223,8 @@ class Conversation:
                 self._lane = lane
                 self._commits.start(self.perform(actions))
             else:
+                if any(isinstance(action, Commit) for action in actions):
+                    await self._commits.room(1)  # what a lane's push is behind goes first
                 await self.perform(actions)
         news, self._news = self._news, set()
         if self.session.live and (news is None or news):
