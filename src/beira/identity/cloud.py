@@ -179,7 +179,7 @@ class Identity:
 
     async def _ask_session(self, session: str) -> Principal:
         async with self._core.database.open() as connection:
-            row = await connection.fetchrow("SELECT * FROM principal_of_session($1)", session)
+            row = await connection.fetchrow("SELECT * FROM person_of_session($1)", session)
         role = row and (row["role"] or ("admin" if row["admin"] else ""))
         if row is None or row["revoked_at"] is not None or not role:
             raise gone()
@@ -214,4 +214,5 @@ def _person(row: Mapping[str, Any], role: str) -> Principal:
         role=role,
         sites=None if row["sites"] is None else tuple(row["sites"]),
         groups=tuple(row["groups"]),
+        nodes=tuple(row["nodes"]),
     )

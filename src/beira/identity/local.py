@@ -189,6 +189,7 @@ class LocalIdentity:
             role=role,
             sites=sites,
             groups=self._groups() if sites is not None else (),
+            nodes=(self._place.node,) if sites is not None else (),
         )
 
     # Signing in

@@ -202,12 +202,14 @@ _FUNCTIONS = {
         "SETOF text",
         "SELECT id FROM accounts WHERE id = p_id AND password_hash = p_hash FOR SHARE",
     ),
-    "principal_of_session(p_id text)": (
+    "person_of_session(p_id text)": (
         """TABLE (account text, tenant text, revoked_at float8, expires_at float8, name text,
-           email text, admin boolean, role text, sites text[], groups text[])""",
+           email text, admin boolean, role text, sites text[], groups text[], nodes text[])""",
         """SELECT s.account, s.tenant, s.revoked_at, s.expires_at, a.name, a.email, a.admin,
              m.role, m.sites, ARRAY (SELECT DISTINCT g FROM sites x, unnest(x.groups) g
-               WHERE x.tenant = s.tenant AND x.id = ANY (m.sites) ORDER BY g)
+               WHERE x.tenant = s.tenant AND x.id = ANY (m.sites) ORDER BY g),
+             ARRAY (SELECT n.id FROM nodes n
+               WHERE n.tenant = s.tenant AND n.site = ANY (m.sites) ORDER BY n.id)
            FROM sessions s JOIN accounts a ON a.id = s.account
            LEFT JOIN memberships m ON m.tenant = s.tenant AND m.account = s.account
            WHERE s.id = p_id""",

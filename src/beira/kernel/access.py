@@ -42,7 +42,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
     `role` is admin (of the platform), owner, member or guest for a person; empty for a node or a
     service. `sites` limits a person to some sites (None: all of the tenant); for a node it holds its
-    own site. `groups` are those a node's site belongs to.
+    own site. `groups` are those a node's site, or a limited person's sites, belong to, `nodes` those
+    that stand at a limited person's sites.
     """
 
     kind: Kind
@@ -52,6 +53,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     role: str = ""
     sites: tuple[str, ...] | None = None
     groups: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
 
 
 def partitions(principal: Principal) -> frozenset[str] | None:
@@ -63,8 +65,8 @@ def partitions(principal: Principal) -> frozenset[str] | None:
     granted = {TENANT_PARTITION}
     granted |= {site_partition(site) for site in principal.sites or ()}
     granted |= {group_partition(group) for group in principal.groups}
-    if principal.kind is Kind.NODE:
-        granted.add(node_partition(principal.id))
+    nodes = (principal.id,) if principal.kind is Kind.NODE else principal.nodes
+    granted |= {node_partition(node) for node in nodes}
     return frozenset(granted)
 
 

@@ -16,6 +16,7 @@ from beira.identity import Identity, ServerKey, sessions
 from beira.identity.rotation import GRACE_S
 from beira.identity.tenants import service
 from beira.kernel import limits
+from beira.kernel.access import partitions
 from beira.kernel.errors import TooMany
 from beira.store.postgres import PostgresCloud
 
@@ -342,12 +343,29 @@ async def test_roles_and_sites_hold_at_once_on_every_replica(world: World) -> No
     await asyncio.wait_for(news.wait(), 5)
     principal = await world.two.principal(signed.access_token)
     assert (principal.role, principal.sites) == ("guest", (site,))
+    assert principal.nodes == ()
     news.clear()
     await world.one.tenants.remove_member(owner, signed.account)
     await asyncio.wait_for(news.wait(), 5)
     end()
     await refused(world.two.principal(signed.access_token), "auth.revoked")
     await refused(world.one.sessions.refresh(signed.refresh_token), "auth.no_tenant")
+
+
+async def test_who_is_limited_to_sites_may_see_their_nodes(world: World) -> None:
+    tenant, other = await world.tenant(), await world.tenant()
+    owner = await world.owner(tenant)
+    sites = [await world.site(tenant) for _ in range(2)]
+    nodes = [(await world.node(tenant, site))[0].node for site in sites]
+    await world.node(other, await world.site(other))
+    signed = await world.signed_in(tenant, "member")
+    assert (await world.one.principal(signed.access_token)).nodes == ()
+    await world.one.tenants.set_role(owner, signed.account, "member", sites=(sites[1],))
+    principal = await world.one.principal(signed.access_token)
+    assert principal.nodes == (nodes[1],)
+    granted = partitions(principal)
+    assert granted is not None and f"node:{nodes[1]}" in granted
+    assert f"node:{nodes[0]}" not in granted
 
 
 async def test_a_tenant_keeps_an_owner(world: World) -> None:

@@ -155,7 +155,7 @@ async def test_functions_that_look_across_tenants_answer_an_exact_key_only(world
     await app.execute(f"SET LOCAL search_path = {S}")
     for odd in ("%", "_", "", "' OR ''='", "person%@example.com"):
         for name in ("account_by_email", "account_by_id", "session_by_id", "tenant_of_node",
-                     "tenant_of_enrol_code", "tenant_of_invitation", "principal_of_session"):  # fmt: skip
+                     "tenant_of_enrol_code", "tenant_of_invitation", "person_of_session"):  # fmt: skip
             assert await app.fetch(f"SELECT * FROM {name}($1)", odd) == []
 
 

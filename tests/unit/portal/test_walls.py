@@ -69,6 +69,15 @@ async def test_a_member_of_one_site_sees_and_changes_that_site_only(portal_world
         assert "Angeloni 1" not in text
 
 
+async def test_a_member_of_one_site_sees_how_its_nodes_are(portal_world: World) -> None:
+    """What nodes tell lies in partitions of their own."""
+    await fill(portal_world)
+    async with portal_world.browser() as clerk:
+        await clerk.sign_in(portal_world.emails["clerk"])
+        text = await clerk.get(f"/nodes/{portal_world.nodes['angeloni-2']}")
+        assert "há 23 min" in text and "ainda não" not in text
+
+
 async def test_text_stays_text_in_every_field(portal_world: World) -> None:
     await fill(portal_world, marked=BAD, tenant="bistek")
     host = await portal_world.host("bistek")
