@@ -184,6 +184,25 @@ async def test_two_directors_do_not_undo_each_other(page: Page, directed: Direct
     assert row["assets"][0] == "track-3"  # type: ignore[index]
 
 
+async def test_what_two_directors_add_in_one_moment_is_both_there(
+    page: Page, directed: Directed
+) -> None:
+    """Every answer of the portal reads the list first: eight at once have read the same."""
+    await page.goto(directed.url + "/music/playlists/spare")
+    (before,) = await directed.rows("player_playlists", id="spare")
+    answers = await page.evaluate(
+        """() => Promise.all([0, 1, 2, 3, 4, 5, 6, 7].map(at =>
+           fetch('/music/playlists/spare/add', {method: 'POST', body: new URLSearchParams({
+             csrf: document.querySelector('[data-csrf]').dataset.csrf, part: 'yes', asset: 'track-' + at})
+           }).then(answer => answer.status)))"""
+    )
+    (after,) = await directed.rows("player_playlists", id="spare")
+    there = [a for a in after["assets"] if a not in before["assets"]]  # type: ignore[union-attr]
+    added = answers.count(200)
+    assert set(answers) <= {200, 409} and added >= 2
+    assert len(after["assets"]) == len(before["assets"] or ()) + added, there  # type: ignore[arg-type]
+
+
 async def test_the_grid_shows_who_wins_where_slots_meet(page: Page, directed: Directed) -> None:
     site = f"site:{directed.tenant}-praia"
     await page.set_viewport_size({"width": 1440, "height": 900})

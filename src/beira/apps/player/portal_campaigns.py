@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from beira.apps.player.portal_library import shown_asset
+from beira.apps.player.portal_lists import change_list, taken
 from beira.apps.player.portal_reading import (
     STAFF,
     TITLE_CHARS,
@@ -17,7 +18,7 @@ from beira.apps.player.portal_reading import (
 )
 from beira.apps.player.portal_times import EVERY_DAY, given_times, hours_of, row_times, typed_times
 from beira.apps.player.records import Campaign
-from beira.sdk import Conflict, Reply, View, date_of, every_row, one_row, page, record_of, whole_of
+from beira.sdk import Reply, View, date_of, every_row, one_row, page, record_of
 
 CAMPAIGNS_MOST = 2_000
 SPOTS_MOST = 500
@@ -66,23 +67,13 @@ async def campaign_save(view: View) -> Reply:
 
 @page("/music/campaigns/{campaign:str}/add", method="POST", roles=STAFF, where="cloud")
 async def add(view: View) -> Reply:
-    row = await _mine(view)
     found = await one_row(view, "player_assets", view.form.get("asset", ""))
-    return await _changed(view, row, [*(row["assets"] or ()), str(found["id"])])
+    return await _changed(view, lambda assets: [*assets, str(found["id"])])
 
 
 @page("/music/campaigns/{campaign:str}/remove", method="POST", roles=STAFF, where="cloud")
 async def remove(view: View) -> Reply:
-    row = await _mine(view)
-    assets, at = list(row["assets"] or ()), whole_of(view.form.get("at", ""))
-    if at >= len(assets) or assets[at] != view.form.get("asset"):
-        raise Conflict(
-            "The campaign was changed meanwhile.",
-            code="player.list_moved",
-            hint="Look at it again.",
-        )
-    del assets[at]
-    return await _changed(view, row, assets)
+    return await _changed(view, lambda assets: taken(view, assets)[1])
 
 
 @page("/music/campaigns/{campaign:str}/active", method="POST", roles=STAFF, where="cloud")
@@ -148,12 +139,16 @@ async def _save(view: View, row: Mapping[str, Any] | None) -> Reply:
         return await _page(view, row, typed, errors)
     values |= {
         "name": name, "place": typed["place"], "every_tracks": int(every), "at": at,
-        "active": typed["active"], "assets": list(row["assets"] or ()) if row else [],
-        "id": str(row["id"]) if row else "",
+        "active": typed["active"],
     }  # fmt: skip
+    made = record_of(Campaign, values)
     async with view.host.writing() as ctx:
-        made = ctx.put(record_of(Campaign, values))
-    return view.redirect(f"/music/campaigns/{made.id}", done="saved" if row else "added")
+        if row is None:
+            id = ctx.put(made).id
+        else:  # its spots are not the form's: somebody may be adding to them
+            id = str(row["id"])
+            ctx.patch(Campaign, id, **{field: getattr(made, field) for field in values})
+    return view.redirect(f"/music/campaigns/{id}", done="saved" if row else "added")
 
 
 def _row_typed(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,13 +184,11 @@ async def _spots(view: View, row: Mapping[str, Any]) -> Reply:
     return view.render("player/spots.html", campaign=row, spots=await _shown_spots(view, row))
 
 
-async def _changed(view: View, row: Mapping[str, Any], assets: list[str]) -> Reply:
-    if len(assets) > SPOTS_MOST:
-        raise Conflict(f"A campaign has {SPOTS_MOST} spots at most.", code="player.playlist_full")
-    async with view.host.writing() as ctx:
-        ctx.patch(Campaign, str(row["id"]), assets=assets)
+async def _changed(view: View, change: Callable[[list[str]], list[str]]) -> Reply:
+    row = await _mine(view)
+    await change_list(view, Campaign, str(row["id"]), change, SPOTS_MOST)
     if view.form.get("part") == "yes":
-        return await _spots(view, {**row, "assets": assets})
+        return await _spots(view, await _mine(view))
     return view.redirect(f"/music/campaigns/{row['id']}")
 
 

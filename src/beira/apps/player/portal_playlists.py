@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from beira.apps.player.portal_library import KINDS, NEWEST, shown_asset
+from beira.apps.player.portal_lists import change_list, taken
 from beira.apps.player.portal_reading import (
     STAFF,
     TITLE_CHARS,
@@ -92,33 +93,31 @@ async def playlist_save(view: View) -> Reply:
 @page("/music/playlists/{playlist:str}/add", method="POST", roles=STAFF, where="cloud")
 async def add(view: View) -> Reply:
     """Put an asset at the end, or all that a search finds."""
-    row = await one_row(view, "player_playlists", view.path["playlist"])
-    assets = list(row["assets"] or ())
     if view.form.get("every") == "yes":
-        new = await _found(view, view.form.get("q", ""), view.form.get("kind", ""), ADDED_AT_ONCE)
-        held = set(assets)
-        assets += [str(one["id"]) for one in new if one["id"] not in held]
-    else:
-        assets.append(str((await one_row(view, "player_assets", view.form.get("asset", "")))["id"]))
-    return await _changed(view, row, assets)
+        found = await _found(view, view.form.get("q", ""), view.form.get("kind", ""), ADDED_AT_ONCE)
+        new = [str(one["id"]) for one in found]
+        return await _changed(
+            view, lambda assets: assets + [id for id in new if id not in set(assets)]
+        )
+    one = await one_row(view, "player_assets", view.form.get("asset", ""))
+    return await _changed(view, lambda assets: [*assets, str(one["id"])])
 
 
 @page("/music/playlists/{playlist:str}/remove", method="POST", roles=STAFF, where="cloud")
 async def remove(view: View) -> Reply:
-    row = await one_row(view, "player_playlists", view.path["playlist"])
-    assets = list(row["assets"] or ())
-    del assets[_place(view, assets)]
-    return await _changed(view, row, assets)
+    return await _changed(view, lambda assets: taken(view, assets)[1])
 
 
 @page("/music/playlists/{playlist:str}/move", method="POST", roles=STAFF, where="cloud")
 async def move(view: View) -> Reply:
     """Take the asset at a place to another: both are counted from 0."""
-    row = await one_row(view, "player_playlists", view.path["playlist"])
-    assets = list(row["assets"] or ())
-    asset = assets.pop(_place(view, assets))
-    assets.insert(min(whole_of(view.form.get("to", "")), len(assets)), asset)
-    return await _changed(view, row, assets)
+    to = whole_of(view.form.get("to", ""))
+
+    def moved(assets: list[str]) -> list[str]:
+        asset, others = taken(view, assets)
+        return [*others[:to], asset, *others[to:]]
+
+    return await _changed(view, moved)
 
 
 @page("/music/playlists/{playlist:str}/delete", method="POST", roles=STAFF, where="cloud")
@@ -171,29 +170,12 @@ async def _playlists(view: View) -> list[dict[str, Any]]:
     return sorted(shown, key=lambda row: str(row["name"]).casefold())
 
 
-async def _changed(view: View, row: Mapping[str, Any], assets: list[str]) -> Reply:
-    """Keep the list, and show the part of the page that has changed, or the page anew."""
-    if len(assets) > TRACKS_MOST:
-        raise Conflict(
-            f"A playlist holds {TRACKS_MOST} tracks at most.", code="player.playlist_full"
-        )
-    async with view.host.writing() as ctx:
-        ctx.patch(Playlist, str(row["id"]), assets=assets)
+async def _changed(view: View, change: Callable[[list[str]], list[str]]) -> Reply:
+    """Change the list, and show the part of the page that has changed, or the page anew."""
+    await change_list(view, Playlist, view.path["playlist"], change, TRACKS_MOST)
     if view.form.get("part") == "yes":
         return await _page(view, "player/tracks.html")
-    return view.redirect(f"/music/playlists/{row['id']}")
-
-
-def _place(view: View, assets: list[str]) -> int:
-    """Where the asset named in the form stands. Raises Conflict if somebody else has moved it."""
-    at = whole_of(view.form.get("at", ""))
-    if at >= len(assets) or assets[at] != view.form.get("asset"):
-        raise Conflict(
-            "The playlist was changed meanwhile.",
-            code="player.list_moved",
-            hint="Look at it again.",
-        )
-    return at
+    return view.redirect(f"/music/playlists/{view.path['playlist']}")
 
 
 async def _page(view: View, template: str, errors: Mapping[str, str] | None = None) -> Reply:
