@@ -2,8 +2,9 @@
 
     python -m benchmarks.sync [--quick]
 
-One JSON object a line and figure. Node, cloud, PostgreSQL and every peer run as processes of their own
-over loopback; what is compared is run in turns. Machines differ: look at the ratios.
+One JSON object a line and figure; `--quick` leaves out the loops tuned by hand, which nothing is asked
+of. Node, cloud, PostgreSQL and every peer run as processes of their own over loopback; what is compared
+is run in turns. Machines differ: look at the ratios.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Took:
             )
 
 
-async def push(at: Cloud, folder: Path, peer: Pouch | None, rounds: int) -> None:
+async def push(at: Cloud, folder: Path, peer: Pouch | None, rounds: int, *, quick: bool) -> None:
     took = Took()
     for i in range(rounds):
         made = interactions(RECORDS)
@@ -78,32 +79,35 @@ async def push(at: Cloud, folder: Path, peer: Pouch | None, rounds: int) -> None
         loop.write(interactions(RECORDS))
         took.bare.append(await loop.push())
         loop.close()
-        box = bare.Outbox(folder / f"tuned-{i}.db", at.address)
-        box.write(interactions(RECORDS))
-        took.tuned.append((await box.push())[0])
-        box.close()
-        took.memory.append(await bare.push_from_memory(interactions(RECORDS), at.address))
+        if not quick:
+            box = bare.Outbox(folder / f"tuned-{i}.db", at.address)
+            box.write(interactions(RECORDS))
+            took.tuned.append((await box.push())[0])
+            box.close()
+            took.memory.append(await bare.push_from_memory(interactions(RECORDS), at.address))
         if peer is not None and i == 0:
             took.pouch.append(await peer.push(made, "interactions"))
     took.tell("push, durable at the cloud", times_bare=1.5, times_pouch=5)
 
 
-async def pull(at: Cloud, folder: Path, peer: Pouch | None, rounds: int) -> None:
+async def pull(at: Cloud, folder: Path, peer: Pouch | None, rounds: int, *, quick: bool) -> None:
     took = Took()
     end = await at.ask("goods", count=RECORDS)
-    box = bare.Outbox(folder / "tuned-goods.db", at.address)
-    box.write(goods(RECORDS))
-    await box.push("goods")
-    box.close()
+    if not quick:
+        box = bare.Outbox(folder / "tuned-goods.db", at.address)
+        box.write(goods(RECORDS))
+        await box.push("goods")
+        box.close()
     for i in range(rounds):
         async with node(folder, at.address, f"pull-{i}") as one:
             took.ours.append(await one.pulled(end))
             assert await one.host.store.get("bench_goods", goods(1)[0].id) is not None
-        box = bare.Outbox(folder / f"tuned-pull-{i}.db", at.address)
-        took.tuned.append((await box.pull())[0])
-        box.close()
+        if not quick:
+            box = bare.Outbox(folder / f"tuned-pull-{i}.db", at.address)
+            took.tuned.append((await box.pull())[0])
+            box.close()
         if peer is not None and i == 0:
-            await peer.push(goods(RECORDS), "goods")
+            await peer.fill(goods(RECORDS), "goods")
             took.pouch.append(await peer.pull("goods"))
     took.tell("fresh pull to a durable node", times_bare=None, times_pouch=6)
 
@@ -121,17 +125,17 @@ async def run(rounds: int, *, quick: bool) -> None:
         folder.chmod(0o755)
         at = await stack.enter_async_context(cloud(folder / "cloud"))
         peer = None if why else await stack.enter_async_context(pouch(folder / "pouch"))
-        await push(at, folder, peer, rounds)
+        await push(at, folder, peer, rounds, quick=quick)
         await sizes.interactions(at, folder)
         await sizes.critical(at, folder)
-        await pull(at, folder, peer, rounds)
+        await pull(at, folder, peer, 1 if quick else rounds, quick=quick)
         await sizes.updates(at, folder)
-        await sizes.after_updates(at, folder, times=10 if not quick else 3)
-        await thin_figures.measure(at, folder, None if quick else peer)
-        await pages.commit_to_cloud(at, folder, 50 if quick else 200)
+        await sizes.after_updates(at, folder, times=1 if quick else 10)
+        await thin_figures.measure(at, folder, None if quick else peer, quick=quick)
+        await pages.commit_to_cloud(at, folder, 25 if quick else 200)
     with tempfile.TemporaryDirectory(prefix="beira-bench-", ignore_cleanup_errors=True) as name:
         Path(name).chmod(0o755)
-        await pages.commit_to_page(Path(name), 40 if quick else 200)
+        await pages.commit_to_page(Path(name), 25 if quick else 200)
 
 
 def main() -> None:

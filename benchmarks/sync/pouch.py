@@ -48,14 +48,21 @@ class Pouch:
 
     async def push(self, records: list[Record], name: str, port: int = 0) -> float:
         """Seconds until all are at the server, written to the node's database before."""
-        given = [{"_id": made.pop("id"), **made} for made in map(plain, records)]
-        path = self.folder / f"{name}.json"
-        path.write_text(json.dumps(given))
-        return await self._step("push", name, str(path), port)
+        return await self._step("push", name, self._written(records, name), port)
+
+    async def fill(self, records: list[Record], name: str) -> None:
+        """Write them at the server, for nodes to pull."""
+        await self._step("fill", name, self._written(records, name), 0)
 
     async def pull(self, name: str) -> float:
         """Seconds until a fresh node has all of it."""
         return await self._step("pull", name, "", 0)
+
+    def _written(self, records: list[Record], name: str) -> str:
+        given = [{"_id": made.pop("id"), **made} for made in map(plain, records)]
+        path = self.folder / f"{name}.json"
+        path.write_text(json.dumps(given))
+        return str(path)
 
     async def _step(self, step: str, name: str, data: str, port: int) -> float:
         url = f"http://127.0.0.1:{port or self.port}/{name}"

@@ -565,6 +565,18 @@ class TestInspection:
         assert await store.collect("s", last, stamp(13).hlc, floor="f") == 1
         assert await store.marks("f") == {"f": [last, stamp(13).hlc]}
 
+    @pytest.mark.parametrize("most", [2, 3, 100])
+    async def test_who_has_all_that_is_left_stands_at_the_end(self, store: Any, most: int) -> None:
+        """The stream's last entries are gone: nothing else would ever bring a reader beyond them."""
+        await store.commit([thing(f"i{n}", ms=n) for n in range(3)], route=one_stream)
+        await store.commit([part("i0", ms=10, _deleted=True)], route=one_stream)
+        end = await store.end("s")
+        assert await store.collect("s", end, stamp(11).hlc, floor="f") == 1
+        found = await store.since("s", 0, most=most, most_bytes=1 << 20)
+        assert (ids(found), found.more, found.upto) == (["i1", "i2"], False, end)
+        found = await store.since("s", 0, most=1, most_bytes=1 << 20)
+        assert ids(found) == ["i1"] and found.more and found.upto < end
+
     async def test_what_the_slowest_has_not_seen_is_not_collected(self, store: Any) -> None:
         await store.commit([thing("a", ms=0)], route=one_stream)
         await store.commit([part("a", ms=1, _deleted=True)], route=one_stream)

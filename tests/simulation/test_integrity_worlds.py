@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from types import ModuleType
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from beira.kernel import limits
+from beira.kernel.digest import Sums
 from beira.kernel.disguise import pseudonym
 from beira.kernel.system import SyncWindow
+from beira.sync import inspect
 from beira.sync.cloud import tombstones
+from beira.sync.node import conversation as node_conversation
 from beira.sync.node import losing
 from tests.simulation.life import SHORT_STEPS, live
 from tests.simulation.test_sync_worlds import SEEDS
 from tests.simulation.virtual import run_virtual
-from tests.simulation.world import Good, Log, Note, Rule, SimNode, Visit, World
+from tests.simulation.world import Alarm, Good, Log, Note, Rule, SimNode, Visit, World
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +96,37 @@ def test_a_window_that_the_cloud_has_lost_does_not_hold_for_good(
         assert "waits" in await world.rows(world.store, "logs")
         for node in (first, second):
             assert not await world.rows(node.store, "sync_windows")
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("module", [node_conversation, inspect], ids=["node", "cloud"])
+def test_what_is_urgent_does_not_wait_for_a_comparison(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million rows take either side half a minute to add up."""
+    adding, add_up = [0], inspect.add_up
+
+    async def slowly(*args: Any, **kwargs: Any) -> dict[str, Sums]:
+        adding[0] += 1
+        await asyncio.sleep(50)
+        adding[0] -= 1
+        return await add_up(*args, **kwargs)
+
+    monkeypatch.setattr(module, "add_up", slowly)
+
+    async def story() -> None:
+        world = World(4, nodes=1)
+        (node,) = world.nodes
+        await world.boot()
+        while not adding[0]:
+            await asyncio.sleep(1)
+        await node.write(Alarm(id="now", text="fire"))
+        await asyncio.sleep(3)
+        assert adding[0], "still at it"
+        assert "now" in await world.rows(world.store, "alarms")
+        await settled(world)
+        assert node.agent.state.checked_ms is not None
 
     run_virtual(story())
 

@@ -128,7 +128,7 @@ class MemoryStore:
         self._check_open()
         found = self._streams.get(stream, _Stream())
         rows: list[Row] = []
-        upto, size_bytes, more = max(after, found.last), 0, False
+        upto, size_bytes, more = after, 0, False
         for number, key, since_hlc in found.after(after):
             if key[0] not in self._registry:
                 continue
@@ -141,6 +141,7 @@ class MemoryStore:
                 break
             rows.append(row)
             upto = number
+        upto = upto if more else max(after, found.last)
         return Slice(stream=stream, after=after, upto=upto, rows=tuple(rows), more=more)
 
     async def trim(

@@ -101,7 +101,8 @@ class Store(Protocol):
         (roughly, as JSON; always at least one row).
 
         Each row holds only the fields changed since it was last trimmed from the stream, unless
-        `whole` is set.
+        `whole` is set. Where there is no more, the slice reaches to the stream's end, beyond entries
+        that are gone.
         """
         ...
 

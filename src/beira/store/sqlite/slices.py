@@ -102,10 +102,9 @@ class SliceReader:
             more = bool(step)
             width = max(1, used // max(1, count))
             step_rows = min(STEP_ROWS_MOST, max(STEP_ROWS, (most_bytes - used) // width + 1))
+        more = more and self._next(connection, stream, upto, 1) is not None
         if not more:
             upto = max(upto, last_number(connection, stream))
-        else:
-            more = self._next(connection, stream, upto, 1) is not None
         rows = self._rows(found, whole)
         return Slice(stream=stream, after=after, upto=upto, rows=rows, more=more)
 

@@ -96,7 +96,8 @@ class Conversation:
     """
 
     __slots__ = (
-        "_commits", "_cut", "_failure", "_heard_s", "_host", "_inbox", "_lane", "_lanes", "_later",
+        "_commits", "_cut", "_failure", "_heard_s", "_host", "_inbox", "_inspections", "_lane",
+        "_lanes", "_later",
         "_news", "_over", "_room", "_send", "_silent", "_standing", "_status", "_still", "_stirred",
         "_tenant", "_unsubscribe", "_up", "_working", "ended", "session",
     )  # fmt: skip
@@ -117,6 +118,7 @@ class Conversation:
         self._silent = False
         self._commits = Beside(self._failed)
         self._later = Beside(self._failed)
+        self._inspections = Beside(self._failed)
         self._status: dict[str, object] | None = None
         self._standing = Standing(tenant.host, session.node, tenant.notes)
         self._lane: Lane | None = None
@@ -199,8 +201,8 @@ class Conversation:
             if self._working is not None:
                 self._working.cancel()
                 await asyncio.wait({self._working})
-            await self._commits.stop()
-            await self._later.stop()
+            for beside in (self._commits, self._inspections, self._later):
+                await beside.stop()
 
     async def step(self) -> None:
         """Deal with what has come in so far."""
@@ -232,8 +234,8 @@ class Conversation:
 
     async def settled(self) -> None:
         """Wait until all that `step` began has been carried out."""
-        await self._commits.room(1)
-        await self._later.room(1)
+        for beside in (self._commits, self._inspections, self._later):
+            await beside.room(1)
 
     def _stir(self) -> None:
         """There is something to do."""
@@ -288,11 +290,13 @@ class Conversation:
             try:
                 queue = [*await self._act(queue[0]), *queue[1:]]
             except BeiraError as error:
-                log.warning(
-                    "sync.gate_error", node=self.session.node.id, code=error.code, why=error.message
-                )
-                again = error.status >= 500 or error.code == "node.ticket_old"
-                queue = list(self.session.refuse_with(error, retry=again))
+                queue = list(self._refused(error))
+
+    def _refused(self, error: BeiraError) -> Sequence[Action]:
+        node = self.session.node.id
+        log.warning("sync.gate_error", node=node, code=error.code, why=error.message)
+        again = error.status >= 500 or error.code == "node.ticket_old"
+        return self.session.refuse_with(error, retry=again)
 
     async def went_offline(self) -> None:
         """Show the node as gone."""
@@ -314,7 +318,8 @@ class Conversation:
             case ReadFeed(partition, after):
                 return await self._read_feed(partition, after)
             case Compare() | ReadBuckets():
-                return await self._inspect(action)
+                await self._inspections.room(1)
+                self._inspections.start(self._inspect(action))
             case SaveStatus(fields):
                 self._save_status(fields)
             case SaveCursor(partition, upto):
@@ -345,7 +350,15 @@ class Conversation:
         }
         return {names[stream]: last for stream, last in ends.items()}
 
-    async def _inspect(self, action: Compare | ReadBuckets) -> Sequence[Action]:
+    async def _inspect(self, action: Compare | ReadBuckets) -> None:
+        """Beside all else: what the node pushes meanwhile is not to wait for a million rows."""
+        try:
+            actions = await self._inspected(action)
+        except BeiraError as error:
+            actions = self._refused(error)
+        await self.perform(actions)
+
+    async def _inspected(self, action: Compare | ReadBuckets) -> Sequence[Action]:
         store, node = self._host.store, self.session.node.id
         if isinstance(action, Compare):
             differ = await compare(store, node, action.check)

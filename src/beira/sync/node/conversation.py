@@ -16,6 +16,7 @@ from beira.kernel import limits
 from beira.kernel.batch import Block, pack
 from beira.kernel.clock import hlc_at, ms_of, tolerated
 from beira.kernel.collection import Lane
+from beira.kernel.digest import Sums
 from beira.kernel.errors import BeiraError, Full
 from beira.kernel.inspection import Inspected, Mend, Sum
 from beira.kernel.lanes import Delivery
@@ -69,6 +70,7 @@ class Conversation:
         self._trims = Trims(agent)
         self._pushes = tracing.pushes()
         self._full_since_s: float | None = None
+        self._adding: asyncio.Task[dict[str, Sums]] | None = None
         self._surroundings = Surroundings(agent.host, agent.machine)
         self._inspections = Inspections(agent.host, agent.store)
         route = log_route(agent.store.registry)
@@ -86,7 +88,9 @@ class Conversation:
         try:
             while self._closed is None:
                 await asyncio.wait(
-                    {receiving, wake}, timeout=TICK_S, return_when=asyncio.FIRST_COMPLETED
+                    {receiving, wake, *([self._adding] if self._adding else ())},
+                    timeout=TICK_S,
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
                 if receiving.done():
                     for message in receiving.result():
@@ -99,11 +103,15 @@ class Conversation:
                 await self._adapt()
                 await self._perform(self._session.tick(self._now()))
                 await self._tell_status()
+                await self._added_up()
                 await self._inspect()
                 self._look_for_room()
         finally:
             receiving.cancel()
             wake.cancel()
+            if self._adding is not None:
+                self._adding.cancel()
+                await asyncio.wait({self._adding})
             self._pushes.cut()
             with suppress(BeiraError):  # the next welcome trims again; an end must stay an end
                 await self._trims.done()
@@ -163,16 +171,16 @@ class Conversation:
     async def _compare(self, action: Sum | Mend | Inspected) -> Sequence[Action]:
         match action:
             case Sum(partition, since, buckets):
-                node = self._agent.host.place.node
-                sums = await add_up(
-                    self._store,
-                    node,
-                    partition,
-                    since,
-                    buckets=buckets,
-                    disguise=self._agent.disguise,
+                self._adding = asyncio.ensure_future(
+                    add_up(
+                        self._store,
+                        self._agent.host.place.node,
+                        partition,
+                        since,
+                        buckets=buckets,
+                        disguise=self._agent.disguise,
+                    )
                 )
-                return self._session.summed(sums, self._now())
             case Mend():
                 count = await self._mender.mend(action, await self._inspections.refused())
                 return self._session.mended(action.found, count, self._now())
@@ -196,6 +204,13 @@ class Conversation:
                         full=due.full,
                     )
                 )
+
+    async def _added_up(self) -> None:
+        """Go on with a comparison once the sums it needs are there. A million rows take half a minute,
+        and nothing that must be sent waits for them."""
+        if self._adding is not None and self._adding.done():
+            adding, self._adding = self._adding, None
+            await self._perform(self._session.summed(adding.result(), self._now()))
 
     async def _send(self, message: Wire) -> None:
         size_bytes = await self._link.send([message])
