@@ -7,43 +7,52 @@ at as things happen, by plainer means than the code's own.
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import count
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
 
+from beira.apps.player import app
+from beira.apps.player.cloud import Heads
+from beira.apps.player.compile import compiler_of, forget
 from beira.apps.player.fetching import licence_over, wishes
 from beira.apps.player.held import check, taken
 from beira.apps.player.manifest import (
     Answer,
     AssetEntry,
-    CampaignEntry,
-    Entry,
     Head,
     Manifest,
-    PlaylistEntry,
     Question,
-    ShopEntry,
     SignedHead,
-    SlotEntry,
     answered,
 )
 from beira.apps.player.memory import Choice, Memory
 from beira.apps.player.on_disk import OnDisk
 from beira.apps.player.program import Program
-from beira.apps.player.records import Outcome, Play
+from beira.apps.player.records import Asset, Campaign, Outcome, Play, Playlist, Rendition, Slot
 from beira.apps.player.rules import choose, sure
 from beira.apps.player.settings import PlayerSettings
 from beira.apps.player.syncing import EVERY_S, JITTER, questions
 from beira.apps.player.wire import packed
-from beira.sdk import Corrupt
+from beira.host.host import Host, Place
+from beira.kernel.app import catalogue
+from beira.kernel.errors import Corrupt
+from beira.kernel.record import Record
+from beira.kernel.system import NodeInfo, Site
+from beira.store.memory import MemoryStore
+from beira.sync.streams import feed_route
 
+T = TypeVar("T")
+CATALOGUE = catalogue([app])
+TENANT = "t"
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
@@ -85,55 +94,107 @@ class World:
             self.breaches.append(f"{self.now:%Y-%m-%d %H:%M:%S}Z {law} {about}")
 
 
-@dataclass
+class CloudWall:
+    """The cloud's clock is right."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._ids = count(1)
+
+    def now_ms(self) -> int:
+        return int(self._world.now.timestamp() * 1000)
+
+    def monotonic_s(self) -> float:
+        return self._world.now.timestamp()
+
+    def new_id(self) -> str:
+        return f"{next(self._ids):08d}"
+
+
 class Cloud:
-    """The director's library and programme, and what each shop is answered. What has no place is
-    everybody's."""
+    """The director's records in a store, and what the product's compiler makes of them for each shop."""
 
-    world: World
-    entries: dict[str, Entry] = field(default_factory=dict)
-    place: dict[str, str] = field(default_factory=dict)
-    recalled: dict[str, datetime] = field(default_factory=dict)
-    shops: list[Shop] = field(default_factory=list)
-    _versions: dict[str, tuple[int, str]] = field(default_factory=dict)
-    _made: dict[str, Manifest] = field(default_factory=dict)
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.recalled: dict[str, datetime] = {}
+        self.shops: list[Shop] = []
+        self._loop = asyncio.new_event_loop()
+        self._store = MemoryStore(CATALOGUE.collections, tenant=TENANT)
+        self._host = Host(
+            place=Place(tenant=TENANT, node="cloud"),
+            store=self._store,
+            catalogue=CATALOGUE,
+            wall=CloudWall(world),
+            route=feed_route(CATALOGUE.collections),
+        )
+        self._run(self._host.start())
+        self._compiler = compiler_of(self._host)
 
-    def manifest(self, shop: Shop) -> Manifest:
-        if shop.name not in self._made:
-            own = [
-                e for id, e in self.entries.items() if self.place.get(id, shop.name) == shop.name
-            ]
-            self._made[shop.name] = Manifest.of([*own, ShopEntry(id="shop", zone=shop.zone.key)])
-        return self._made[shop.name]
+    def close(self) -> None:
+        forget(self._host)
+        self._loop.close()
 
-    def put(self, *entries: Entry, place: str = "") -> None:
-        for entry in entries:
-            self.entries[entry.id] = entry
-            if place:
-                self.place[entry.id] = place
-        self.tell()
+    def open_shop(self, name: str, zone: ZoneInfo) -> Shop:
+        """A site with one node in it, both of that name."""
+        self.put([Site(id=name, name=name, zone=zone.key), NodeInfo(id=name, name=name, site=name)])
+        shop = Shop(self.world, self, name, zone)
+        self.shops.append(shop)
+        return shop
+
+    def put(self, records: Iterable[Record]) -> None:
+        async def write() -> None:
+            async with self._host.writing() as ctx:
+                for record in records:
+                    ctx.put(record, partition="tenant")
+
+        self._run(write())
+
+    def change(self, *changes: tuple[type[Record], str, dict[str, object]]) -> None:
+        """Change fields of records, together, and let the shops hear of it."""
+
+        async def write() -> None:
+            async with self._host.writing() as ctx:
+                for kind, id, fields in changes:
+                    ctx.patch(kind, id, **fields)
+
+        self._run(write())
+        self._tell()
 
     def recall(self, asset: str) -> None:
-        del self.entries[asset]
         self.recalled[asset] = self.world.now
-        self.tell()
+        self.change((Asset, asset, {"recalled": True}))
 
-    def tell(self) -> None:
+    @property
+    def music(self) -> list[str]:
+        """What may be heard, by id."""
+        rows = self._compiler.snapshot.of(Asset).values()
+        return sorted(str(r["id"]) for r in rows if r["kind"] == "music" and not r["recalled"])
+
+    def manifest(self, shop: Shop) -> Manifest:
+        return self._run(self._compiler.manifest(shop.name))
+
+    def answer(self, shop: Shop, question: Question) -> Answer:
+        """As `answer_manifest`, but for threads and signatures."""
+        manifest = self.manifest(shop)
+        if question.root == manifest.root:
+            return Answer()
+        version = self._run(Heads(self._host).version(shop.name, manifest, question.version))
+        head = Head(
+            tenant=TENANT,
+            node=shop.name,
+            version=version,
+            root=manifest.root,
+            issued_at=self.world.now,
+        )
+        return answered(manifest, sealed(head), question)
+
+    def _tell(self) -> None:
         """The news of another head goes out; it takes what a line and a queue take."""
-        self._made.clear()
         for shop in self.shops:
             self.world.at(self.world.now + self.world.chance.uniform(0.5, 5) * SECOND, shop.sync)
 
-    def answer(self, shop: Shop, question: Question) -> Answer:
-        manifest = self.manifest(shop)
-        version, root = self._versions.get(shop.name, (0, ""))
-        if root != manifest.root:
-            version, root = version + 1, manifest.root
-            self._versions[shop.name] = version, root
-        head = Head(
-            tenant="t", node=shop.name, version=version, root=root, issued_at=self.world.now
-        )
-        return answered(manifest, sealed(head), question)
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run_until_complete(work)
 
 
 def sealed(head: Head) -> SignedHead:
@@ -298,7 +359,7 @@ class Shop:
         assert answer.signed is not None
         head = msgspec.json.decode(answer.signed.head, type=Head)
         try:
-            check(head, self.head, "t", self.name)
+            check(head, self.head, TENANT, self.name)
         except Corrupt:
             self.refused += 1
             return False
@@ -421,29 +482,29 @@ class Shop:
         self._fetch()
 
 
-def library(chance: random.Random, since: datetime) -> Iterable[Entry]:
+def library(chance: random.Random, since: datetime) -> Iterable[Record]:
     """Music by day and by night, an emergency playlist, spots, and windows that open and close."""
     for n in range(120):
-        spot = n >= 112
-        yield AssetEntry(
-            id=f"a{n:03}", file=sha256(b"%d" % n).hexdigest(), title=f"Faixa {n}",
-            size_bytes=240_000 if spot else 1_600_000,
-            duration_ms=30_000 if spot else chance.randrange(120_000, 420_000),
-            kind="spot" if spot else "music", artist=f"Artista {chance.randrange(25)}",
+        spot, id, file = n >= 112, f"a{n:03}", sha256(b"%d" % n).hexdigest()
+        length_ms = 30_000 if spot else chance.randrange(120_000, 420_000)
+        yield Asset(
+            id=id, title=f"Faixa {n}", state="ready", kind="spot" if spot else "music",
+            artist=f"Artista {chance.randrange(25)}", duration_ms=length_ms,
             **_windows(chance, since) if n < 104 else {},
         )  # fmt: skip
+        yield Rendition(
+            id=file, asset=id, profile="opus-64", file=file, duration_ms=length_ms, made_at=since,
+            size_bytes=240_000 if spot else 1_600_000,
+        )  # fmt: skip
     ids = [f"a{n:03}" for n in range(120)]
-    yield PlaylistEntry(
-        id="dia", name="Dia", assets=tuple(ids[:70]), order="shuffled", no_repeat=30
-    )
-    yield PlaylistEntry(id="noite", name="Noite", assets=tuple(ids[60:104]))
-    yield PlaylistEntry(id="reserva", name="Reserva", assets=tuple(ids[104:112]))
-    yield SlotEntry(id="s-dia", playlist="dia", begins="08:00", ends="22:00")
-    yield SlotEntry(id="s-noite", playlist="noite", begins="22:00", ends="08:00")
-    yield SlotEntry(id="s-reserva", playlist="reserva", use="emergency")
-    yield CampaignEntry(id="oferta", name="Oferta", assets=tuple(ids[112:116]), every_tracks=5)
-    yield CampaignEntry(id="aviso", name="Aviso", assets=tuple(ids[116:]),
-                        at=("12:00", "01:30", "02:30"))  # fmt: skip
+    yield Playlist(id="dia", name="Dia", assets=ids[:70], order="shuffled", no_repeat=30)
+    yield Playlist(id="noite", name="Noite", assets=ids[60:104])
+    yield Playlist(id="reserva", name="Reserva", assets=ids[104:112])
+    yield Slot(id="s-dia", playlist="dia", begins="08:00", ends="22:00")
+    yield Slot(id="s-noite", playlist="noite", begins="22:00", ends="08:00")
+    yield Slot(id="s-reserva", playlist="reserva", use="emergency")
+    yield Campaign(id="oferta", name="Oferta", assets=ids[112:116], every_tracks=5)
+    yield Campaign(id="aviso", name="Aviso", assets=ids[116:], at=["12:00", "01:30", "02:30"])
 
 
 def _windows(chance: random.Random, since: datetime) -> dict[str, str]:

@@ -7,13 +7,14 @@ A seed that fails is printed, and replays alone: BEIRA_SEED=17 pytest tests/simu
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-import msgspec
 import pytest
 
-from beira.apps.player.manifest import AssetEntry, PlaylistEntry
+from beira.apps.player.records import Asset, Playlist
 from tests.simulation.player_world import (
     DAY,
     HOUR,
@@ -32,16 +33,25 @@ START = datetime(2026, 10, 23, 6, tzinfo=UTC)
 ZONES = {"lisboa": "Europe/Lisbon", "ny-1": "America/New_York", "ny-2": "America/New_York"}
 
 
-def world_of(seed: int, start: datetime = START) -> tuple[World, Cloud, dict[str, Shop]]:
-    world = World(seed, start)
-    cloud = Cloud(world)
-    for entry in library(world.chance, start):
-        cloud.entries[entry.id] = entry
-    shops = {name: Shop(world, cloud, name, ZoneInfo(zone)) for name, zone in ZONES.items()}
-    cloud.shops = list(shops.values())
-    for shop in cloud.shops:
-        shop.begin()
-    return world, cloud, shops
+Opened = tuple[World, Cloud, dict[str, Shop]]
+
+
+@pytest.fixture
+def world_of() -> Iterator[Callable[..., Opened]]:
+    """A world by its seed, with shops that play and a cloud."""
+    with ExitStack() as stack:
+
+        def made(seed: int, start: datetime = START) -> Opened:
+            world = World(seed, start)
+            cloud = Cloud(world)
+            stack.callback(cloud.close)
+            cloud.put(library(world.chance, start))
+            shops = {name: cloud.open_shop(name, ZoneInfo(zone)) for name, zone in ZONES.items()}
+            for shop in cloud.shops:
+                shop.begin()
+            return world, cloud, shops
+
+        yield made
 
 
 def misfortunes(world: World, cloud: Cloud, days: int) -> None:
@@ -63,27 +73,18 @@ def misfortunes(world: World, cloud: Cloud, days: int) -> None:
 
 def edit(world: World, cloud: Cloud) -> None:
     """The director moves assets between playlists, and gives one another window."""
-    chance = world.chance
-    playlist = cloud.entries[chance.choice(["dia", "noite"])]
-    music = [
-        e.id for e in cloud.entries.values() if isinstance(e, AssetEntry) and e.kind == "music"
-    ]
-    assert isinstance(playlist, PlaylistEntry)
-    assets = tuple(chance.sample(music, min(len(music), len(playlist.assets))))
-    asset = cloud.entries[chance.choice(music)]
+    chance, music = world.chance, cloud.music
+    playlist, many = chance.choice([("dia", 70), ("noite", 44)])
     until = f"{world.now + chance.randrange(1, 30) * DAY:%Y-%m-%d}T18:00"
-    cloud.put(
-        msgspec.structs.replace(playlist, assets=assets),
-        msgspec.structs.replace(asset, valid_until=until),
+    cloud.change(
+        (Playlist, playlist, {"assets": chance.sample(music, min(len(music), many))}),
+        (Asset, chance.choice(music), {"valid_until": until}),
     )
 
 
 def recall(world: World, cloud: Cloud) -> None:
-    music = [
-        e.id for e in cloud.entries.values() if isinstance(e, AssetEntry) and e.kind == "music"
-    ]
-    if len(music) > 60:
-        cloud.recall(world.chance.choice(music))
+    if len(cloud.music) > 60:
+        cloud.recall(world.chance.choice(cloud.music))
 
 
 def told(world: World) -> str:
@@ -93,7 +94,7 @@ def told(world: World) -> str:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_week_with_all_that_happens(seed: int) -> None:
+def test_a_week_with_all_that_happens(seed: int, world_of: Callable[..., Opened]) -> None:
     world, cloud, shops = world_of(seed)
     misfortunes(world, cloud, 11)
     world.run(START + 12 * DAY)
@@ -118,14 +119,13 @@ def settle(world: World, cloud: Cloud) -> None:
         assert shop.manifest.root == cloud.manifest(shop).root, told(world)
 
 
-def test_forty_days_without_a_line() -> None:
+def test_forty_days_without_a_line(world_of: Callable[..., Opened]) -> None:
     """A shop goes on by what it holds; what is recalled meanwhile is gone by its window, and at once
     where there is a line."""
     world, cloud, shops = world_of(7, START - 3 * DAY)
-    asset = cloud.entries["a003"]
     until = "2026-11-20T18:00"
     windowed = {"valid_from": None, "valid_until": until, "licence_until": None}
-    cloud.put(msgspec.structs.replace(asset, **windowed))
+    cloud.change((Asset, "a003", windowed))
     world.run(START)
     shops["ny-1"].go_offline(40 * DAY)
     world.at(START + 10 * DAY, lambda: shops["ny-1"].lose_power(10 * SECOND, False))
@@ -147,7 +147,9 @@ def test_forty_days_without_a_line() -> None:
     assert shops["ny-1"].manifest.root == cloud.manifest(shops["ny-1"]).root
 
 
-def test_each_fixed_time_is_heard_once_a_day_whatever_the_clocks_do() -> None:
+def test_each_fixed_time_is_heard_once_a_day_whatever_the_clocks_do(
+    world_of: Callable[..., Opened],
+) -> None:
     world, _, shops = world_of(11)
     world.run(START + 11 * DAY)
     assert not world.breaches, told(world)
@@ -165,7 +167,7 @@ def test_each_fixed_time_is_heard_once_a_day_whatever_the_clocks_do() -> None:
                 assert timedelta() <= late <= SPOT_LATE, (shop.name, times)
 
 
-def test_spots_by_tracks_come_after_as_many_tracks() -> None:
+def test_spots_by_tracks_come_after_as_many_tracks(world_of: Callable[..., Opened]) -> None:
     world, _, shops = world_of(13)
     world.run(START + 3 * DAY)
     for shop in shops.values():
@@ -180,12 +182,11 @@ def test_spots_by_tracks_come_after_as_many_tracks() -> None:
         assert counts[1:] and set(counts[1:]) == {5}, (shop.name, counts)
 
 
-def test_a_clock_that_lost_its_battery_brings_nothing_back() -> None:
+def test_a_clock_that_lost_its_battery_brings_nothing_back(world_of: Callable[..., Opened]) -> None:
     world, cloud, shops = world_of(17)
     shop = shops["lisboa"]
-    asset = cloud.entries["a001"]
     windowed = {"valid_from": None, "valid_until": "2026-10-26T12:00", "licence_until": None}
-    cloud.put(msgspec.structs.replace(asset, **windowed))
+    cloud.change((Asset, "a001", windowed))
     world.run(START + 5 * DAY)
     shop.go_offline(5 * DAY)
     shop.lose_power(HOUR, clock_lost=True)
