@@ -14,6 +14,7 @@ from playwright.async_api import Browser, Page, expect
 
 from beira.apps.player.edge import PlayerEdge
 from beira.apps.player.records import Playlist, Slot
+from beira.apps.voice.edge import VoiceEdge
 from beira.host import Host
 from beira.host.listen import Listen
 from beira.node import program as node_program
@@ -51,14 +52,18 @@ async def songs(host: Host) -> None:
 
 @asynccontextmanager
 async def playing(
-    company: Company, patch: pytest.MonkeyPatch, *, key_from: str = ""
+    company: Company,
+    patch: pytest.MonkeyPatch,
+    *,
+    key_from: str = "",
+    apps: tuple[str, ...] = ("player",),
 ) -> AsyncIterator[tuple[Node, str]]:
     """A node of a new tenant that plays, and the tenant."""
     patch.setenv("BEIRA_PLAYER_OUTPUT", "null")
     tenant = await company.tenant("loja")
     folder = await company.enrol(tenant, name="Loja Centro", key_from=key_from)
     await songs(await company.host(tenant))
-    config = NodeConfig(data=folder, listen=Listen(), cloud=company.address, apps=("player",))
+    config = NodeConfig(data=folder, listen=Listen(), cloud=company.address, apps=apps)
     async with node_program.running(config) as node:
         player = node.host.edge(PlayerEdge)
         await until(lambda: player.playing.current and player.playing.current.play.asset)
@@ -141,6 +146,31 @@ async def test_a_recording_is_announced_from_the_page_and_the_music_goes_on(
         await sign_in(page, node, tenant, "member")
         await no_sound_is_refused(page, node, text)
         await expect(page.get_by_role("heading", name="A música desta loja")).to_be_visible()
+        await page.context.close()
+
+
+async def test_a_text_is_spoken_over_the_music_by_the_page_and_by_voice(
+    company: Company, chromium: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with playing(company, monkeypatch, apps=("player", "voice")) as (node, tenant):
+        player, voice = node.host.edge(PlayerEdge), node.host.edge(VoiceEdge)
+        page = await (await chromium.new_context(locale="pt-BR")).new_page()
+        await sign_in(page, node, tenant, "member")
+        await page.goto(node.address + "/player")
+        before = player.playing.current
+        await page.get_by_text("Anúncio urgente").click()
+        await page.get_by_label("O que dizer").fill("A loja fecha em dez minutos.")
+        await page.get_by_role("button", name="Anunciar agora").click()
+        await expect(page.get_by_text("Anúncio no ar.")).to_be_visible()
+        played = page.locator("section", has_text="Já tocou").get_by_text("dez minutos")
+        await expect(played).to_be_visible(timeout=20_000)
+        await until(lambda: player.playing.current is before)
+        (told,) = [p for p in await player.last_plays(5) if p.kind == "announcement"]
+        assert (told.outcome, told.title) == ("whole", "A loja fecha em dez minutos.")
+        assert 1_000 < told.duration_ms < 10_000
+        report = await voice.say("aurora pausar a música", door="text", session="a")
+        assert report["ok"], report
+        await expect(page.get_by_role("button", name="Continuar")).to_be_visible()
         await page.context.close()
 
 
