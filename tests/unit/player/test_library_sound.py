@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import os
+import shutil
 import sys
 import zlib
 from pathlib import Path
@@ -36,7 +38,7 @@ async def test_each_format_is_made_into_the_same_bytes_each_time_at_the_target(
     first = made.path.read_bytes()
     again = await sound.made(master, of, tmp_path, "opus-64", -16.0)
     assert again.path.read_bytes() == first
-    assert abs(made.measured.samples - of.samples) <= sound.OPUS_FRAME
+    assert abs(made.measured.samples - of.samples) <= sound.FRAME
     assert made.measured.peak_dbtp <= sound.PEAK_DBTP
     assert abs(made.measured.loudness_lufs - -16.0) < 0.6
     assert b"Lavf" not in first[:4_096] + first[-4_096:]
@@ -185,6 +187,30 @@ async def test_he_aac_needs_an_encoder_that_makes_it(
     with pytest.raises(BeiraError) as missing:
         await sound.made(master, of, tmp_path, "he-aac-v2", -16.0)
     assert missing.value.code == "player.fdkaac"
+
+
+@pytest.mark.skipif(
+    shutil.which("fdkaac") is None, reason="fdkaac is not installed (apt install fdkaac, non-free)"
+)
+async def test_he_aac_is_the_same_each_time_and_begins_and_ends_where_the_master_does(
+    tmp_path: Path,
+) -> None:
+    ffmpeg_run("-f", "lavfi", "-t", "3", "-i", TONE, str(tmp_path / "master.wav"))
+    of, files = await sound.measured(tmp_path / "master.wav"), []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        made = await sound.made(tmp_path / "master.wav", of, tmp_path / name, "he-aac-v2", -16.0)
+        files.append(made.path.read_bytes())
+        await asyncio.sleep(1.1)  # its clock has seconds
+    assert files[0] == files[1]
+    assert made.measured.samples == of.samples
+    assert abs(made.measured.loudness_lufs - -16.0) < 1
+    assert len(files[0]) * 8 / 3 < 48_000
+    heard = tmp_path / "heard"
+    ffmpeg_run("-i", str(made.path), "-f", "s16le", "-ac", "1", "-ar", "48000", str(heard))
+    samples = array.array("h", heard.read_bytes())
+    loud = [at for at, sample in enumerate(samples) if abs(sample) > 300]
+    assert loud[0] < 100 and loud[-1] > len(samples) - 100
 
 
 async def test_two_tracks_join_without_a_gap(tmp_path: Path) -> None:

@@ -61,6 +61,16 @@ def test_the_player_is_understood_where_it_is_installed(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_what_an_app_proposes_to_say_is_understood_as_its_own(language: str) -> None:
+    known, alone = load(language, others=BROUGHT), load(language)
+    (group,) = known.examples
+    assert not alone.examples and len(group.sentences) >= 4
+    for sentence in group.sentences:
+        (first, *_) = understanding(language).understand(sentence)
+        assert first.intent in known.others, sentence
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_every_command_that_can_be_asked_for_takes_what_its_sentences_give(language: str) -> None:
     commands = {c.name: c for c in player.commands}
     known = load(language, others=BROUGHT)

@@ -30,8 +30,7 @@ PEAK_DBTP = -1.0
 PEAK_MARGIN_DB = 0.1
 SILENT_LUFS = -69.0
 ENCODINGS = 4
-OPUS_FRAME = 960
-AAC_SLACK = 9_600
+FRAME = 960
 SHORT_OF = 0.97
 _LOOK_RATE = 8_000
 _STEP = 80
@@ -107,8 +106,7 @@ async def made(master: Path, of: Measured, folder: Path, profile: str, target_lu
         with path.open("wb") as out:
             await encode(master, gain, out, folder)
         got = await measured(path)
-        slack = OPUS_FRAME if profile == "opus-64" else AAC_SLACK
-        if abs(got.samples - of.samples) > slack:
+        if abs(got.samples - of.samples) > FRAME:
             raise Invalid(
                 f"What was encoded has {got.samples} samples, not {of.samples}.",
                 code="player.encoding",
@@ -130,7 +128,12 @@ async def _opus(master: Path, gain: float, out: BinaryIO, folder: Path) -> None:
 
 
 async def _he_aac(master: Path, gain: float, out: BinaryIO, folder: Path) -> None:
-    """By fdkaac alone: ffmpeg's own encoder for it writes, without a word, what nothing plays."""
+    """By fdkaac alone: ffmpeg's own encoder for it writes, without a word, what nothing plays.
+
+    The delay it is told to count is the one that our decoders take: without it each track would begin
+    with 18 ms of silence. It writes the time of day into its file; put into another one, as it is, the
+    sound comes out the same each time.
+    """
     fdkaac = shutil.which("fdkaac")
     if fdkaac is None:
         raise Misconfigured(
@@ -138,16 +141,23 @@ async def _he_aac(master: Path, gain: float, out: BinaryIO, folder: Path) -> Non
             code="player.fdkaac",
             hint="apt-get install fdkaac (Debian: contrib, non-free), or choose the profile opus-64.",
         )
-    wave, made = folder / "wave.wav", folder / "wave.m4a"
+    wave, dated, made = (folder / name for name in ("wave.wav", "dated.m4a", "made.m4a"))
     with wave.open("wb") as file:
         await _converted(
             master, gain, ("-c:a", "pcm_s16le", "-ac", "2", "-ar", "44100", "-f", "wav"), file.write
         )
-    options = ("--silent", "--ignorelength", "-p", "29", "-b", "32k", "-o", str(made), str(wave))
-    ran = await ffmpeg.run(*options, program=fdkaac)
+    options = ("-p", "29", "-b", "32k", "--include-sbr-delay", "-o", str(dated), str(wave))
+    ran = await ffmpeg.run("--silent", "--ignorelength", *options, program=fdkaac)
     wave.unlink()
     if ran.code:
         raise Invalid(f"fdkaac failed: {ran.said[-200:]}", code="player.encoding")
+    ran = await ffmpeg.run(
+        *ffmpeg.INPUT, "-i", str(dated), *ffmpeg.SOUND, "-c", "copy", "-map_metadata", "-1",
+        "-fflags", "+bitexact", "-f", "ipod", str(made),
+    )  # fmt: skip
+    dated.unlink()
+    if ran.code:
+        raise Invalid(f"Encoding failed: {_last(ran)}", code="player.encoding")
     out.write(made.read_bytes())
     made.unlink()
 

@@ -15,7 +15,8 @@ from beira.apps.voice.language.names import Names, several
 from beira.apps.voice.recogniser import Grammar, Recogniser, compile_grammar
 from beira.apps.voice.recogniser.adapt import load
 from beira.apps.voice.records import Person, Product
-from beira.apps.voice.sentences import Spoken, grammar_source, spoken, stamp
+from beira.apps.voice.sentences import Examples, Spoken, grammar_source, spoken, stamp
+from beira.apps.voice.sentences import load as sentences
 from beira.apps.voice.settings import VoiceSettings
 from beira.apps.voice.understand import Directory
 from beira.sdk import Corrupt, Host, PrivateFiles
@@ -69,16 +70,11 @@ def recogniser_for(words: Words, folder: Path, files: PrivateFiles | None = None
     return made
 
 
-@dataclass(frozen=True)
-class Group:
-    """Things that can be said, of one kind."""
-
-    title: str
-    sentences: tuple[str, ...]
-
-
-async def examples(host: Host, language: str) -> list[Group]:
-    """What can be said, with names of the shop's own people and products, each understood as it is."""
+async def examples(host: Host, language: str) -> list[Examples]:
+    """What can be said, with names of the shop's own people and products, each understood as it is;
+    then what other apps and the shop's own file propose."""
+    extra = (await host.settings(VoiceSettings)).sentences_file
+    more = sentences(language, extra, spoken(host.catalogue.apps)).examples
     people = [p for p in await everything(host, Person) if p.active] or [_SOMEBODY]
     products = [p for p in await everything(host, Product) if p.active] or [_SOMETHING[language]]
     directory = Directory.of(language, people, products, host.place.site)
@@ -93,10 +89,11 @@ async def examples(host: Host, language: str) -> list[Group]:
         "a": sold[0], "b": sold[min(1, len(sold) - 1)], "c": sold[min(2, len(sold) - 1)],
     }  # fmt: skip
     names |= {f"{n}s": several(names[n], way) for n in ("a", "b", "c")}
-    return [
-        Group(title, tuple(text.format(**names) for text in texts))
+    own = [
+        Examples(title, tuple(text.format(**names) for text in texts))
         for title, texts in _EXAMPLES[language]
     ]
+    return [*own, *more]
 
 
 def _called(record: Person | Product, names: Names, language: str) -> str:

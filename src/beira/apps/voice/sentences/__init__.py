@@ -1,7 +1,8 @@
 """The sentences people can say, from YAML files a shop owner can extend, and the recogniser's view.
 
-The files are hassil's format with one more key, `answers`. What the app brings is `<language>.yaml`
-here; other apps of the node bring theirs (`App.sentences`), and a tenant's own file adds to all.
+The files are hassil's format with two more keys, `answers` and `examples`. What the app brings is
+`<language>.yaml` here; other apps of the node bring theirs (`App.sentences`), and a tenant's own file
+adds to all.
 """
 
 from __future__ import annotations
@@ -46,9 +47,16 @@ class Block(msgspec.Struct, frozen=True):
     risk: Risk = "words"
 
 
+class Examples(msgspec.Struct, frozen=True):
+    """Things that can be said, of one kind, as they are shown to people."""
+
+    title: str
+    sentences: tuple[str, ...]
+
+
 class Sentences(msgspec.Struct, frozen=True):
     """All that a language can say and be answered. `lists` are templates with what they stand for,
-    `others` the commands of other apps that can be asked for."""
+    `others` the commands of other apps that can be asked for, `examples` what to propose."""
 
     language: str
     blocks: tuple[Block, ...]
@@ -56,6 +64,7 @@ class Sentences(msgspec.Struct, frozen=True):
     lists: Mapping[str, tuple[tuple[str, Any], ...]]
     answers: Mapping[str, str]
     others: Mapping[str, Risk] = {}
+    examples: tuple[Examples, ...] = ()
 
 
 class Spoken(msgspec.Struct, frozen=True):
@@ -225,6 +234,10 @@ def _sentences(data: Any, name: str) -> Sentences:
                 for k, told in (data.get("lists") or {}).items()
             },
             answers={str(k): str(v) for k, v in (data.get("answers") or {}).items()},
+            examples=tuple(
+                Examples(str(title), _texts(texts))
+                for title, texts in (data.get("examples") or {}).items()
+            ),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise _unusable(Path(name), f"its shape is not hassil's ({error!r})") from error
@@ -259,6 +272,7 @@ def _added(own: Sentences, more: Sentences) -> Sentences:
         lists={**own.lists, **more.lists},
         answers={**own.answers, **more.answers},
         others=own.others,
+        examples=own.examples + more.examples,
     )
 
 

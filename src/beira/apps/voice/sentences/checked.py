@@ -15,7 +15,7 @@ import yaml  # type: ignore[import-untyped]
 from hassil.parse_expression import parse_sentence
 from hassil.parser import ParseError
 
-PARTS = ("language", "intents", "expansion_rules", "lists", "answers")
+PARTS = ("language", "intents", "expansion_rules", "lists", "answers", "examples")
 BLOCK_KEYS = ("sentences", "slots", "spoken", "metadata")
 OPEN_LIST = "text"
 _RULE = re.compile(r"<(\w+)>")
