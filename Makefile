@@ -121,7 +121,7 @@ $(RUN_STAMP): pyproject.toml constraints.txt $(VENV_STAMP)
 	@touch $@
 
 $(DEV_STAMP): pyproject.toml constraints.txt $(VENV_STAMP)
-	@$(INSTALL) -e ".[cloud,voice,player,dev]"
+	@$(INSTALL) -e ".[cloud,voice,player,home,dev]"
 	@touch $@ $(RUN_STAMP)
 
 # Only training needs torch; pip rather than uv, since a machine's pip may know a wheel for its CPU.

@@ -19,7 +19,7 @@ printf 'uv\nhatchling\n' >"$scratch/tools.in"
 
 "$uv" venv --quiet --python "${PYTHON:-python3}" "$scratch/venv"
 "$uv" pip install --quiet --python "$scratch/venv/bin/python" -c "$scratch/new.txt" \
-    "$root[cloud,voice,player,dev]"
+    "$root[cloud,voice,player,home,dev]"
 "$uv" pip check --python "$scratch/venv/bin/python"
 mv "$scratch/new.txt" "$root/constraints.txt"
 echo "constraints: $(grep -c == "$root/constraints.txt") versions; run 'make test' before committing"

@@ -1,0 +1,1 @@
+"""The home hub (ANASY): a house that obeys with the internet gone."""
