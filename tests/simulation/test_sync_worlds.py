@@ -211,6 +211,7 @@ def test_what_the_cloud_has_taken_already_keeps_its_place() -> None:
         node.network.delay_s = 1.0
         await world.boot()
         await world.quiet()
+        await asyncio.sleep(60)  # all is compared, and nothing is before what is written now
         node.wall.error_ms = 50_000
         await node.write(Note(id="early", text="x"))
         await asyncio.sleep(1.5)
@@ -238,6 +239,7 @@ def test_what_the_cloud_has_taken_already_does_not_win_over_what_followed_it(
         node.network.delay_s = 1.0
         await world.boot()
         await world.quiet()
+        await asyncio.sleep(60)  # all is compared, and nothing is before what is written now
         node.wall.error_ms = 50_000
         await node.write(Good(id="g", name="early"))
         await asyncio.sleep(1.5)

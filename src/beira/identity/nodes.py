@@ -30,10 +30,19 @@ from beira.identity.tickets import Tickets
 from beira.identity.vault import base64url, from_base64url
 from beira.kernel import limits
 from beira.kernel.access import Kind, Principal
-from beira.kernel.errors import BeiraError, Conflict, Denied, Invalid, NotFound, Unauthenticated
+from beira.kernel.errors import (
+    BeiraError,
+    Conflict,
+    Denied,
+    Invalid,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
 from beira.store.gathering import Gathering
 
 CODE_CHARS = 10
+CODES_DRAWN = 8
 PAUSE_S = 0.02
 """From one reading of the rows of nodes that come to the next; the first after a rest goes at once."""
 TRIES_PER_CODE = limits.TRIES_PER_CODE
@@ -57,8 +66,6 @@ class Nodes:
         It holds for ENROL_CODE_S, once. Raises NotFound for another tenant's site or node.
         """
         tenant, now = require_manager(by), self._core.now()
-        code = vault.new_code(CODE_CHARS)
-        selector, secret = vault.split_code(code)
         expires_at = now + limits.ENROL_CODE_S
         async with self._core.database.open(tenant) as connection:
             place = await connection.fetchrow("SELECT * FROM sites WHERE id = $1", site)
@@ -67,23 +74,32 @@ class Nodes:
             )
             if place is None or (node and known is None):
                 raise NotFound("There is no such site or node.", hint="Choose one of the list.")
-            await connection.execute(
-                "INSERT INTO enrol_codes (tenant, selector, mac, site, node, name, made_by,"
-                " expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-                tenant,
-                selector,
-                self._mac(selector, secret),
-                site,
-                node,
-                checked_name(name or (known["name"] if known else place["name"])),
-                by.id,
-                expires_at,
-            )
+            named = checked_name(name or (known["name"] if known else place["name"]))
+            code = await self._drawn(connection, tenant, site, node, named, by.id, expires_at)
             await audit(connection, self._core, tenant, by, "enrol_code_made", node or site)
         link = f"{self._core.public_url}/enrol#{code}"
         return EnrolCode(
             code=code, link=link, qr_svg=svg(link), site=site, node=node, expires_at=expires_at
         )
+
+    async def _drawn(self, connection: Transaction, tenant: str, *code_is: Any) -> str:
+        """A code that nobody has, kept with what it is for. Four letters find it, which two codes in a
+        thousand thousand have in common."""
+        for _ in range(CODES_DRAWN):
+            code = vault.new_code(CODE_CHARS)
+            selector, secret = vault.split_code(code)
+            kept = await connection.fetchval(
+                "INSERT INTO enrol_codes (tenant, selector, mac, site, node, name, made_by,"
+                " expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+                " ON CONFLICT DO NOTHING RETURNING selector",
+                tenant,
+                selector,
+                self._mac(selector, secret),
+                *code_is,
+            )
+            if kept is not None:
+                return code
+        raise Unavailable("No code was free.", code="node.no_code", hint="Try again.")
 
     async def of(self, by: Principal) -> tuple[NodeView, ...]:
         """The nodes of the tenant, by name."""

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.identity.conftest import Clock, World
 from tests.unit.identity.refusals import refused
 
-from beira.identity import tokens
+from beira.identity import tokens, vault
 from beira.identity.node_key import NodeKey
 from beira.identity.nodes import TRIES_PER_CODE
 from beira.identity.tenants import service
@@ -74,6 +74,22 @@ async def test_a_lost_answer_is_given_again_to_the_same_key_only(world: World, p
     world.clock.now_s += limits.ENROL_CODE_S
     late = key.enrol(code.code, world.one.nodes.challenge())
     await refused(world.one.nodes.enrol(late), "enrol.code_expired")
+
+
+async def test_a_code_that_is_taken_is_drawn_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another tenant, too, whose codes cannot be seen."""
+    drawn = iter(["AAAA-BBBBBB", "AAAA-CCCCCC", "AAAA-DDDDDD", "EEEE-FFFFFF"])
+    monkeypatch.setattr(vault, "new_code", lambda chars: next(drawn))
+    made = []
+    for _ in range(2):
+        tenant = await world.tenant()
+        site = await world.site(tenant)
+        made.append((await world.one.nodes.make_code(service(tenant), site)).code)
+    assert made == ["AAAA-BBBBBB", "EEEE-FFFFFF"]
+    monkeypatch.setattr(vault, "new_code", lambda chars: "EEEE-GGGGGG")
+    await refused(world.one.nodes.make_code(service(tenant), site), "node.no_code")
 
 
 async def test_a_code_dies_of_wrong_tries(world: World, place) -> None:
