@@ -113,11 +113,12 @@ def batch_bytes(link: Link) -> int:
 
 def flight_bytes(link: Link, conditions: Conditions) -> float:
     """How much may be on its way before an urgent batch would wait behind it: what the link carries
-    in half a second beside what fills a round trip; with a share, one batch at a time."""
+    in half a second beside what fills a round trip; with a share, one batch at a time. Of a link that is
+    not known yet two first batches: it may be a thin one."""
     if conditions.share < 1:
         return 1
     if link.bytes_per_s is None:
-        return math.inf
+        return batch_bytes(link)
     return link.bytes_per_s * (BATCH_TIME_S + (link.rtt_ms or 0) / 1000)
 
 
