@@ -156,3 +156,21 @@ def test_a_window_and_the_one_that_fills_the_rest_of_the_day_are_never_both_open
 ) -> None:
     one, other = window(begins="21:30", ends="05:15"), window(begins="05:15", ends="21:30")
     assert is_open(one, moment) != is_open(other, moment)
+
+
+def test_what_is_urgent_goes_though_nothing_was_confirmed_for_a_while() -> None:
+    """On a thin link confirmations wait behind a feed: urgent changes that go out meanwhile are not what
+    the next one has to wait for."""
+    link = Link(rtt_ms=100, bytes_per_s=500_000)
+    urgent = {Lane.CRITICAL: Backlog(10, 9, 0), Lane.NORMAL: Backlog(10_000, 800, 0)}
+    for batches in range(2 * limits.PUSHES_IN_FLIGHT):
+        choice = plan(urgent, link, Flight(batches, 10_000_000))
+        assert choice is not None and choice.lane is Lane.CRITICAL
+    assert plan(urgent, link, Flight(2 * limits.PUSHES_IN_FLIGHT, 0)) is None
+
+
+def test_of_a_link_that_is_not_known_no_more_is_under_way_than_two_first_batches() -> None:
+    normal, first = {Lane.NORMAL: Backlog(10_000, 0, 0)}, limits.BATCH_BYTES // 4
+    assert plan(normal, Link(), Flight(1, first - 1)) is not None
+    assert plan(normal, Link(), Flight(1, first)) is None
+    assert plan(normal, Link(), Flight(2, 1_000)) is not None

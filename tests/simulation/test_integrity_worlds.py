@@ -382,7 +382,7 @@ def test_a_node_that_begins_where_deletions_were_forgotten_gets_there_in_steps(
     monkeypatch: pytest.MonkeyPatch, http: bool
 ) -> None:
     """Its cursor is behind what was forgotten for most of the way: no reason to begin once more."""
-    monkeypatch.setattr(limits, "BATCH_CHANGES", 5)
+    monkeypatch.setattr(limits, "FEED_CHANGES", 5)
 
     async def story() -> None:
         world = World(10, nodes=2)

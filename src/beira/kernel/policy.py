@@ -95,7 +95,7 @@ def plan(
         return None
     lane = max(waiting)
     urgent = lane is Lane.CRITICAL
-    if flight.batches >= limits.PUSHES_IN_FLIGHT + urgent:
+    if flight.batches >= limits.PUSHES_IN_FLIGHT * (2 if urgent else 1):
         return None
     crowded = flight.batches > 0 and flight.size_bytes >= flight_bytes(link, conditions)
     if not urgent and (crowded or not flight.rested):

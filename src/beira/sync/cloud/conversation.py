@@ -458,7 +458,7 @@ class Conversation:
             feed_stream(partition),
             after,
             whole=True,
-            most=limits.BATCH_CHANGES,
+            most=limits.FEED_CHANGES,
             most_bytes=limits.BATCH_BYTES,
         )
         metrics.FED.inc(len(read.rows))
