@@ -165,7 +165,9 @@ async def _bad_database(
 
 
 async def _paused(made: Fleet, chance: random.Random) -> None:
-    with _stopped(made.server.pid or 0):
+    await until(lambda: made.server.pid is not None, "PostgreSQL is back")
+    assert made.server.pid, "0 would be all of our own processes"
+    with _stopped(made.server.pid):
         await made.work(chance.randint(1, 40))
 
 
