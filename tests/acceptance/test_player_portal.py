@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, Route, async_playwright
+from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from beira.apps.player.records import Asset, Play, Playlist
 from beira.host import Host
@@ -142,8 +142,7 @@ async def test_a_playlist_is_made_filled_and_put_in_order_by_keyboard(
     await page.get_by_role("button", name="Subir: Sol de inverno").focus()
     await page.keyboard.press("Enter")
     await page.locator("#tracks .track").nth(1).get_by_text("Sol de inverno").wait_for()
-    focused = "() => document.activeElement.getAttribute('aria-label')"
-    assert await page.evaluate(focused) == "Subir: Sol de inverno"
+    await expect(page.get_by_role("button", name="Subir: Sol de inverno")).to_be_focused()
     await page.keyboard.press("Enter")
     await page.locator("#tracks .track").nth(0).get_by_text("Sol de inverno").wait_for()
     (made,) = await directed.rows("player_playlists", name="Noite")
