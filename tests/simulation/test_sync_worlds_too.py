@@ -1,4 +1,4 @@
-"""The other half of the seeded worlds, in a file of its own: two workers live through both in a minute."""
+"""The other half of the seeded worlds, in a file of its own: two workers live through all in a minute."""
 
 from __future__ import annotations
 
