@@ -168,6 +168,12 @@ async def test_a_text_is_spoken_over_the_music_by_the_page_and_by_voice(
         (told,) = [p for p in await player.last_plays(5) if p.kind == "announcement"]
         assert (told.outcome, told.title) == ("whole", "A loja fecha em dez minutos.")
         assert 1_000 < told.duration_ms < 10_000
+        report = await voice.say("aurora anunciar que é hora do café", door="text", session="a")
+        if report["choices"]:
+            report = await voice.say("sim", door="text", session="a")
+        assert report["ok"], report
+        played = page.locator("section", has_text="Já tocou").get_by_text("hora do café")
+        await expect(played).to_be_visible(timeout=20_000)
         report = await voice.say("aurora pausar a música", door="text", session="a")
         assert report["ok"], report
         await expect(page.get_by_role("button", name="Continuar")).to_be_visible()

@@ -15,7 +15,7 @@ from beira.host.host import Place
 from beira.kernel.access import Principal
 from beira.kernel.batch import pack
 from beira.kernel.clock import Stamp, hlc_at
-from beira.kernel.collection import Lane
+from beira.kernel.collection import Lane, collection_of
 from beira.kernel.record import Row
 from beira.kernel.wire import PROTOCOL, Ack, Fetch, Hello, Push
 from beira.store.memory import MemoryStore
@@ -201,23 +201,30 @@ def test_a_machine_replaced_under_its_name_sends_all_it_has() -> None:
     run_virtual(story())
 
 
+async def taken_and_not_told(world: World, early: Note | Good) -> SimNode:
+    """A node's write, with a stamp a little ahead, is taken and its answer lost; then its clock jumps."""
+    (node,) = world.nodes
+    node.network.delay_s = 1.0
+    await world.boot()
+    await world.quiet()
+    await asyncio.sleep(60)  # all is compared, and nothing is before what is written now
+    node.wall.error_ms = 50_000
+    await node.write(early)
+    await asyncio.sleep(1.5)
+    rows = await world.rows(world.store, collection_of(early).name)
+    assert set(rows) == {early.id} and await node.waiting() == 1
+    node.network.cut()
+    node.wall.error_ms = 365 * 86_400_000
+    return node
+
+
 def test_what_the_cloud_has_taken_already_keeps_its_place() -> None:
     """A batch with stamps a little ahead is taken, and its answer lost; then the clock jumps, and what
     is not acknowledged yet is laid anew. What was written later must still be later."""
 
     async def story() -> None:
         world = World(7, nodes=1)
-        node = world.nodes[0]
-        node.network.delay_s = 1.0
-        await world.boot()
-        await world.quiet()
-        await asyncio.sleep(60)  # all is compared, and nothing is before what is written now
-        node.wall.error_ms = 50_000
-        await node.write(Note(id="early", text="x"))
-        await asyncio.sleep(1.5)
-        assert len(await world.rows(world.store, "notes")) == 1 and await node.waiting() == 1
-        node.network.cut()
-        node.wall.error_ms = 365 * 86_400_000
+        node = await taken_and_not_told(world, Note(id="early", text="x"))
         await node.write(Note(id="late", text="y"))
         await world.quiet()
         notes = await world.rows(world.store, "notes")
@@ -235,17 +242,7 @@ def test_what_the_cloud_has_taken_already_does_not_win_over_what_followed_it(
 
     async def story() -> None:
         world = World(9, nodes=1)
-        node = world.nodes[0]
-        node.network.delay_s = 1.0
-        await world.boot()
-        await world.quiet()
-        await asyncio.sleep(60)  # all is compared, and nothing is before what is written now
-        node.wall.error_ms = 50_000
-        await node.write(Good(id="g", name="early"))
-        await asyncio.sleep(1.5)
-        assert len(await world.rows(world.store, "goods")) == 1 and await node.waiting() == 1
-        node.network.cut()
-        node.wall.error_ms = 365 * 86_400_000
+        node = await taken_and_not_told(world, Good(id="g", name="early"))
         if restarted:
             await node.crash()
             await node.boot()

@@ -10,7 +10,6 @@ import msgspec
 from beira.kernel import limits
 from beira.kernel.access import Principal, partitions
 from beira.kernel.batch import Block, Group, hlcs_of
-from beira.kernel.clock import ms_of
 from beira.kernel.collection import Collection, Lane, Registry
 from beira.kernel.errors import BeiraError, Denied, Invalid
 from beira.kernel.record import DELETED, Row
@@ -51,11 +50,6 @@ def admit(rows: Sequence[Row], node: Principal, registry: Registry) -> Admitted:
         except BeiraError as error:
             result.refused.append((row, _refused(row, error)))
     return result
-
-
-def is_ahead(hlc: int, now_ms: int) -> bool:
-    """Whether a stamp number lies further in the future than clocks may drift."""
-    return ms_of(hlc) > now_ms + limits.DRIFT_MS
 
 
 def without_echoes(rows: Sequence[Row], node: str) -> Sequence[Row]:

@@ -12,8 +12,9 @@ from typing import TypeAlias
 
 from beira.kernel import limits
 from beira.kernel.access import Principal, partitions
-from beira.kernel.admit import Admitted, admit, is_ahead, without_echoes
+from beira.kernel.admit import Admitted, admit, without_echoes
 from beira.kernel.batch import Block, newest_hlc, pack
+from beira.kernel.clock import hlc_at, tolerated
 from beira.kernel.collection import Lane, Registry
 from beira.kernel.contest import Contest, is_conflict
 from beira.kernel.errors import BeiraError
@@ -357,7 +358,7 @@ class GateSession:
                 "batch.too_large", f"{len(rows)} rows; {limits.BATCH_CHANGES} at most."
             )
         newest = newest_hlc(rows)
-        if is_ahead(newest, now_ms):
+        if newest > tolerated(hlc_at(now_ms)):
             return [Send(Ahead(lane=int(lane), clock_ms=now_ms))]
         self._committing[lane] = message.upto
         admitted = admit(rows, self.node, self.registry)

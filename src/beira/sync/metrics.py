@@ -64,7 +64,9 @@ class Nodes(Collector):
                 waiting[tenant, lane] = waiting.get((tenant, lane), 0) + number
             for lane, age_s in _lanes(ages_s):
                 oldest_s[tenant, lane] = max(oldest_s.get((tenant, lane), 0), age_s)
-        nodes = GaugeMetricFamily("beira_sync_nodes", "Nodes heard of lately.", labels=["tenant"])
+        nodes = GaugeMetricFamily(
+            "beira_sync_nodes", "Nodes heard of within two and a half minutes.", labels=["tenant"]
+        )
         for tenant, count in counts.items():
             nodes.add_metric([tenant], count)
         yield nodes

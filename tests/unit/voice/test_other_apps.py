@@ -34,6 +34,10 @@ SAID = {
         "aumenta o volume": ("player_volume", {"change": 10}),
         "mais baixo": ("player_volume", {"change": -10}),
         "volume em 40": ("player_volume", {"volume": 40}),
+        "Aurora, anunciar que a loja fecha em dez minutos": (
+            "player_announce",
+            {"text": "a loja fecha em dez minutos"},
+        ),
         "coloca o volume em sessenta e cinco por cento": ("player_volume", {"volume": 65}),
     },
     "en": {
@@ -43,6 +47,10 @@ SAID = {
         "turn up the volume a bit": ("player_volume", {"change": 10}),
         "turn the music down": ("player_volume", {"change": -10}),
         "volume at 40": ("player_volume", {"volume": 40}),
+        "announce that the shop closes soon": (
+            "player_announce",
+            {"text": "the shop closes soon", "language": "en"},
+        ),
     },
 }
 
@@ -74,7 +82,9 @@ def test_what_an_app_proposes_to_say_is_understood_as_its_own(language: str) -> 
 def test_every_command_that_can_be_asked_for_takes_what_its_sentences_give(language: str) -> None:
     commands = {c.name: c for c in player.commands}
     known = load(language, others=BROUGHT)
-    assert set(known.others) == {"player_play", "player_pause", "player_skip", "player_volume"}
+    assert set(known.others) == {
+        "player_play", "player_pause", "player_skip", "player_volume", "player_announce",
+    }  # fmt: skip
     for block in known.blocks:
         if block.intent in known.others:
             commands[block.intent].check(block.slots)

@@ -95,10 +95,12 @@ async def add(view: View) -> Reply:
     """Put an asset at the end, or all that a search finds."""
     if view.form.get("every") == "yes":
         found = await _found(view, view.form.get("q", ""), view.form.get("kind", ""), ADDED_AT_ONCE)
-        new = [str(one["id"]) for one in found]
-        return await _changed(
-            view, lambda assets: assets + [id for id in new if id not in set(assets)]
-        )
+
+        def with_new(assets: list[str]) -> list[str]:
+            held = set(assets)
+            return assets + [id for one in found if (id := str(one["id"])) not in held]
+
+        return await _changed(view, with_new)
     one = await one_row(view, "player_assets", view.form.get("asset", ""))
     return await _changed(view, lambda assets: [*assets, str(one["id"])])
 

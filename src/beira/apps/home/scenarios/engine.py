@@ -256,8 +256,8 @@ class Engine:
         if not self._may_start(scenario, cause):
             return
         self.saved.given += 1
-        print = self._programs[scenario.id].print
-        run = Run(self.saved.given, scenario.id, print, cause, now.wall_ms, [Thread(0)])
+        fingerprint = self._programs[scenario.id].fingerprint
+        run = Run(self.saved.given, scenario.id, fingerprint, cause, now.wall_ms, [Thread(0)])
         self.saved.runs.append(run)
         self._effects.append(Began(run.id, scenario.id, cause))
         self._go(run, run.threads[0], now)
@@ -349,9 +349,9 @@ class Engine:
                         self._by_name.setdefault(name, []).append((id, at))
 
     def _end_unknown(self) -> None:
-        known = {id: program.print for id, program in self._programs.items()}
+        known = {id: program.fingerprint for id, program in self._programs.items()}
         self.saved.queued = [q for q in self.saved.queued if q[0] in known]
-        for run in [r for r in self.saved.runs if known.get(r.scenario) != r.print]:
+        for run in [r for r in self.saved.runs if known.get(r.scenario) != r.fingerprint]:
             self._end(run, "changed")
         self.saved.timers = [t for t in self.saved.timers if self._still_times(t)]
 

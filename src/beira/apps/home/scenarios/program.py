@@ -104,10 +104,10 @@ Step: TypeAlias = Do | Pause | Await | Jump | Unless | Again | Reset | Fork | Br
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """`print` is another one for other actions: a run of it cannot go on in this one."""
+    """`fingerprint` is another one for other actions: a run of it cannot go on in this one."""
 
     steps: tuple[Step, ...]
-    print: str
+    fingerprint: str
 
 
 def compiled(scenario: Scenario) -> Program:

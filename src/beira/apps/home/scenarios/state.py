@@ -66,15 +66,16 @@ class Thread(Struct):
 
 
 class Run(Struct):
-    """A scenario under way. `cause` says what began it."""
+    """A scenario under way. `cause` says what began it, `fingerprint` by which program it goes, `given`
+    what number its next thread gets."""
 
     id: int
     scenario: str
-    print: str
+    fingerprint: str
     cause: str
     began_ms: int
     threads: list[Thread]
-    made: int = 1
+    given: int = 1
 
 
 class Saved(Struct):

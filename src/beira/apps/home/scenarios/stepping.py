@@ -97,8 +97,8 @@ class Stepper:
             if step.starts:
                 ready.pop()
             for start in reversed(step.starts):
-                made = Thread(run.made, start, dict(thread.counters), None, thread.id)
-                run.made += 1
+                made = Thread(run.given, start, dict(thread.counters), None, thread.id)
+                run.given += 1
                 run.threads.append(made)
                 ready.append(made)
             return

@@ -19,7 +19,7 @@ from beira.apps.voice.sentences import Examples, Spoken, grammar_source, spoken,
 from beira.apps.voice.sentences import load as sentences
 from beira.apps.voice.settings import VoiceSettings
 from beira.apps.voice.understand import Directory
-from beira.sdk import Corrupt, Host, PrivateFiles
+from beira.sdk import Corrupt, Host, Misconfigured, PrivateFiles
 
 log = structlog.get_logger(__name__)
 MODEL = Path(__file__).parents[1] / "model"
@@ -73,8 +73,11 @@ def recogniser_for(words: Words, folder: Path, files: PrivateFiles | None = None
 async def examples(host: Host, language: str) -> list[Examples]:
     """What can be said, with names of the shop's own people and products, each understood as it is;
     then what other apps and the shop's own file propose."""
-    extra = (await host.settings(VoiceSettings)).sentences_file
-    more = sentences(language, extra, spoken(host.catalogue.apps)).examples
+    extra, others = (await host.settings(VoiceSettings)).sentences_file, spoken(host.catalogue.apps)
+    try:
+        more = sentences(language, extra, others).examples
+    except Misconfigured:  # the page opens all the same; what is wrong is said where it is used
+        more = sentences(language, "", others).examples
     people = [p for p in await everything(host, Person) if p.active] or [_SOMEBODY]
     products = [p for p in await everything(host, Product) if p.active] or [_SOMETHING[language]]
     directory = Directory.of(language, people, products, host.place.site)
